@@ -1,0 +1,52 @@
+# `make run` and `make test` do all their set-up, and are quick the second time.
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+# The first Python that is new enough and really starts (a pyenv shim may be there and not run).
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+  $$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+
+.PHONY: help run test check bench-quick format clean
+
+help: ## Show what there is
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "mellea-rx needs Python 3.11 or newer on the PATH" >&2; exit 1; }
+	@echo "making $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(BIN)/python pyproject.toml
+	@echo "installing mellea-rx with its extras local and cli"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local,cli]'
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml
+	@echo "installing mellea-rx with what its tests need"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.run
+
+run: $(VENV)/.run ## Three prompts at once on the embedded model, live side by side
+	@$(BIN)/mellea-rx run --backend local --max-tokens 60 --seed 7 \
+	  "Write a poem about mountains." "Write a poem about rivers." "Write a poem about forests."
+
+test: $(VENV)/.dev ## The tests
+	@$(BIN)/python -m mellea_rx.backends.model_files
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## Lint, format, types, architecture
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+	@$(BIN)/python -m pytest -q tests/test_architecture.py
+
+bench-quick: $(VENV)/.dev ## Client CPU a chunk against a hand-written aiohttp loop (under a minute)
+	@$(BIN)/python -m benchmarks.quick
+
+format: $(VENV)/.dev ## Format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## Remove what set-up made here
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

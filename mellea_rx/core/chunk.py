@@ -1,0 +1,73 @@
+"""What a model says, piece by piece: the value that flows from the wire to every consumer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+__all__ = ["Chunk", "ToolCall", "Usage"]
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a generation cost, in tokens.
+
+    Attributes:
+        prompt_tokens: Tokens of the prompt.
+        completion_tokens: Tokens that the model generated.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of prompt and completion together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """The model asks to call a tool.
+
+    Attributes:
+        name: The tool's name.
+        arguments: Its arguments, by parameter name.
+        id: The server's name for this call ("" where it gives none).
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    id: str = ""
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """A piece of a completion: some text, and whatever else came with it.
+
+    `str(chunk)` is its text.
+
+    Example:
+        >>> str(Chunk("Hel")) + str(Chunk("lo"))
+        'Hello'
+
+    Attributes:
+        text: What came of the answer.
+        thinking: What came of the model's reasoning.
+        tool_calls: Tool calls that are complete with this chunk.
+        usage: Tokens, when the server tells them.
+        finish_reason: Why the model stopped ("stop", "length", "tool_calls", …), on the last chunk.
+        model: The model's name as the server gives it.
+    """
+
+    text: str = ""
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    model: str | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __bool__(self) -> bool:
+        """Whether there is anything in it that a reader could show."""
+        return bool(self.text or self.thinking or self.tool_calls)

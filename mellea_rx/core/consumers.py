@@ -1,0 +1,378 @@
+"""The ways to take a generation's chunks: push (Rx), pull (the one reader), or only its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+
+from reactivex import abc
+
+from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.fold import Fold
+from mellea_rx.core.generation import Generation
+from mellea_rx.core.outlet import Outlet, Ready, loop_outlet, running_loop
+from mellea_rx.errors import (
+    BlockingWaitError,
+    ConcurrentReaderError,
+    WaitTimeoutError,
+)
+
+__all__ = ["Announcement", "EndWatch", "Inbox", "Subscriber", "refuse_deadlock"]
+
+_log = logging.getLogger("mellea_rx")
+
+
+def refuse_deadlock(generation: Generation) -> None:
+    """Raise when blocking this thread would stop what the generation waits for.
+
+    Raises:
+        BlockingWaitError: Its callables run on this thread's event loop, or on one that stands
+            still.
+    """
+    if generation.has_ended:
+        return
+    here = running_loop()
+    for loop in generation.needs:
+        if loop is here:
+            raise BlockingWaitError(
+                "a blocking wait on the event loop that has to run this call's async functions "
+                "could never end: use `await thunk.avalue()` (or the verb with an a- prefix)"
+            )
+        if not loop.is_running():
+            raise BlockingWaitError(
+                "this call's async functions run on an event loop that does not run now: "
+                "wait inside it, with `await thunk.avalue()`"
+            )
+
+
+class Subscriber:
+    """Pushes chunks to an Rx observer: coalesced, serialized, with one terminal at most.
+
+    Args:
+        generation: Where the chunks come from.
+        observer: Gets them, on `outlet`.
+        outlet: Where it is called.
+        keep: Kept alive as long as the subscription lasts.
+    """
+
+    __slots__ = ("_busy", "_done", "_ended", "_generation", "_keep", "_observer", "_outlet", "_pending")
+
+    def __init__(
+        self,
+        generation: Generation,
+        observer: abc.ObserverBase[Chunk],
+        outlet: Outlet,
+        keep: object,
+    ) -> None:
+        self._generation = generation
+        self._observer = observer
+        self._outlet = outlet
+        self._keep = keep
+        self._pending = Fold()
+        self._busy = False
+        self._ended = False
+        self._done = False
+        generation.attach(self)
+
+    def add(self, chunk: Chunk) -> bool:
+        self._pending.add(chunk)
+        return self._claim()
+
+    def end(self) -> bool:
+        self._ended = True
+        return self._claim()
+
+    def _claim(self) -> bool:
+        # Busy until `deliver` finds nothing left: a scheduler with many threads cannot call it twice.
+        if self._busy or self._done:
+            return False
+        self._busy = True
+        return True
+
+    def wake(self) -> None:
+        self._outlet.wake(self)
+
+    def deliver(self) -> None:
+        with self._generation.lock:
+            if self._done:
+                return
+            chunk = self._pending.take() if self._pending else None
+            ended = self._ended and chunk is None
+            if chunk is None and not ended:
+                self._busy = False
+                return
+        try:
+            if chunk is not None:
+                self._observer.on_next(chunk)
+            else:
+                self._finish()
+                return
+        except Exception:
+            self.dispose()
+            _log.exception("a subscriber raised in on_next; its subscription has ended")
+            return
+        self._outlet.wake(self)
+
+    def _finish(self) -> None:
+        generation, observer = self._generation, self._observer
+        self.dispose()
+        generation.seen = True
+        try:
+            if generation.error is not None:
+                observer.on_error(generation.error)
+            else:
+                observer.on_completed()
+        except Exception as error:
+            if error is generation.error:  # Rx's default for a subscriber without `on_error`
+                _log.error("a generation failed, and a subscriber has no on_error: %s", error)
+            else:
+                _log.exception("a subscriber raised in its terminal")
+
+    def undeliverable(self) -> None:
+        self.dispose()
+
+    def dispose(self) -> None:
+        """End the subscription; nothing is delivered after it returned on the outlet's thread."""
+        self._done = True
+        self._generation.detach(self)
+        self._keep = None
+
+
+class Inbox:
+    """The backlog of a pulling reader: all text that came since it looked last, as one piece."""
+
+    __slots__ = ("_ended", "_generation", "_outlet", "_pending", "_taken", "_waiter")
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+        self._pending = Fold()
+        self._ended = False
+        self._taken = False
+        self._waiter: asyncio.Future[None] | threading.Event | None = None
+        self._outlet: Outlet | None = None
+        generation.attach(self)
+
+    # Called with the generation's lock held.
+
+    def add(self, chunk: Chunk) -> bool:
+        self._pending.add(chunk)
+        return self._waiter is not None and bool(chunk.text)
+
+    def end(self) -> bool:
+        self._ended = True
+        generation = self._generation
+        if generation.error is None and self._taken and not self._pending:
+            generation.seen = True
+        return self._waiter is not None
+
+    # Called on the engine.
+
+    def wake(self) -> None:
+        _wake(self, self._waiter, self._outlet)
+
+    # Called by the outlet, on the reader's loop.
+
+    def deliver(self) -> None:
+        waiter = self._waiter
+        if isinstance(waiter, asyncio.Future) and not waiter.done():
+            waiter.set_result(None)
+
+    def undeliverable(self) -> None:
+        with self._generation.lock:
+            self._waiter = None
+
+    # The reader's side.
+
+    def poll(self) -> str | None:
+        """The next piece, "" when nothing is there yet, None at the end.
+
+        Raises:
+            MelleaRxError: The generation failed, and all its text was taken.
+        """
+        generation = self._generation
+        with generation.lock:
+            piece = ""
+            if self._pending:
+                piece = self._pending.take().text
+                self._taken = True
+            if self._ended and generation.error is None:
+                generation.seen = True
+            if piece or not self._ended:
+                return piece
+            generation.seen = True
+        if generation.error is not None:
+            raise generation.error.with_traceback(None)
+        return None
+
+    async def read(self) -> str | None:
+        """The next piece when there is one, None at the end.
+
+        Raises:
+            ConcurrentReaderError: Another coroutine waits in it already.
+            MelleaRxError: The generation failed.
+        """
+        if self._waiter is not None:
+            raise ConcurrentReaderError(
+                "two coroutines wait in this thunk's single reader: give each its own with "
+                "`thunk.subscribe`, or let one read and share what it gets"
+            )
+        piece = self.poll()
+        while piece == "":
+            await self._wait()
+            piece = self.poll()
+        return piece
+
+    async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        self._outlet = loop_outlet(loop)
+        with self._generation.lock:
+            if self._ended:
+                return
+            self._waiter = waiter
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    def read_blocking(self) -> str | None:
+        """As `read`, in a thread of its own.
+
+        Raises:
+            BlockingWaitError: It could never end.
+        """
+        if self._waiter is not None:
+            raise ConcurrentReaderError("two readers wait in this thunk's single reader")
+        piece = self.poll()
+        while piece == "":
+            refuse_deadlock(self._generation)
+            waiter = threading.Event()
+            with self._generation.lock:
+                if not self._ended and not self._pending:
+                    self._waiter = waiter
+            try:
+                if self._waiter is not None:
+                    waiter.wait()
+            finally:
+                self._waiter = None
+            piece = self.poll()
+        return piece
+
+    def skip(self) -> None:
+        """Leave out what came so far."""
+        with self._generation.lock:
+            self._pending.take()
+
+    def close(self) -> None:
+        """Take nothing more."""
+        self._generation.detach(self)
+
+
+class EndWatch:
+    """Waits for a generation's end only: no chunk wakes it.
+
+    Args:
+        generation: The one to wait for.
+    """
+
+    __slots__ = ("_generation", "_outlet", "_waiter")
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+        self._waiter: asyncio.Future[None] | threading.Event | None = None
+        self._outlet: Outlet | None = None
+
+    def add(self, chunk: Chunk) -> bool:
+        return False
+
+    def end(self) -> bool:
+        return True
+
+    def wake(self) -> None:
+        _wake(self, self._waiter, self._outlet)
+
+    def deliver(self) -> None:
+        if isinstance(self._waiter, asyncio.Future) and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def undeliverable(self) -> None:
+        pass
+
+    async def wait(self) -> None:
+        """Return when the generation has ended. Cancelling this wait ends nothing else."""
+        generation = self._generation
+        if not generation.has_ended:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            self._outlet = loop_outlet(loop)
+            generation.attach(self)
+            try:
+                await self._waiter
+            finally:
+                generation.detach(self)
+        generation.seen = True
+
+    def wait_blocking(self, timeout: float | None = None) -> None:
+        """As `wait`, blocking this thread.
+
+        Args:
+            timeout: Seconds; None for ever.
+
+        Raises:
+            BlockingWaitError: It could never end.
+            WaitTimeoutError: The time ran out; the generation goes on.
+        """
+        generation = self._generation
+        refuse_deadlock(generation)
+        if not generation.has_ended:
+            event = self._waiter = threading.Event()
+            generation.attach(self)
+            try:
+                if not event.wait(timeout):
+                    raise WaitTimeoutError(
+                        f"not computed after {timeout} s; the generation goes on",
+                        text=generation.answer().text,
+                    )
+            finally:
+                generation.detach(self)
+        generation.seen = True
+
+
+class Announcement:
+    """Tells a caller's loop that a generation ended, in a turn of that loop.
+
+    So a thunk is never computed in the very turn in which its verb returned, even with a backend
+    that answers at once.
+    """
+
+    __slots__ = ("_generation", "_outlet")
+
+    def __init__(self, generation: Generation, loop: asyncio.AbstractEventLoop) -> None:
+        self._generation = generation
+        self._outlet = loop_outlet(loop)
+        generation.announcement = self
+
+    def add(self, chunk: Chunk) -> bool:
+        return False
+
+    def end(self) -> bool:
+        return True
+
+    def wake(self) -> None:
+        self._outlet.wake(self)
+
+    def deliver(self) -> None:
+        self._generation.seen = True
+
+    def undeliverable(self) -> None:
+        self._generation.seen = True
+
+
+def _wake(
+    consumer: Ready, waiter: asyncio.Future[None] | threading.Event | None, outlet: Outlet | None
+) -> None:
+    if isinstance(waiter, threading.Event):
+        waiter.set()
+    elif outlet is not None:
+        outlet.wake(consumer)

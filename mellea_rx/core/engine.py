@@ -1,0 +1,214 @@
+"""The engine: one event loop of the library's own, in one daemon thread, started on first use.
+
+All I/O and all pipelines run on it, so that a call can return at once on any loop or on none, and a
+caller that blocks its own loop stalls no stream. uvloop drives it where that installs.
+
+A forked child starts an engine of its own; what ran in the parent's ends there with an
+`EngineStoppedError`. At interpreter exit every task is cancelled and the thread joined, so that
+nothing is torn down under a running generation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextvars
+import os
+import threading
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+from mellea_rx.errors import EngineStoppedError
+
+__all__ = ["Engine", "Orphan", "engine"]
+
+_T = TypeVar("_T")
+
+EXIT_PATIENCE = 5.0
+"""How long interpreter exit waits for the engine's tasks to end, in seconds."""
+
+
+class Orphan(Protocol):
+    """What a fork leaves behind: it is told in the child that its engine does not run there."""
+
+    def orphaned(self) -> None:
+        """End with an `EngineStoppedError`. Called in the child, when it has one thread only."""
+
+
+class Engine:
+    """An event loop in a daemon thread of its own.
+
+    Attributes:
+        loop: The event loop. Use it from other threads only through its thread-safe calls.
+    """
+
+    def __init__(self) -> None:
+        self.loop = _new_loop()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._orphans: weakref.WeakSet[Orphan] = weakref.WeakSet()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="mellea-rx-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the calling thread is the engine's own."""
+        return threading.current_thread() is self._thread
+
+    def spawn(
+        self,
+        work: Callable[[], Coroutine[Any, Any, Any]],
+        *,
+        context: contextvars.Context | None = None,
+    ) -> TaskHandle:
+        """Run a coroutine on the engine; returns at once, from any thread.
+
+        Args:
+            work: Makes the coroutine; called on the engine.
+            context: The contextvars that it runs with; a copy of the caller's by default.
+
+        Returns:
+            A handle that can cancel it, also before it began.
+
+        Raises:
+            EngineStoppedError: The interpreter is going down.
+        """
+        handle = TaskHandle(self)
+        self.call(handle._start, work, context or contextvars.copy_context())
+        return handle
+
+    def call(self, function: Callable[..., object], *args: object) -> None:
+        """Call `function(*args)` on the engine: now when this is its thread, else soon.
+
+        Raises:
+            EngineStoppedError: The interpreter is going down.
+        """
+        if self.is_current:
+            function(*args)
+            return
+        if self._stopping:
+            raise EngineStoppedError("the engine has stopped: the interpreter is going down")
+        try:
+            self.loop.call_soon_threadsafe(function, *args)
+        except RuntimeError as error:
+            raise EngineStoppedError("the engine has stopped") from error
+
+    def adopt(self, orphan: Orphan) -> None:
+        """Remember (weakly) who has to be told when a fork leaves this engine behind."""
+        self._orphans.add(orphan)
+
+    def stop(self) -> None:
+        """Cancel every task, wait for their ends (at most `EXIT_PATIENCE` seconds), end the thread."""
+        if self._stopping or not self._thread.is_alive():
+            return
+        self._stopping = True
+        self.loop.call_soon_threadsafe(self._cancel_all)
+        self._thread.join(EXIT_PATIENCE)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.loop.close()
+
+    def _cancel_all(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        closing = self.loop.create_task(self._drain())
+        closing.add_done_callback(lambda _: self.loop.stop())
+
+    async def _drain(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=EXIT_PATIENCE / 2)
+        # Transports that were closed just now tell their protocols in the loop's next turns.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    def _abandon(self) -> None:
+        """Leave this engine behind, in a forked child, where its thread does not run."""
+        self._stopping = True
+        self.loop.set_exception_handler(lambda *_: None)
+        _left_behind.append(self)
+        for orphan in list(self._orphans):
+            orphan.orphaned()
+
+
+class TaskHandle:
+    """Cancels a piece of work on the engine, from any thread, at any time."""
+
+    __slots__ = ("_cancelled", "_engine", "_task", "__weakref__")
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """End the work. Idempotent; returns at once."""
+        if self._cancelled:
+            return
+        self._cancelled = True
+        try:
+            self._engine.call(self._cancel)
+        except EngineStoppedError:
+            pass  # what stops the engine cancels all its tasks
+
+    def _start(
+        self, work: Callable[[], Coroutine[Any, Any, Any]], context: contextvars.Context
+    ) -> None:
+        if self._cancelled:
+            return
+        engine = self._engine
+        self._task = engine.loop.create_task(work(), context=context)
+        engine._tasks.add(self._task)
+        self._task.add_done_callback(engine._tasks.discard)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+_guard = threading.Lock()
+_current: Engine | None = None
+_left_behind: list[Engine] = []
+
+
+def engine() -> Engine:
+    """The engine of this process; started by the first call."""
+    global _current
+    running = _current
+    if running is not None:
+        return running
+    with _guard:
+        if _current is None:
+            _current = Engine()
+        return _current
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # costs 20 ms: only when there is something to run
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+@atexit.register
+def _stop_at_exit() -> None:
+    if _current is not None:
+        _current.stop()
+
+
+def _start_afresh_in_child() -> None:
+    global _current, _guard
+    _guard = threading.Lock()
+    parents, _current = _current, None
+    if parents is not None:
+        parents._abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_afresh_in_child)

@@ -1,0 +1,251 @@
+"""A running generation: one writer on the engine, any number of consumers anywhere.
+
+It keeps the answer so far (a fold, not a list of chunks), hands every new chunk to the consumers
+that are attached, and ends once: complete, failed or cancelled. Who attaches late gets the text so
+far as one chunk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.engine import TaskHandle, engine
+from mellea_rx.core.fold import Fold
+from mellea_rx.errors import (
+    EngineStoppedError,
+    GenerationCancelledError,
+    MelleaRxError,
+    UnexpectedError,
+)
+
+__all__ = ["Consumer", "Generation", "Pipeline"]
+
+_UNPARSED: Any = object()
+
+
+class Consumer(Protocol):
+    """Something that takes chunks. `add` and `end` are called with the lock held."""
+
+    def add(self, chunk: Chunk) -> bool:
+        """One more chunk. Returns whether it has to be woken for it."""
+
+    def end(self) -> bool:
+        """No more chunks: the generation ended. Returns whether it has to be woken for it."""
+
+    def wake(self) -> None:
+        """Have it look at what came. Called without the lock."""
+
+
+Pipeline = Callable[["Generation"], Awaitable[None]]
+"""What a generation does: runs on the engine, calls `push` for every chunk, returns at the end."""
+
+
+class Generation:
+    """The state behind a thunk.
+
+    Args:
+        live: Consumers get chunks as they come; else the whole, once, at the end.
+        needs: Event loops that have to run for this generation to go on (they run callables of
+            the user's), so a blocking wait on one of them could never end.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_consumers",
+        "_ended_at",
+        "_error",
+        "_first_at",
+        "_fold",
+        "_handle",
+        "_parsed",
+        "_started_at",
+        "_value",
+        "announcement",
+        "live",
+        "lock",
+        "needs",
+        "sampling",
+        "seen",
+    )
+
+    def __init__(
+        self, *, live: bool = False, needs: tuple[asyncio.AbstractEventLoop, ...] = ()
+    ) -> None:
+        self.live = live
+        self.needs = needs
+        self.lock = threading.Lock()
+        self.seen = False
+        """Whether its end has reached somebody; see `ModelOutputThunk.is_computed`."""
+        self.announcement: Consumer | None = None
+        """Told of the end like a consumer, but it takes nothing: nobody watches through it."""
+        self.sampling: Any = None
+        self._fold = Fold()
+        self._value: Chunk | None = None
+        self._consumers: list[Consumer] = []
+        self._error: MelleaRxError | None = None
+        self._parsed: Any = _UNPARSED
+        self._handle: TaskHandle | None = None
+        self._started_at = time.monotonic()
+        self._first_at: float | None = None
+        self._ended_at: float | None = None
+
+    # The writer's side, on the engine.
+
+    def start(self, pipeline: Pipeline) -> None:
+        """Run `pipeline` on the engine, with the caller's contextvars."""
+        running = engine()
+        running.adopt(self)
+        self._handle = running.spawn(lambda: self._run(pipeline))
+
+    def push(self, chunk: Chunk) -> None:
+        """One more chunk of the answer. Ignored after the end."""
+        with self.lock:
+            if self._ended_at is not None:
+                return
+            if self._first_at is None and chunk:
+                self._first_at = time.monotonic()
+            self._fold.add(chunk)
+            if not self.live:
+                return
+            woken = [consumer for consumer in self._consumers if consumer.add(chunk)]
+        for consumer in woken:
+            consumer.wake()
+
+    def resolve(self, parsed: Any) -> None:
+        """Set the typed object that the answer stands for, before the end."""
+        self._parsed = parsed
+
+    async def _run(self, pipeline: Pipeline) -> None:
+        try:
+            await pipeline(self)
+        except asyncio.CancelledError:
+            self.end(GenerationCancelledError("the generation was cancelled"))
+        except MelleaRxError as error:
+            self.end(error)
+        except Exception as error:
+            wrapped = UnexpectedError(f"the generation failed: {type(error).__name__}: {error}")
+            wrapped.__cause__ = error
+            self.end(wrapped)
+        else:
+            self.end(None)
+
+    def end(self, error: MelleaRxError | None) -> bool:
+        """End it, once.
+
+        Args:
+            error: Why it failed; None when it is complete.
+
+        Returns:
+            Whether this call ended it.
+        """
+        with self.lock:
+            if self._ended_at is not None:
+                return False
+            self._ended_at = time.monotonic()
+            self._value = self._fold.peek()
+            self._error = error
+            if error is not None and not error.text:
+                error.text = self._value.text
+            consumers, self._consumers = self._consumers, []
+            if self.announcement is not None:
+                consumers.append(self.announcement)
+            woken = [consumer for consumer in consumers if self._finish(consumer, live=self.live)]
+        for consumer in woken:
+            consumer.wake()
+        return True
+
+    def _finish(self, consumer: Consumer, *, live: bool) -> bool:
+        """Give a consumer its terminal, and the whole before it where it did not get it live."""
+        told = False
+        value = self._value
+        if not live and value is not None and (self._error is None or value):
+            told = consumer.add(value)
+        return consumer.end() or told
+
+    # The consumers' side, from any thread.
+
+    def attach(self, consumer: Consumer) -> None:
+        """Hand over the answer so far as one chunk, then what comes."""
+        with self.lock:
+            if self._ended_at is not None:
+                waiting = self._finish(consumer, live=False)
+            else:
+                waiting = self.live and bool(self._fold) and consumer.add(self._fold.peek())
+                self._consumers.append(consumer)
+        if waiting:
+            consumer.wake()
+
+    def detach(self, consumer: Consumer) -> None:
+        """Forget a consumer. Idempotent."""
+        with self.lock:
+            if consumer in self._consumers:
+                self._consumers.remove(consumer)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody is attached."""
+        return bool(self._consumers)
+
+    def cancel(self, why: str = "the generation was cancelled") -> None:
+        """End it now, and its request on the server with it. Idempotent, from any thread."""
+        if self.end(GenerationCancelledError(why)) and self._handle is not None:
+            self._handle.cancel()
+
+    def abandon(self) -> None:
+        """Nobody can read it any more: end its work.
+
+        Takes no lock: it is called when a reference dies, and that may be anywhere, also in the
+        middle of this very generation's `push`.
+        """
+        if self._ended_at is None and self._handle is not None:
+            self._handle.cancel()
+
+    def orphaned(self) -> None:
+        """End in a forked child, where the engine that ran it does not exist."""
+        self.lock = threading.Lock()  # another thread of the parent may have held it
+        self.end(EngineStoppedError("this generation runs in the parent process, not in its fork"))
+
+    # What can be read of it.
+
+    def answer(self) -> Chunk:
+        """The answer so far, as one chunk."""
+        value = self._value
+        if value is not None:
+            return value
+        with self.lock:
+            return self._fold.peek()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is complete, failed or cancelled."""
+        return self._ended_at is not None
+
+    @property
+    def error(self) -> MelleaRxError | None:
+        """Why it failed; None while it runs and when it is complete."""
+        return self._error
+
+    @property
+    def was_cancelled(self) -> bool:
+        """Whether it ended by being cancelled."""
+        return isinstance(self._error, GenerationCancelledError)
+
+    @property
+    def parsed(self) -> Any:
+        """The typed object, or the text where there is none."""
+        return self.answer().text if self._parsed is _UNPARSED else self._parsed
+
+    @property
+    def ttft(self) -> float | None:
+        """Seconds from the call to the first content; None before it."""
+        return None if self._first_at is None else self._first_at - self._started_at
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the call to the end, or to now while it runs."""
+        return (self._ended_at or time.monotonic()) - self._started_at

@@ -1,0 +1,175 @@
+"""Model options: the names that mean the same on every backend, and whatever else a server takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+
+from mellea_rx.errors import OptionError
+
+__all__ = ["DEFAULT_STREAM_TIMEOUT", "ModelOption", "Options"]
+
+DEFAULT_STREAM_TIMEOUT = 120.0
+"""How long a stream may be silent, in seconds, the time to the first token included."""
+
+
+class ModelOption(str, Enum):
+    """Keys of `model_options` that mean the same on every backend.
+
+    Any other key goes to the server as it is. Options of a call win over the session's, which win
+    over the backend's.
+
+    Example:
+        >>> options = {ModelOption.TEMPERATURE: 0.2, ModelOption.SEED: 7, "top_k": 40}
+    """
+
+    TEMPERATURE = "@temperature"
+    """Float, 0 or more: 0 always takes the likeliest token."""
+    SEED = "@seed"
+    """Int: the same seed and prompt give the same text, where the server keeps that promise."""
+    MAX_NEW_TOKENS = "@max_new_tokens"
+    """Int, 1 or more: at most so many tokens of answer."""
+    SYSTEM_PROMPT = "@system_prompt"
+    """Str: who the model is to be."""
+    STOP_SEQUENCES = "@stop_sequences"
+    """Str or a list of them: generation ends before any of these."""
+    CONTEXT_WINDOW = "@context_window"
+    """Int, tokens: how much prompt and answer the model is loaded for."""
+    THINKING = "@thinking"
+    """Bool, or an effort that the server knows ("low", "medium", "high")."""
+    STREAM = "@stream"
+    """Bool: readers and subscribers get chunks as they come; else the whole, once."""
+    STREAM_TIMEOUT = "@stream_timeout"
+    """Seconds that a stream may be silent (120 by default); None for ever."""
+    TOOLS = "@tools"
+    """A list of tools that the model may ask to call (JSON-schema function descriptions)."""
+    TOOL_CHOICE = "@tool_choice"
+    """Str or dict: "auto", "none", "required", or a tool's name."""
+
+    def __str__(self) -> str:
+        return f"ModelOption.{self.name}"
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return _is_int(value) or isinstance(value, float)
+
+
+def _is_texts(value: object) -> bool:
+    if isinstance(value, str):
+        return bool(value)
+    return isinstance(value, (list, tuple)) and all(isinstance(v, str) and v for v in value)
+
+
+_RULES: Mapping[ModelOption, tuple[str, Callable[[Any], bool]]] = {
+    ModelOption.TEMPERATURE: ("a number, 0 or more", lambda v: _is_number(v) and v >= 0),
+    ModelOption.SEED: ("an int", _is_int),
+    ModelOption.MAX_NEW_TOKENS: ("an int, 1 or more", lambda v: _is_int(v) and v >= 1),
+    ModelOption.SYSTEM_PROMPT: ("a str", lambda v: isinstance(v, str)),
+    ModelOption.STOP_SEQUENCES: ("a str or a list of str, none empty", _is_texts),
+    ModelOption.CONTEXT_WINDOW: ("an int, 1 or more", lambda v: _is_int(v) and v >= 1),
+    ModelOption.THINKING: ("a bool or a str", lambda v: isinstance(v, (bool, str))),
+    ModelOption.STREAM: ("a bool", lambda v: isinstance(v, bool)),
+    ModelOption.STREAM_TIMEOUT: (
+        "a number of seconds above 0, or None",
+        lambda v: v is None or (_is_number(v) and v > 0),
+    ),
+    ModelOption.TOOLS: ("a list of tool descriptions", lambda v: isinstance(v, (list, tuple))),
+    ModelOption.TOOL_CHOICE: ("a str or a dict", lambda v: isinstance(v, (str, dict))),
+}
+
+_RESERVED = {
+    "messages": "the session makes the messages",
+    "stream": "use ModelOption.STREAM",
+}
+
+
+class Options:
+    """Checked model options; immutable.
+
+    Args:
+        values: By `ModelOption`, or by a name of the server's own.
+
+    Raises:
+        OptionError: A key is unknown, or a value has the wrong type; the message names it.
+    """
+
+    __slots__ = ("extra", "standard")
+
+    standard: Mapping[ModelOption, Any]
+    """What has a `ModelOption`."""
+    extra: Mapping[str, Any]
+    """What goes to the server as it is."""
+
+    def __init__(self, values: Mapping[Any, Any] | None = None) -> None:
+        if values is not None and not isinstance(values, Mapping):
+            raise OptionError(f"model_options must be a dict, not {type(values).__name__}")
+        standard: dict[ModelOption, Any] = {}
+        extra: dict[str, Any] = {}
+        for key, value in (values or {}).items():
+            option = _standard_key(key)
+            if option is None:
+                extra[key] = value
+                continue
+            _check(option, value)
+            standard[option] = value
+        self.standard = MappingProxyType(standard)
+        self.extra = MappingProxyType(extra)
+
+    def get(self, option: ModelOption, default: Any = None) -> Any:
+        """The value of `option`, or `default` where it is not set."""
+        return self.standard.get(option, default)
+
+    def over(self, base: Options) -> Options:
+        """These options, and those of `base` that these do not set."""
+        return Options({**base.standard, **base.extra, **self.standard, **self.extra})
+
+    @property
+    def stream(self) -> bool:
+        """Whether readers get chunks as they come."""
+        return bool(self.standard.get(ModelOption.STREAM, False))
+
+    @property
+    def stream_timeout(self) -> float | None:
+        """Seconds of silence that are allowed; None for ever."""
+        value: float | None = self.standard.get(ModelOption.STREAM_TIMEOUT, DEFAULT_STREAM_TIMEOUT)
+        return value
+
+    @property
+    def stop_sequences(self) -> list[str]:
+        """The stop sequences, as a list."""
+        value = self.standard.get(ModelOption.STOP_SEQUENCES, ())
+        return [value] if isinstance(value, str) else list(value)
+
+    def __repr__(self) -> str:
+        shown = {**{str(k): v for k, v in self.standard.items()}, **self.extra}
+        return f"Options({shown!r})"
+
+
+def _standard_key(key: object) -> ModelOption | None:
+    if isinstance(key, ModelOption):
+        return key
+    if not isinstance(key, str):
+        raise OptionError(f"a model option's name must be a str or a ModelOption, not {key!r}")
+    if key in _RESERVED:
+        raise OptionError(f"model option {key!r} cannot be set: {_RESERVED[key]}")
+    if not key.startswith("@"):
+        return None
+    try:
+        return ModelOption(key)
+    except ValueError:
+        near = get_close_matches(key, [o.value for o in ModelOption], n=1)
+        hint = f"; did you mean {ModelOption(near[0])}?" if near else ""
+        raise OptionError(f"there is no model option {key!r}{hint}") from None
+
+
+def _check(option: ModelOption, value: object) -> None:
+    expected, holds = _RULES[option]
+    if not holds(value):
+        raise OptionError(f"{option} must be {expected}, not {value!r}")

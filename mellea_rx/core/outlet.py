@@ -1,0 +1,156 @@
+"""Where consumers are called: their own event loop, a scheduler, or one delivery thread.
+
+The engine marks a consumer as ready; the consumer's outlet is woken once for all that became ready
+since (one `call_soon_threadsafe` per loop, not one per chunk), and calls each of them there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Protocol
+
+from reactivex import abc
+from reactivex.scheduler import (
+    CurrentThreadScheduler,
+    EventLoopScheduler,
+    ImmediateScheduler,
+    TrampolineScheduler,
+)
+from reactivex.scheduler.eventloop import AsyncIOScheduler
+
+__all__ = ["Outlet", "Ready", "loop_outlet", "outlet_for", "running_loop"]
+
+_log = logging.getLogger("mellea_rx")
+
+
+class Ready(Protocol):
+    """A consumer that can be called on its outlet."""
+
+    def deliver(self) -> None:
+        """Hand over all that came since the last call."""
+
+    def undeliverable(self) -> None:
+        """The outlet is gone (its loop closed): nothing will be delivered any more."""
+
+
+class Outlet:
+    """Calls consumers in the order in which they became ready, always in one place.
+
+    Args:
+        post: Schedules a function there; raises RuntimeError when the place is gone.
+    """
+
+    __slots__ = ("__weakref__", "_lock", "_post", "_posted", "_ready")
+
+    def __init__(self, post: Callable[[Callable[[], None]], object]) -> None:
+        self._post = post
+        self._lock = threading.Lock()
+        self._ready: list[Ready] = []
+        self._posted = False
+
+    def wake(self, consumer: Ready) -> None:
+        """Have `consumer.deliver` called soon. Thread-safe, never blocks."""
+        with self._lock:
+            self._ready.append(consumer)
+            if self._posted:
+                return
+            self._posted = True
+        try:
+            self._post(self._drain)
+        except RuntimeError:
+            with self._lock:
+                lost, self._ready, self._posted = self._ready, [], False
+            for each in lost:
+                each.undeliverable()
+
+    def _drain(self) -> None:
+        with self._lock:
+            ready, self._ready = self._ready, []
+            self._posted = False
+        for consumer in ready:
+            try:
+                consumer.deliver()
+            except Exception:
+                _log.exception("a consumer of chunks raised; the others go on")
+
+
+_loop_outlets: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Outlet] = (
+    weakref.WeakKeyDictionary()
+)
+_thread_outlet: Outlet | None = None
+_guard = threading.Lock()
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that runs in this thread, or None."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def loop_outlet(loop: asyncio.AbstractEventLoop) -> Outlet:
+    """The one outlet of an event loop."""
+    outlet = _loop_outlets.get(loop)
+    if outlet is None:
+        with _guard:
+            outlet = _loop_outlets.get(loop)
+            if outlet is None:
+                # The outlet must not keep its loop alive: the table is keyed by it.
+                reference = weakref.ref(loop)
+
+                def post(function: Callable[[], None]) -> None:
+                    target = reference()
+                    if target is None:
+                        raise RuntimeError("the event loop is gone")
+                    target.call_soon_threadsafe(function)
+
+                outlet = _loop_outlets[loop] = Outlet(post)
+    return outlet
+
+
+def outlet_for(scheduler: abc.SchedulerBase | None) -> Outlet:
+    """The outlet of a subscriber: its scheduler's, else its running loop's, else the delivery thread's.
+
+    Args:
+        scheduler: What Rx was given as `scheduler=`. Those that run work where they are called
+            (immediate, current thread, trampoline) would run it on the engine, and count as none.
+    """
+    if isinstance(scheduler, AsyncIOScheduler):  # its own `schedule` is not thread-safe
+        return loop_outlet(scheduler._loop)
+    if scheduler is not None and not isinstance(
+        scheduler, (CurrentThreadScheduler, ImmediateScheduler, TrampolineScheduler)
+    ):
+        target = scheduler
+        return Outlet(lambda function: target.schedule(lambda *_: function()))
+    loop = running_loop()
+    return loop_outlet(loop) if loop is not None else _delivery_thread()
+
+
+def _delivery_thread() -> Outlet:
+    global _thread_outlet
+    with _guard:
+        if _thread_outlet is None:
+            scheduler = EventLoopScheduler(thread_factory=_named_daemon)
+            _thread_outlet = Outlet(lambda function: scheduler.schedule(lambda *_: function()))
+        return _thread_outlet
+
+
+def _named_daemon(target: Callable[..., None]) -> threading.Thread:
+    return threading.Thread(target=target, name="mellea-rx-delivery", daemon=True)
+
+
+def _start_afresh_in_child() -> None:
+    global _thread_outlet, _guard, _loop_outlets
+    _guard = threading.Lock()
+    _thread_outlet = None
+    _loop_outlets = weakref.WeakKeyDictionary()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_afresh_in_child)

@@ -1,0 +1,75 @@
+"""Cold observables of chunks that run on the engine, and how a pipeline takes from one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable
+
+from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.engine import engine
+
+__all__ = ["Push", "chunk_source", "forward"]
+
+Push = Callable[[Chunk], None]
+"""Takes one chunk; never blocks."""
+
+
+def chunk_source(produce: Callable[[Push], Awaitable[None]]) -> Observable[Chunk]:
+    """An Observable that runs `produce` on the engine, anew for each subscription.
+
+    Disposing the subscription cancels it; what it raises goes to `on_error`.
+
+        produce:   push a   push b   return
+        source:    ---a--------b--------|
+
+    Args:
+        produce: Calls what it is given for every chunk, and returns at the end.
+    """
+
+    def subscribe(
+        observer: abc.ObserverBase[Chunk], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        async def run() -> None:
+            try:
+                await produce(observer.on_next)
+            except Exception as error:
+                observer.on_error(error)
+            else:
+                observer.on_completed()
+
+        return Disposable(engine().spawn(run).cancel)
+
+    return Observable(subscribe)
+
+
+async def forward(source: Observable[Chunk], push: Push) -> None:
+    """Subscribe to `source`, `push` all its chunks, return when it completed.
+
+    Runs on the engine. The source may emit on any thread; being cancelled disposes it.
+
+    Raises:
+        Exception: What the source failed with.
+    """
+    running = engine()
+    done: asyncio.Future[None] = running.loop.create_future()
+
+    def finish(error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    subscription = source.subscribe(
+        push,
+        lambda error: running.call(finish, error),
+        lambda: running.call(finish, None),
+    )
+    try:
+        await done
+    finally:
+        subscription.dispose()

@@ -1,0 +1,325 @@
+"""The thunk: what every call returns at once, and every way to read it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Generator, Iterator
+from types import TracebackType
+from typing import Any, Generic, TypeVar, cast
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable
+from typing_extensions import Self
+
+from mellea_rx.core.chunk import Chunk, ToolCall, Usage
+from mellea_rx.core.consumers import Announcement, EndWatch, Inbox, Subscriber
+from mellea_rx.core.generation import Generation, Pipeline
+from mellea_rx.core.outlet import outlet_for, running_loop
+from mellea_rx.errors import MelleaRxError
+
+__all__ = ["ModelOutputThunk", "ThunkStream"]
+
+T = TypeVar("T")
+
+
+class ModelOutputThunk(Observable[Chunk], Generic[T]):
+    """A generation that runs, or ran: a hot, replaying `Observable[Chunk]`, and a value to wait for.
+
+    The verbs of a session make thunks; `T` is the type of `parsed`.
+
+        mot = await m.ainstruct("Write a haiku.")    the call is on its way
+        text = await mot.avalue()                    one value
+        async for piece in mot.astream(): ...        one reader
+        mot.pipe(ops.map(str)).subscribe(print)      any number of subscribers
+
+    A subscriber that comes late gets the text so far as one chunk, then the live ones::
+
+        thunk:       --Once--upon---a--time|
+        subscriber:           ^
+                              Once upon-a--time|
+
+    Dropping the last reference to a running thunk ends its request on the server.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        live: bool = False,
+        needs: tuple[asyncio.AbstractEventLoop, ...] = (),
+    ) -> None:
+        """Start a generation. Users get thunks from a session's verbs.
+
+        Args:
+            pipeline: What to run on the engine.
+            live: Readers and subscribers get chunks as they come; else the whole, once.
+            needs: Event loops on which the pipeline calls functions of the user's.
+        """
+        super().__init__()
+        self._generation = Generation(live=live, needs=needs)
+        self._inbox: Inbox | None = None
+        loop = running_loop()
+        if loop is not None and not live:
+            Announcement(self._generation, loop)
+        self._generation.start(pipeline)
+
+    # One reader.
+
+    def astream(self) -> ThunkStream:
+        """The thunk's single reader: iterate it, or await it for the next piece.
+
+        A piece is all text that came since the last one, so nothing is lost when the reader is
+        slower than the model; the pieces' join is the whole. Without `ModelOption.STREAM`
+        there is one piece, the whole. On a computed thunk: the full value, once.
+
+        Example:
+            >>> async for piece in thunk.astream():      # doctest: +SKIP
+            ...     print(piece, end="")
+
+        Raises:
+            ConcurrentReaderError: (on reading) Another coroutine waits in it already.
+            MelleaRxError: (on reading) The generation failed.
+        """
+        return ThunkStream(self, self._reader())
+
+    def stream(self) -> Iterator[str]:
+        """The same reader as a plain iterator, for code without an event loop.
+
+        Yields:
+            Pieces of text, as `astream`.
+
+        Raises:
+            BlockingWaitError: This thread's event loop has to run for the generation to go on.
+            MelleaRxError: The generation failed.
+        """
+        inbox = self._reader()
+        while (piece := inbox.read_blocking()) is not None:
+            yield piece
+
+    def _reader(self) -> Inbox:
+        if self.is_computed():
+            fresh = Inbox(self._generation)
+            if self._generation.error is not None:
+                fresh.skip()
+            return fresh
+        if self._inbox is None:
+            self._inbox = Inbox(self._generation)
+        return self._inbox
+
+    # One value.
+
+    async def avalue(self) -> str:
+        """Wait for the end.
+
+        Returns:
+            The whole text.
+
+        Raises:
+            MelleaRxError: The generation failed or was cancelled; the error has the text so far.
+        """
+        await EndWatch(self._generation).wait()
+        return self._result()
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Block until the end, also where an event loop runs.
+
+        Args:
+            timeout: Seconds; None for as long as it takes.
+
+        Returns:
+            This thunk, computed.
+
+        Raises:
+            WaitTimeoutError: The time ran out; the generation goes on.
+            BlockingWaitError: This thread's event loop has to run for the generation to go on.
+            MelleaRxError: The generation failed or was cancelled.
+        """
+        EndWatch(self._generation).wait_blocking(timeout)
+        self._result()
+        return self
+
+    def __await__(self) -> Generator[Any, None, str]:
+        """As `avalue`."""
+        return self.avalue().__await__()
+
+    def __str__(self) -> str:
+        """The whole text; waits for it. Raises what `wait` raises."""
+        return self.wait()._result()
+
+    def _result(self) -> str:
+        error = self._generation.error
+        if error is not None:
+            raise error.with_traceback(None)
+        return self._generation.answer().text
+
+    # What is known now.
+
+    def is_computed(self) -> bool:
+        """Whether the end has come, and, with `ModelOption.STREAM`, whether somebody took it.
+
+        It is False when an a-verb returns, even with a backend that answers at once. With STREAM
+        it turns True when the reader has taken the last piece, or another wait has ended, so that
+        `while not thunk.is_computed()` never loses the tail.
+        """
+        generation = self._generation
+        if not generation.has_ended:
+            return False
+        if generation.seen:
+            return True
+        # A caller that polls without ever running its loop gets its True on the next look.
+        generation.seen = not generation.live
+        return False
+
+    @property
+    def value(self) -> str | None:
+        """The whole text when it is computed, else None. Raises the error of a failed thunk."""
+        return self._result() if self.is_computed() else None
+
+    @property
+    def text(self) -> str:
+        """The text so far. Never waits, never raises."""
+        return self._generation.answer().text
+
+    @property
+    def thinking(self) -> str:
+        """The model's reasoning so far ("" when it shows none)."""
+        return self._generation.answer().thinking
+
+    @property
+    def parsed(self) -> T | None:
+        """The typed object that the text stands for (a plain call: the text), when computed."""
+        if not self.is_computed():
+            return None
+        self._result()
+        return cast("T", self._generation.parsed)
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls that the model asked for so far."""
+        return self._generation.answer().tool_calls
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens of prompt and completion, once the server has told them."""
+        return self._generation.answer().usage
+
+    @property
+    def model(self) -> str | None:
+        """The model's name as the server gives it."""
+        return self._generation.answer().model
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model stopped: "stop", "length", "tool_calls", …; None while it goes on."""
+        return self._generation.answer().finish_reason
+
+    @property
+    def ttft(self) -> float | None:
+        """Time to first token: seconds from the call to the first content; None before it."""
+        return self._generation.ttft
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the call to the end, or to now while it runs."""
+        return self._generation.duration
+
+    @property
+    def sampling(self) -> Any:
+        """What the sampling strategy did (`SamplingResult`), once it is done; None without one."""
+        return self._generation.sampling
+
+    @property
+    def error(self) -> MelleaRxError | None:
+        """Why it failed; None while it runs and when it is complete."""
+        return self._generation.error
+
+    # Ending it.
+
+    def cancel(self) -> None:
+        """End the generation, on the server too. The text so far stays readable. Idempotent."""
+        self._generation.cancel()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was cancelled before its end."""
+        return self._generation.was_cancelled
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.cancel()
+
+    def __del__(self) -> None:
+        generation = getattr(self, "_generation", None)
+        if generation is not None:
+            generation.abandon()
+
+    # Any number of subscribers.
+
+    def _subscribe_core(
+        self, observer: abc.ObserverBase[Chunk], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        subscriber = Subscriber(self._generation, observer, outlet_for(scheduler), keep=self)
+        return Disposable(subscriber.dispose)
+
+    def __repr__(self) -> str:
+        generation = self._generation
+        if generation.error is not None:
+            state = f"{type(generation.error).__name__}"
+        else:
+            state = "computed" if generation.has_ended else "running"
+        text = self.text
+        shown = repr(text if len(text) <= 40 else text[:39] + "…")
+        return f"<{type(self).__name__} {state} {shown}>"
+
+
+class ThunkStream(AsyncIterator[str]):
+    """The reader that `astream()` gives: an async iterator, an awaitable, a context manager.
+
+    As a context manager it ends the generation when it is left early, unless somebody else
+    subscribes to it or waits for it.
+    """
+
+    __slots__ = ("_inbox", "_thunk")
+
+    def __init__(self, thunk: ModelOutputThunk[Any], inbox: Inbox) -> None:
+        self._thunk = thunk
+        self._inbox = inbox
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        piece = await self._inbox.read()
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+    def __await__(self) -> Generator[Any, None, str]:
+        """The next piece; "" at the end."""
+        piece = yield from self._inbox.read().__await__()
+        return piece or ""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop reading. Ends the generation when nobody else takes it."""
+        self._inbox.close()
+        generation = self._thunk._generation
+        if not generation.is_watched:
+            generation.cancel("its reader was closed before its end")

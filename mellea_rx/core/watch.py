@@ -1,0 +1,75 @@
+"""A limit on silence: one lazy timer per stream, not one per chunk."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+from typing_extensions import Self
+
+from mellea_rx.errors import FirstTokenTimeoutError, IdleTimeoutError
+
+__all__ = ["StallWatch"]
+
+
+class StallWatch:
+    """Ends the task around it when nothing was reported alive for too long.
+
+    Args:
+        seconds: How long silence may last, the time to the first token included; None for ever.
+        who: What the message calls the silent server.
+
+    Raises:
+        FirstTokenTimeoutError: (on leaving) Nothing came at all.
+        IdleTimeoutError: (on leaving) It began, and then stopped.
+    """
+
+    __slots__ = ("_began", "_expired", "_last", "_loop", "_seconds", "_task", "_timer", "_who")
+
+    def __init__(self, seconds: float | None, who: str) -> None:
+        self._seconds = seconds
+        self._who = who
+        self._began = False
+        self._expired = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._last = self._loop.time()
+        if self._seconds is not None:
+            self._timer = self._loop.call_at(self._last + self._seconds, self._check)
+        return self
+
+    def alive(self) -> None:
+        """Content came. Costs a clock reading: the timer itself is moved only when it is due."""
+        self._began = True
+        self._last = self._loop.time()
+
+    def _check(self) -> None:
+        assert self._seconds is not None
+        due = self._last + self._seconds
+        if self._loop.time() < due:
+            self._timer = self._loop.call_at(due, self._check)
+            return
+        self._expired = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        # Cancelled by somebody else as well: that goes first.
+        if not self._expired or (self._task is not None and self._task.uncancel() > 0):
+            return
+        if kind is not asyncio.CancelledError:
+            return
+        limit = f"{self._seconds:g} s (ModelOption.STREAM_TIMEOUT; None waits for ever)"
+        if self._began:
+            raise IdleTimeoutError(f"{self._who} stopped sending: nothing came for {limit}")
+        raise FirstTokenTimeoutError(f"{self._who} did not begin to answer within {limit}")

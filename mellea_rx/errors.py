@@ -1,0 +1,296 @@
+"""The one tree of errors.
+
+    MelleaRxError
+    ├── InvalidInputError (ValueError)      refused at the door
+    │   ├── OptionError                     a model option: unknown, of a wrong type, or not supported
+    │   └── TemplateError                   a prompt template, or a variable that it misses
+    ├── ConfigurationError                  what is installed, or how a session is set up
+    │   ├── UnknownBackendError
+    │   ├── MissingExtraError
+    │   ├── NoBackendError
+    │   └── ModelFileError                  an embedded model's file
+    ├── SessionError
+    │   ├── NoSessionError
+    │   └── SessionClosedError
+    ├── ConcurrentReaderError               a second coroutine waits in a thunk's one reader
+    ├── BlockingWaitError                   a blocking wait that could never end
+    ├── WaitTimeoutError (TimeoutError)     a wait's own limit; the generation goes on
+    ├── GenerationCancelledError
+    ├── EngineStoppedError                  the engine ended (exit, or a fork) under a generation
+    ├── CallerLoopClosedError               the caller's event loop is gone
+    ├── UnexpectedError                     a bug, ours or a plugin's; its cause is chained
+    ├── DependencyError                     a thunk that this prompt needs has failed
+    ├── CallbackError                       a callable of the user's raised
+    │   └── ValidatorError
+    ├── JudgeError                          the model as judge answered neither yes nor no
+    └── BackendError                        a model server, or the embedded model
+        ├── ConnectionFailedError (ConnectionError)
+        │   ├── NameResolutionError
+        │   └── TLSError
+        ├── GenerationTimeoutError (TimeoutError)
+        │   ├── ConnectTimeoutError
+        │   ├── FirstTokenTimeoutError
+        │   └── IdleTimeoutError
+        ├── StreamInterruptedError          it broke, or ended before its end
+        ├── ProtocolError                   an answer that is not the protocol
+        ├── ResponseTooLargeError
+        ├── GenerationFailedError           an error told in the stream itself
+        └── StatusError                     an HTTP status
+            ├── BadRequestError             400, 413, 422
+            ├── AuthenticationError         401
+            ├── PermissionDeniedError       403
+            ├── ModelNotFoundError          404
+            ├── RateLimitError              429
+            ├── ServerError                 5xx
+            └── RedirectRefusedError        3xx
+
+Each carries `text`: what the model had said when it happened ("" when it had said nothing yet).
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AuthenticationError",
+    "BackendError",
+    "BadRequestError",
+    "BlockingWaitError",
+    "CallbackError",
+    "CallerLoopClosedError",
+    "ConcurrentReaderError",
+    "ConfigurationError",
+    "ConnectTimeoutError",
+    "ConnectionFailedError",
+    "DependencyError",
+    "EngineStoppedError",
+    "FirstTokenTimeoutError",
+    "GenerationCancelledError",
+    "GenerationFailedError",
+    "GenerationTimeoutError",
+    "IdleTimeoutError",
+    "InvalidInputError",
+    "JudgeError",
+    "MelleaRxError",
+    "MissingExtraError",
+    "ModelFileError",
+    "ModelNotFoundError",
+    "NameResolutionError",
+    "NoBackendError",
+    "NoSessionError",
+    "OptionError",
+    "PermissionDeniedError",
+    "ProtocolError",
+    "RateLimitError",
+    "RedirectRefusedError",
+    "ResponseTooLargeError",
+    "ServerError",
+    "SessionClosedError",
+    "SessionError",
+    "StatusError",
+    "StreamInterruptedError",
+    "TLSError",
+    "TemplateError",
+    "UnexpectedError",
+    "UnknownBackendError",
+    "ValidatorError",
+    "WaitTimeoutError",
+]
+
+
+class MelleaRxError(Exception):
+    """The root of every error that this library raises.
+
+    Args:
+        message: What was wrong, where, and what to do.
+        text: What the model had said so far.
+    """
+
+    text: str
+
+    def __init__(self, message: str, *, text: str = "") -> None:
+        super().__init__(message)
+        self.text = text
+
+
+class InvalidInputError(MelleaRxError, ValueError):
+    """An argument that cannot be used; the message names it."""
+
+
+class OptionError(InvalidInputError):
+    """A model option that is unknown, has a wrong type, or that the backend does not have."""
+
+
+class TemplateError(InvalidInputError):
+    """A prompt template that does not parse or render, or a variable that it misses."""
+
+
+class ConfigurationError(MelleaRxError):
+    """The way the library is installed or set up cannot work."""
+
+
+class UnknownBackendError(ConfigurationError):
+    """A backend name that is not registered; the message lists those that are."""
+
+
+class MissingExtraError(ConfigurationError):
+    """An optional dependency is not installed; the message has the command that installs it."""
+
+
+class NoBackendError(ConfigurationError):
+    """`"auto"` found neither a server nor the embedded model."""
+
+
+class ModelFileError(ConfigurationError):
+    """A model's file is missing, damaged, or could not be loaded or brought."""
+
+
+class SessionError(MelleaRxError):
+    """A session cannot be found or used."""
+
+
+class NoSessionError(SessionError):
+    """`get_session()` outside of every `with` block of a session."""
+
+
+class SessionClosedError(SessionError):
+    """The session was closed before, or while, it was used."""
+
+
+class ConcurrentReaderError(MelleaRxError):
+    """Two coroutines waited at once in a thunk's single reader. The first one goes on."""
+
+
+class BlockingWaitError(MelleaRxError):
+    """A blocking wait would stop the very event loop that the generation needs to go on."""
+
+
+class WaitTimeoutError(MelleaRxError, TimeoutError):
+    """`wait(timeout)` ran out; the generation itself goes on."""
+
+
+class GenerationCancelledError(MelleaRxError):
+    """The generation was cancelled before its end; `text` has what had come."""
+
+
+class EngineStoppedError(MelleaRxError):
+    """The engine under a generation is gone: the interpreter ends, or this is a forked child."""
+
+
+class CallerLoopClosedError(MelleaRxError):
+    """An event loop that has to run a callable or take a result is closed."""
+
+
+class UnexpectedError(MelleaRxError):
+    """Something raised what it should not: a bug, ours or a plugin's. The cause is chained."""
+
+
+class DependencyError(MelleaRxError):
+    """A thunk that the prompt is made of failed; its error is the cause."""
+
+
+class CallbackError(MelleaRxError):
+    """A callable of the user's raised; its exception is the cause."""
+
+
+class ValidatorError(CallbackError):
+    """A requirement's validation function raised, or returned what is no verdict."""
+
+
+class JudgeError(MelleaRxError):
+    """The model, asked to judge a requirement, answered neither yes nor no."""
+
+
+class BackendError(MelleaRxError):
+    """A model server, or the embedded model, failed."""
+
+
+class ConnectionFailedError(BackendError, ConnectionError):
+    """No connection to the server could be made."""
+
+
+class NameResolutionError(ConnectionFailedError):
+    """The server's host name has no address."""
+
+
+class TLSError(ConnectionFailedError):
+    """The server's certificate or TLS handshake failed."""
+
+
+class GenerationTimeoutError(BackendError, TimeoutError):
+    """The server took longer than a limit allows."""
+
+
+class ConnectTimeoutError(GenerationTimeoutError):
+    """The connection was not ready in time."""
+
+
+class FirstTokenTimeoutError(GenerationTimeoutError):
+    """Nothing of the answer came in time."""
+
+
+class IdleTimeoutError(GenerationTimeoutError):
+    """The answer began, and then stopped coming."""
+
+
+class StreamInterruptedError(BackendError):
+    """The answer broke off; `text` has every character that came."""
+
+
+class ProtocolError(BackendError):
+    """The server answered with something that its protocol does not have."""
+
+
+class ResponseTooLargeError(BackendError):
+    """The answer, or a line of it, is larger than its cap."""
+
+
+class GenerationFailedError(BackendError):
+    """The server, or the embedded model, told of an error in the middle of its answer."""
+
+
+class StatusError(BackendError):
+    """The server answered with an HTTP status that is not 200.
+
+    Attributes:
+        status: The HTTP status code.
+    """
+
+    status: int
+
+    def __init__(self, message: str, *, status: int, text: str = "") -> None:
+        super().__init__(message, text=text)
+        self.status = status
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _status_error, (type(self), str(self), self.status), self.__dict__
+
+
+class BadRequestError(StatusError):
+    """400, 413 or 422: the server does not take this request as it is."""
+
+
+class AuthenticationError(StatusError):
+    """401: the key is missing or wrong."""
+
+
+class PermissionDeniedError(StatusError):
+    """403: the key, or this client, may not do that."""
+
+
+class ModelNotFoundError(StatusError):
+    """404: the server does not have this model, or this path."""
+
+
+class RateLimitError(StatusError):
+    """429: too many requests, or too many tokens."""
+
+
+class ServerError(StatusError):
+    """500 and above: the server failed."""
+
+
+class RedirectRefusedError(StatusError):
+    """3xx: the server sends the client elsewhere; a key must not follow."""
+
+
+def _status_error(kind: type[StatusError], message: str, status: int) -> StatusError:
+    return kind(message, status=status)
