@@ -1,0 +1,1 @@
+"""What streaming costs, measured against the loop that one would write by hand."""
