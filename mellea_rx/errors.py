@@ -22,7 +22,6 @@
     ├── DependencyError                     a thunk that this prompt needs has failed
     ├── CallbackError                       a callable of the user's raised
     │   └── ValidatorError
-    ├── JudgeError                          the model as judge answered neither yes nor no
     └── BackendError                        a model server, or the embedded model
         ├── ConnectionFailedError (ConnectionError)
         │   ├── NameResolutionError
@@ -68,7 +67,6 @@ __all__ = [
     "GenerationTimeoutError",
     "IdleTimeoutError",
     "InvalidInputError",
-    "JudgeError",
     "MelleaRxError",
     "MissingExtraError",
     "ModelFileError",
@@ -193,10 +191,6 @@ class CallbackError(MelleaRxError):
 
 class ValidatorError(CallbackError):
     """A requirement's validation function raised, or returned what is no verdict."""
-
-
-class JudgeError(MelleaRxError):
-    """The model, asked to judge a requirement, answered neither yes nor no."""
 
 
 class BackendError(MelleaRxError):

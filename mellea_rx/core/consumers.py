@@ -311,7 +311,6 @@ class EndWatch:
                 await self._waiter
             finally:
                 generation.detach(self)
-        generation.seen = True
 
     def wait_blocking(self, timeout: float | None = None) -> None:
         """As `wait`, blocking this thread.
@@ -336,7 +335,6 @@ class EndWatch:
                     )
             finally:
                 generation.detach(self)
-        generation.seen = True
 
 
 class Announcement:

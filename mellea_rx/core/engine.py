@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures
 import contextvars
 import os
 import threading
@@ -21,7 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 from mellea_rx.errors import EngineStoppedError
 
-__all__ = ["Engine", "Orphan", "engine"]
+__all__ = ["Engine", "Orphan", "Resource", "TaskHandle", "engine"]
 
 _T = TypeVar("_T")
 
@@ -36,6 +37,13 @@ class Orphan(Protocol):
         """End with an `EngineStoppedError`. Called in the child, when it has one thread only."""
 
 
+class Resource(Protocol):
+    """Something that lives on the engine's loop and has to be closed on it."""
+
+    async def aclose(self) -> None:
+        """Let go of it. Idempotent."""
+
+
 class Engine:
     """An event loop in a daemon thread of its own.
 
@@ -47,6 +55,7 @@ class Engine:
         self.loop = _new_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._orphans: weakref.WeakSet[Orphan] = weakref.WeakSet()
+        self._resources: weakref.WeakSet[Resource] = weakref.WeakSet()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="mellea-rx-engine", daemon=True)
         self._thread.start()
@@ -78,6 +87,32 @@ class Engine:
         self.call(handle._start, work, context or contextvars.copy_context())
         return handle
 
+    async def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Run a coroutine on the engine and wait for it here, on any loop.
+
+        Cancelling the wait cancels the work.
+        """
+        if self.is_current:
+            return await work()
+        future: concurrent.futures.Future[_T] = concurrent.futures.Future()
+
+        async def settle() -> None:
+            try:
+                result = await work()
+            except asyncio.CancelledError:
+                future.cancel()
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        handle = self.spawn(settle)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            handle.cancel()
+            raise
+
     def call(self, function: Callable[..., object], *args: object) -> None:
         """Call `function(*args)` on the engine: now when this is its thread, else soon.
 
@@ -97,6 +132,10 @@ class Engine:
     def adopt(self, orphan: Orphan) -> None:
         """Remember (weakly) who has to be told when a fork leaves this engine behind."""
         self._orphans.add(orphan)
+
+    def keep(self, resource: Resource) -> None:
+        """Remember (weakly) what has to be closed before the loop is."""
+        self._resources.add(resource)
 
     def stop(self) -> None:
         """Cancel every task, wait for their ends (at most `EXIT_PATIENCE` seconds), end the thread."""
@@ -123,6 +162,8 @@ class Engine:
     async def _drain(self) -> None:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=EXIT_PATIENCE / 2)
+        for resource in list(self._resources):
+            await resource.aclose()
         # Transports that were closed just now tell their protocols in the loop's next turns.
         await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -52,6 +52,7 @@ class Generation:
         live: Consumers get chunks as they come; else the whole, once, at the end.
         needs: Event loops that have to run for this generation to go on (they run callables of
             the user's), so a blocking wait on one of them could never end.
+        parse: The whole text into what it stands for; the text itself by default.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class Generation:
         "_first_at",
         "_fold",
         "_handle",
+        "_parse",
         "_parsed",
         "_started_at",
         "_value",
@@ -74,8 +76,13 @@ class Generation:
     )
 
     def __init__(
-        self, *, live: bool = False, needs: tuple[asyncio.AbstractEventLoop, ...] = ()
+        self,
+        *,
+        live: bool = False,
+        needs: tuple[asyncio.AbstractEventLoop, ...] = (),
+        parse: Callable[[str], Any] = str,
     ) -> None:
+        self._parse = parse
         self.live = live
         self.needs = needs
         self.lock = threading.Lock()
@@ -115,10 +122,6 @@ class Generation:
             woken = [consumer for consumer in self._consumers if consumer.add(chunk)]
         for consumer in woken:
             consumer.wake()
-
-    def resolve(self, parsed: Any) -> None:
-        """Set the typed object that the answer stands for, before the end."""
-        self._parsed = parsed
 
     async def _run(self, pipeline: Pipeline) -> None:
         try:
@@ -237,8 +240,10 @@ class Generation:
 
     @property
     def parsed(self) -> Any:
-        """The typed object, or the text where there is none."""
-        return self.answer().text if self._parsed is _UNPARSED else self._parsed
+        """What the whole text stands for. Parsed on the first look, in the thread that looks."""
+        if self._parsed is _UNPARSED:
+            self._parsed = self._parse(self.answer().text)
+        return self._parsed
 
     @property
     def ttft(self) -> float | None:

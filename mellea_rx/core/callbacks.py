@@ -1,0 +1,73 @@
+"""Calls the user's functions from a pipeline: never on the engine's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from mellea_rx.errors import CallerLoopClosedError
+
+__all__ = ["call_user"]
+
+_CLOSED_LOOP_CHECK = 1.0
+"""Seconds between two looks at whether the caller's loop is still there."""
+
+
+async def call_user(
+    function: Callable[..., Any], *args: Any, loop: asyncio.AbstractEventLoop | None
+) -> Any:
+    """Call a function of the user's and return what it returns.
+
+    Args:
+        function: A sync one runs in a worker thread; an async one on `loop`.
+        args: Its arguments.
+        loop: The caller's event loop; None where the call came from sync code, and then an async
+            function runs on an event loop of its own, in a worker thread.
+
+    Raises:
+        CallerLoopClosedError: `loop` is closed.
+        Exception: What the function raises.
+    """
+    if not inspect.iscoroutinefunction(function):
+        result = await asyncio.to_thread(function, *args)
+        if not inspect.isawaitable(result):
+            return result
+        return await _await_user(_awaiting(result), loop)
+    return await _await_user(function(*args), loop)
+
+
+async def _awaiting(awaitable: Any) -> Any:
+    return await awaitable
+
+
+async def _await_user(
+    coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop | None
+) -> Any:
+    if loop is None:
+        return await asyncio.to_thread(asyncio.run, coroutine)
+    try:
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    except RuntimeError:
+        coroutine.close()
+        raise _closed() from None
+    waiting = asyncio.wrap_future(future)
+    try:
+        while not waiting.done():
+            await asyncio.wait({waiting}, timeout=_CLOSED_LOOP_CHECK)
+            if loop.is_closed() and not waiting.done():
+                coroutine.close()
+                raise _closed()
+    finally:
+        waiting.cancel()
+    if waiting.cancelled():
+        raise _closed()
+    return waiting.result()
+
+
+def _closed() -> CallerLoopClosedError:
+    return CallerLoopClosedError(
+        "an async function of this call has to run on the event loop that made the call, "
+        "and that loop was closed: await the thunk before its loop ends"
+    )

@@ -1,0 +1,55 @@
+"""What a prompt is made of: an author's template, values that are never rendered, and how to parse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from mellea_rx.core.thunk import ModelOutputThunk
+
+__all__ = ["Component", "Template", "thunks_in"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A Jinja template and its values.
+
+    Attributes:
+        source: The template, as its author wrote it. Only this is rendered, once.
+        variables: Its values, by name: text, objects whose attributes the template reads, other
+            templates and components (rendered first, then taken as text), thunks (waited for).
+    """
+
+    source: str
+    variables: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@runtime_checkable
+class Component(Protocol[T_co]):
+    """Something that can be asked of a model."""
+
+    def template(self) -> Template:
+        """How it reads in a prompt."""
+
+    def parse(self, text: str) -> T_co:
+        """What the model's answer to it stands for."""
+
+
+def thunks_in(value: object) -> Iterator[ModelOutputThunk[Any]]:
+    """Every thunk that a prompt's value is made of, in order; containers are looked into."""
+    if isinstance(value, ModelOutputThunk):
+        yield value
+    elif isinstance(value, Template):
+        yield from thunks_in(value.variables)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from thunks_in(item)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            yield from thunks_in(item)
+    elif isinstance(value, Component) and not isinstance(value, type):
+        yield from thunks_in(value.template())

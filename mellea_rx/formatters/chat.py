@@ -1,0 +1,102 @@
+"""A context and an action into a `Request`: waits for the thunks among them, then renders."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from mellea_rx.core.component import Component, thunks_in
+from mellea_rx.core.context import Turn
+from mellea_rx.core.options import ModelOption, Options
+from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.errors import DependencyError
+from mellea_rx.formatters import template
+
+__all__ = ["Prompt", "prompt_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Everything that a request is made of, before its thunks are computed.
+
+    Attributes:
+        action: What is asked.
+        history: What was said before.
+        options: The call's model options.
+        text: The action's text, where it could be rendered at once; else None.
+    """
+
+    action: Component[Any]
+    history: tuple[Turn, ...]
+    options: Options
+    text: str | None
+
+    @property
+    def dependencies(self) -> tuple[ModelOutputThunk[Any], ...]:
+        """The thunks that the action is made of."""
+        return tuple(thunks_in(self.action.template()))
+
+    @property
+    def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
+        """The event loops that these thunks, and those of the history, need."""
+        before = (turn.thunk for turn in self.history if turn.thunk is not None)
+        return tuple({loop for thunk in (*self.dependencies, *before) for loop in thunk.needs})
+
+    async def request(self) -> Request:
+        """Wait for what it is made of, then render. Runs on the engine.
+
+        Raises:
+            DependencyError: A thunk in the action failed; its error is the cause.
+            TemplateError: It cannot be rendered.
+        """
+        for turn in self.history:
+            await turn.output.settled()
+        await _computed(self.dependencies)
+        if self.text is not None and all(turn.text is not None for turn in self.history):
+            messages = tuple(self._messages())
+        else:
+            # In a worker thread: the values' own code (attributes, __str__) is the user's.
+            messages = await asyncio.to_thread(lambda: tuple(self._messages()))
+        return Request(messages, self.options)
+
+    def _messages(self) -> Iterable[WireMessage]:
+        system = self.options.get(ModelOption.SYSTEM_PROMPT)
+        if system:
+            yield WireMessage("system", system)
+        for turn in self.history:
+            # A turn that failed or was cancelled was never said.
+            if turn.output.is_complete:
+                yield WireMessage("user", _text(turn.text, turn.action))
+                yield WireMessage("assistant", turn.output.text)
+        yield WireMessage("user", _text(self.text, self.action))
+
+
+def _text(rendered: str | None, action: Component[Any]) -> str:
+    return template.render(action.template()) if rendered is None else rendered
+
+
+def prompt_for(action: Component[Any], history: tuple[Turn, ...], options: Options) -> Prompt:
+    """Check an action, and render it where all its parts are there.
+
+    Raises:
+        TemplateError: It cannot be rendered.
+    """
+    source = action.template()
+    if any(True for _ in thunks_in(source)):
+        template.check(source)
+        return Prompt(action, history, options, None)
+    return Prompt(action, history, options, template.render(source))
+
+
+async def _computed(thunks: tuple[ModelOutputThunk[Any], ...]) -> None:
+    for thunk in thunks:
+        await thunk.view().settled()
+        if thunk.error is not None:
+            raise DependencyError(
+                f"this prompt needs the output of a call that failed: {thunk.error}"
+            ) from thunk.error
+
+

@@ -1,0 +1,102 @@
+"""Templates into text: the only home of Jinja.
+
+The environment is an immutable sandbox, an undefined variable is an error, and only an author's
+template is rendered, once: a value that looks like a template stays what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from mellea_rx.core.component import Component, Template
+from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.errors import TemplateError
+
+if TYPE_CHECKING:
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+__all__ = ["check", "render"]
+
+
+@lru_cache(maxsize=1)
+def _environment() -> ImmutableSandboxedEnvironment:
+    import jinja2  # costs 50 ms: only when there is something to render
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    return ImmutableSandboxedEnvironment(
+        undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+@lru_cache(maxsize=256)
+def _compiled(source: str) -> jinja2.Template:
+    return _environment().from_string(source)
+
+
+def check(template: Template) -> None:
+    """Refuse what cannot be rendered, before its values are there.
+
+    Raises:
+        TemplateError: It does not parse, or a variable that it reads was not given.
+    """
+    import jinja2
+    from jinja2 import meta
+
+    try:
+        tree = _environment().parse(template.source)
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(
+            f"the template does not parse (line {error.lineno}): {error.message}"
+        ) from None
+    missing = sorted(meta.find_undeclared_variables(tree) - set(template.variables))
+    if missing:
+        raise _missing(missing[0], template)
+    for value in template.variables.values():
+        if isinstance(value, Template):
+            check(value)
+
+
+def render(template: Template) -> str:
+    """The template's text. Its thunks must be computed.
+
+    Raises:
+        TemplateError: It reads what is not there, or does what a template may not.
+    """
+    import jinja2
+
+    check(template)
+    values = {name: _value(value) for name, value in template.variables.items()}
+    try:
+        return _compiled(template.source).render(values)
+    except jinja2.exceptions.SecurityError as error:
+        raise TemplateError(f"the template does what it may not: {error}") from None
+    except jinja2.TemplateError as error:
+        raise TemplateError(f"the template cannot be rendered: {error.message}") from None
+    except Exception as error:
+        raise TemplateError(
+            f"the template cannot be rendered: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, ModelOutputThunk):
+        return value.text
+    if isinstance(value, Template):
+        return render(value)
+    if isinstance(value, (list, tuple)):
+        return [_value(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _value(item) for key, item in value.items()}
+    if isinstance(value, Component) and not isinstance(value, type):
+        return render(value.template())
+    return value
+
+
+def _missing(name: str, template: Template) -> TemplateError:
+    given = ", ".join(sorted(map(repr, template.variables))) or "none"
+    return TemplateError(
+        f"the template reads {name!r}, which was not given (user_variables has: {given})"
+    )

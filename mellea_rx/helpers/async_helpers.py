@@ -1,0 +1,41 @@
+"""Waiting for several thunks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.errors import InvalidInputError
+
+__all__ = ["wait_for_all_mots"]
+
+
+async def wait_for_all_mots(thunks: Iterable[ModelOutputThunk[Any]]) -> None:
+    """Wait until every thunk has ended, then raise the first failure, if there is one.
+
+    One failure does not hide the others' results: all are waited for, and each thunk keeps its
+    value or its error.
+
+    Args:
+        thunks: Any number of them, running or computed; from any sessions and loops.
+
+    Example:
+        >>> await wait_for_all_mots([thunk_a, thunk_b])      # doctest: +SKIP
+
+    Raises:
+        InvalidInputError: Something that is no thunk.
+        MelleaRxError: The error of the first thunk, in their order, that failed.
+    """
+    waited = list(thunks)
+    for thunk in waited:
+        if not isinstance(thunk, ModelOutputThunk):
+            raise InvalidInputError(
+                f"wait_for_all_mots takes thunks, not {type(thunk).__name__}: "
+                "is an `await` missing before the verb?"
+            )
+    results = await asyncio.gather(*(t.avalue() for t in waited), return_exceptions=True)
+    failures = [result for result in results if isinstance(result, BaseException)]
+    if failures:
+        raise failures[0]

@@ -1,0 +1,113 @@
+"""Short ways to write requirements."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from functools import wraps
+from typing import Any, TypeAlias, cast
+
+from mellea_rx.core.requirement import Requirement, ValidationFunction, ValidationResult
+from mellea_rx.errors import InvalidInputError
+
+__all__ = ["as_requirements", "check", "req", "simple_validate", "verdict"]
+
+Verdict: TypeAlias = "bool | tuple[bool, str] | ValidationResult"
+
+
+def req(description: str, validation_fn: ValidationFunction | None = None) -> Requirement:
+    """A requirement that the prompt states.
+
+    Args:
+        description: In words.
+        validation_fn: Decides (see `simple_validate`); None leaves it to the model as judge.
+
+    Example:
+        >>> short = req("at most 20 words", simple_validate(lambda text: len(text.split()) <= 20))
+    """
+    return _requirement(description, validation_fn, check_only=False)
+
+
+def check(description: str, validation_fn: ValidationFunction | None = None) -> Requirement:
+    """A requirement that is checked, but not stated in the prompt."""
+    return _requirement(description, validation_fn, check_only=True)
+
+
+def simple_validate(
+    fn: Callable[[str], Verdict | Awaitable[Verdict]], *, reason: str | None = None
+) -> ValidationFunction:
+    """Make a validation function from a plain one.
+
+    Args:
+        fn: Takes the output's text and returns a bool, or a pair of bool and reason; may be async.
+        reason: The reason of a failure, where `fn` gives none.
+
+    Example:
+        >>> fits = simple_validate(lambda text: (len(text) < 80, "too long"))
+        >>> fits("short")
+        ValidationResult(result=True, reason='too long', score=None)
+    """
+    if not callable(fn):
+        raise InvalidInputError(f"simple_validate takes a function, not {type(fn).__name__}")
+
+    @wraps(fn)
+    def validate(text: str) -> ValidationResult:
+        return verdict(fn(text), reason)
+
+    @wraps(fn)
+    async def avalidate(text: str) -> ValidationResult:
+        return verdict(await cast("Callable[[str], Awaitable[Verdict]]", fn)(text), reason)
+
+    return avalidate if inspect.iscoroutinefunction(fn) else validate
+
+
+def verdict(value: Any, reason: str | None = None) -> ValidationResult:
+    """What a validation function returned, as a result.
+
+    Raises:
+        TypeError: It is no verdict.
+    """
+    match value:
+        case ValidationResult():
+            return value
+        case (bool() as result, (str() | None) as given):
+            return ValidationResult(result, reason=given or reason)
+        case bool():
+            return ValidationResult(value, reason=None if value else reason)
+    raise TypeError(
+        "a validation function returns a bool, a pair of bool and reason, or a ValidationResult, "
+        f"not {value!r}"
+    )
+
+
+def as_requirements(
+    given: Iterable[str | Requirement] | str | Requirement | None,
+) -> tuple[Requirement, ...]:
+    """Requirements from whatever a call was given.
+
+    Raises:
+        InvalidInputError: Something that is neither a str nor a `Requirement`.
+    """
+    if given is None:
+        return ()
+    items = [given] if isinstance(given, (str, Requirement)) else list(given)
+    return tuple(item if isinstance(item, Requirement) else _from_text(item) for item in items)
+
+
+def _from_text(item: object) -> Requirement:
+    if not isinstance(item, str):
+        raise InvalidInputError(
+            f"a requirement is a str or a Requirement, not {type(item).__name__} "
+            "(a function goes into req(description, function))"
+        )
+    return _requirement(item, None, check_only=False)
+
+
+def _requirement(
+    description: str, fn: ValidationFunction | None, *, check_only: bool
+) -> Requirement:
+    if not isinstance(description, str) or not description.strip():
+        raise InvalidInputError("a requirement needs a description in words")
+    if fn is not None and not callable(fn):
+        raise InvalidInputError(f"validation_fn is a function, not {type(fn).__name__}")
+    return Requirement(description, fn, check_only)

@@ -1,0 +1,122 @@
+"""Deciding requirements: by the user's functions, and by the model as judge."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+from mellea_rx.core.backend import Backend
+from mellea_rx.core.callbacks import call_user
+from mellea_rx.core.fold import Fold
+from mellea_rx.core.options import ModelOption, Options
+from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.requirement import Requirement, ValidationFunction, ValidationResult
+from mellea_rx.core.source import forward
+from mellea_rx.errors import CallerLoopClosedError, ValidatorError
+from mellea_rx.stdlib.requirements.build import verdict
+
+__all__ = ["validate_all"]
+
+_JUDGE_PROMPT = """\
+Decide whether a text meets a requirement.
+
+Text:
+{text}
+
+Requirement: {requirement}
+
+Does the text meet the requirement? Answer yes or no."""
+
+_YES_OR_NO = {
+    "type": "object",
+    "properties": {"verdict": {"type": "string", "enum": ["yes", "no"]}},
+    "required": ["verdict"],
+    "additionalProperties": False,
+}
+
+_JUDGE_TOKENS = 24
+
+
+async def validate_all(
+    requirements: Sequence[Requirement],
+    text: str,
+    *,
+    backend: Backend,
+    options: Options,
+    loop: asyncio.AbstractEventLoop | None,
+) -> list[ValidationResult]:
+    """Decide all requirements at once. Runs on the engine.
+
+    Args:
+        requirements: What the text has to be.
+        text: The output.
+        backend: Judges where there is no function.
+        options: The call's model options; the judge takes its time limit and own names from them.
+        loop: The caller's event loop, for async functions.
+
+    Returns:
+        A result for each requirement, in order.
+
+    Raises:
+        ValidatorError: A function raised, or returned no verdict; its exception is the cause.
+        BackendError: The judge failed.
+    """
+
+    async def decide(requirement: Requirement) -> ValidationResult:
+        if requirement.validation_fn is None:
+            return await _judge(requirement, text, backend, options)
+        return await _call(requirement, requirement.validation_fn, text, loop)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(decide(each)) for each in requirements]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from failed.exceptions[0].__cause__
+    return [task.result() for task in tasks]
+
+
+async def _call(
+    requirement: Requirement,
+    function: ValidationFunction,
+    text: str,
+    loop: asyncio.AbstractEventLoop | None,
+) -> ValidationResult:
+    try:
+        return verdict(await call_user(function, text, loop=loop))
+    except CallerLoopClosedError:
+        raise
+    except Exception as error:
+        name = getattr(function, "__name__", type(function).__name__)
+        raise ValidatorError(
+            f"the validation function {name!r} of requirement {requirement.description!r} "
+            f"raised {type(error).__name__}: {error}",
+            text=text,
+        ) from error
+
+
+async def _judge(
+    requirement: Requirement, text: str, backend: Backend, options: Options
+) -> ValidationResult:
+    judge_options = Options(
+        {
+            ModelOption.TEMPERATURE: 0,
+            ModelOption.MAX_NEW_TOKENS: _JUDGE_TOKENS,
+            ModelOption.STREAM_TIMEOUT: options.stream_timeout,
+            **options.extra,
+        }
+    )
+    prompt = _JUDGE_PROMPT.format(text=text, requirement=requirement.description)
+    answer = Fold()
+    request = Request((WireMessage("user", prompt),), judge_options, schema=_YES_OR_NO)
+    await forward(backend.stream(request), answer.add)
+    said = answer.peek().text
+    words = re.findall(r"\b(yes|no)\b", said, flags=re.IGNORECASE)
+    if not words:
+        return ValidationResult(
+            False, reason=f"the judge answered neither yes nor no: {said[:200]!r}"
+        )
+    passed = words[0].lower() == "yes"
+    return ValidationResult(
+        passed, reason=None if passed else f"the judge says no: {requirement.description}"
+    )

@@ -1,0 +1,374 @@
+"""The session: a backend, a context, and the verbs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any, TypeAlias, TypeVar
+
+from typing_extensions import Self
+
+from mellea_rx.core.backend import Backend
+from mellea_rx.core.component import Component
+from mellea_rx.core.context import Context
+from mellea_rx.core.options import Options
+from mellea_rx.core.outlet import running_loop
+from mellea_rx.core.requirement import Requirement, ValidationResult
+from mellea_rx.core.sampling import SamplingStrategy
+from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.errors import InvalidInputError, NoSessionError, SessionClosedError
+from mellea_rx.formatters.chat import prompt_for
+from mellea_rx.helpers.blocking import blocking, settle
+from mellea_rx.stdlib.calls import Call, start_call, start_validation
+from mellea_rx.stdlib.components import Instruction, Message, Query, Transform
+from mellea_rx.stdlib.context import SimpleContext
+from mellea_rx.stdlib.requirements import as_requirements
+from mellea_rx.stdlib.sampling import RejectionSampling
+
+__all__ = ["MelleaSession", "get_session"]
+
+T = TypeVar("T")
+
+ModelOptions: TypeAlias = Mapping[Any, Any]
+Requirements: TypeAlias = "Iterable[str | Requirement] | str | Requirement"
+
+_log = logging.getLogger("mellea_rx")
+
+STALE_CONTEXT_WARNING = (
+    "Not using a SimpleContext with asynchronous requests could cause unexpected results due to "
+    "stale contexts. Ensure you await between requests."
+)
+
+_DEFAULT_STRATEGY = RejectionSampling()
+
+_sessions: ContextVar[tuple[MelleaSession, ...]] = ContextVar("mellea_rx_sessions", default=())
+
+
+class MelleaSession:
+    """Makes calls to one model, each of which returns a thunk.
+
+    The a-verbs return at once and run on any event loop; each sync verb is its async twin plus a
+    wait, and works with or without a running loop. A session is a context manager, sync and
+    async: leaving it ends the calls that still run, and closes the backend.
+
+    Args:
+        backend: Who generates.
+        ctx: What prompts begin with; a `SimpleContext` (nothing) by default.
+        model_options: For every call which does not set them itself.
+
+    Example:
+        >>> from mellea_rx import ScriptedBackend
+        >>> with MelleaSession(ScriptedBackend("Hello.")) as m:
+        ...     print(m.instruct("Greet me."))
+        Hello.
+
+    Attributes:
+        ctx: The context, with every call so far; immutable, replaced by each call.
+
+    Raises:
+        OptionError: A model option that is unknown, wrong, or not of this backend.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        ctx: Context | None = None,
+        *,
+        model_options: ModelOptions | None = None,
+    ) -> None:
+        if not isinstance(backend, Backend):
+            raise InvalidInputError(
+                f"a session needs a backend, not {type(backend).__name__}: "
+                'make one by name with start_session("ollama")'
+            )
+        self.backend = backend
+        self.model_options = Options(model_options)
+        backend.check(self.model_options)
+        self.ctx: Context = SimpleContext() if ctx is None else ctx
+        self._lock = threading.Lock()
+        self._running: weakref.WeakSet[ModelOutputThunk[Any]] = weakref.WeakSet()
+        self._closed = False
+        self._tokens: list[Token[tuple[MelleaSession, ...]]] = []
+
+    # The verbs.
+
+    async def ainstruct(
+        self,
+        description: str,
+        *,
+        requirements: Requirements | None = None,
+        user_variables: Mapping[str, Any] | None = None,
+        strategy: SamplingStrategy | None = _DEFAULT_STRATEGY,
+        model_options: ModelOptions | None = None,
+    ) -> ModelOutputThunk[str]:
+        """Have the model do a task; the a-verb returns the running thunk at once.
+
+        Args:
+            description: The task. With `user_variables` it is a Jinja template, else plain text.
+            requirements: What the result has to be: texts (the model judges them) or
+                `Requirement`s; stated in the prompt, and checked.
+            user_variables: Values for the description, by name; never rendered themselves. Thunks
+                are waited for, in the pipeline.
+            strategy: How often to try when requirements are not met (two attempts by default);
+                None only without requirements.
+            model_options: By `ModelOption`, or by a name of the server's own.
+
+        Returns:
+            The thunk; from the sync verb it is computed.
+
+        Raises:
+            InvalidInputError: An argument that cannot be used, by name.
+            MelleaRxError: (when read; from the sync verb at once) The generation failed.
+        """
+        checks = as_requirements(requirements)
+        stated = tuple(each.description for each in checks if not each.check_only)
+        action = Instruction(description, stated, user_variables)
+        return self._start(action, checks, strategy, model_options)
+
+    async def achat(
+        self, content: str, *, model_options: ModelOptions | None = None
+    ) -> ModelOutputThunk[str]:
+        """Say something to the model. Waits for the answer, unless `ModelOption.STREAM` is set.
+
+        Args:
+            content: What to say; never rendered.
+            model_options: By `ModelOption`, or by a name of the server's own.
+
+        Returns:
+            The answer's thunk.
+
+        Raises:
+            InvalidInputError: An argument that cannot be used, by name.
+            MelleaRxError: The generation failed.
+        """
+        thunk = self._start(Message(content), (), None, model_options)
+        return thunk if self._options(model_options).stream else await settle(thunk)
+
+    async def aact(
+        self,
+        action: Component[T],
+        *,
+        requirements: Requirements | None = None,
+        strategy: SamplingStrategy | None = _DEFAULT_STRATEGY,
+        model_options: ModelOptions | None = None,
+    ) -> ModelOutputThunk[T]:
+        """Ask any component; the a-verb returns the running thunk at once.
+
+        Args:
+            action: What to ask.
+            requirements: What the answer has to be (checked, not stated in the prompt).
+            strategy: How often to try; None only without requirements.
+            model_options: By `ModelOption`, or by a name of the server's own.
+
+        Returns:
+            The thunk; its `parsed` is what the component makes of the text.
+
+        Raises:
+            InvalidInputError: An argument that cannot be used, by name.
+        """
+        if not isinstance(action, Component) or isinstance(action, type):
+            raise InvalidInputError(
+                f"act takes a component (an object with template() and parse()), not "
+                f"{type(action).__name__}; for a task in words use instruct"
+            )
+        return self._start(action, as_requirements(requirements), strategy, model_options)
+
+    async def avalidate(
+        self,
+        requirements: Requirements,
+        *,
+        output: str | ModelOutputThunk[Any] | None = None,
+        model_options: ModelOptions | None = None,
+    ) -> list[ValidationResult]:
+        """Decide whether an output meets requirements; waits for the results.
+
+        Args:
+            requirements: Texts (the model judges them) or `Requirement`s; decided all at once.
+            output: The text or thunk; the context's latest output by default.
+            model_options: For the judge.
+
+        Returns:
+            A result for each requirement, in order.
+
+        Raises:
+            InvalidInputError: There is nothing to validate, or an argument cannot be used.
+            ValidatorError: A validation function raised.
+        """
+        self._require_open()
+        checks = as_requirements(requirements)
+        if output is None:
+            last = self.ctx.last
+            if last is None:
+                raise InvalidInputError("there is no output to validate yet: give output=")
+            output = last.thunk or last.output.text
+        thunk = start_validation(checks, output, self.backend, self._options(model_options))
+        self._running.add(thunk)
+        results: list[ValidationResult] = (await settle(thunk)).parsed
+        return results
+
+    async def aquery(
+        self, obj: object, query: str, *, model_options: ModelOptions | None = None
+    ) -> ModelOutputThunk[str]:
+        """Ask about an object; the a-verb returns the running thunk at once.
+
+        Args:
+            obj: Any object: the model is shown its public attributes and its text.
+            query: The question.
+            model_options: By `ModelOption`, or by a name of the server's own.
+
+        Returns:
+            The answer's thunk.
+
+        Raises:
+            InvalidInputError: The object shows nothing, or the question is empty.
+        """
+        return self._start(Query(obj, query), (), None, model_options)
+
+    async def atransform(
+        self, obj: object, transformation: str, *, model_options: ModelOptions | None = None
+    ) -> ModelOutputThunk[str]:
+        """Have an object rewritten as text; waits for the result.
+
+        Args:
+            obj: Any object: the model is shown its public attributes and its text.
+            transformation: What to do with it.
+            model_options: By `ModelOption`, or by a name of the server's own.
+
+        Returns:
+            The result's thunk, computed.
+
+        Raises:
+            InvalidInputError: The object shows nothing, or the transformation is empty.
+            MelleaRxError: The generation failed.
+        """
+        return await settle(self._start(Transform(obj, transformation), (), None, model_options))
+
+    instruct = blocking(ainstruct)
+    chat = blocking(achat)
+    act = blocking(aact)
+    validate = blocking(avalidate)
+    query = blocking(aquery)
+    transform = blocking(atransform)
+
+    # Contexts.
+
+    def clone(self) -> MelleaSession:
+        """A session with the same backend that goes on from the same context, on its own.
+
+        It does not own the backend: closing it leaves the backend open.
+        """
+        self._require_open()
+        twin = _Clone(self.backend, self.ctx)
+        twin.model_options = self.model_options
+        return twin
+
+    def reset(self) -> None:
+        """Forget every turn."""
+        self.ctx = self.ctx.empty()
+
+    # Its life.
+
+    def close(self) -> None:
+        """End the calls that still run, and close the backend. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        for thunk in list(self._running):
+            thunk.cancel("its session was closed before its end")
+        self._close_backend()
+
+    def _close_backend(self) -> None:
+        self.backend.close()
+
+    def __enter__(self) -> Self:
+        self._require_open()
+        self._tokens.append(_sessions.set((*_sessions.get(), self)))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _sessions.reset(self._tokens.pop())
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    # How a call begins.
+
+    def _options(self, given: ModelOptions | None) -> Options:
+        return Options(given).over(self.model_options).over(self.backend.model_options)
+
+    def _start(
+        self,
+        action: Component[T],
+        requirements: tuple[Requirement, ...],
+        strategy: SamplingStrategy | None,
+        model_options: ModelOptions | None,
+    ) -> ModelOutputThunk[T]:
+        self._require_open()
+        if requirements and strategy is None:
+            raise InvalidInputError(
+                "requirements need a strategy: leave strategy= out (two attempts), give "
+                "RejectionSampling(loop_budget=1) for one, or check later with validate"
+            )
+        options = self._options(model_options)
+        self.backend.check(options)
+        with self._lock:
+            ctx = self.ctx
+            if not ctx.is_simple and ctx.last is not None and ctx.last.output.is_running:
+                _log.warning(STALE_CONTEXT_WARNING)
+            prompt = prompt_for(action, ctx.history(), options)
+            call = Call(self.backend, prompt, requirements, strategy, running_loop())
+            thunk = start_call(call, action)
+            self.ctx = ctx.add(action, prompt.text, thunk)
+        self._running.add(thunk)
+        return thunk
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise SessionClosedError("this session is closed: start another one")
+
+    def __repr__(self) -> str:
+        state = " closed" if self._closed else ""
+        return f"<{type(self).__name__}{state} {self.backend!r}>"
+
+
+class _Clone(MelleaSession):
+    """A session on somebody else's backend."""
+
+    def _close_backend(self) -> None:
+        pass
+
+
+def get_session() -> MelleaSession:
+    """The innermost session whose `with` block this code runs in.
+
+    Example:
+        >>> from mellea_rx import ScriptedBackend
+        >>> with MelleaSession(ScriptedBackend()) as m:
+        ...     assert get_session() is m
+
+    Raises:
+        NoSessionError: There is none.
+    """
+    sessions = _sessions.get()
+    if not sessions:
+        raise NoSessionError("no session is open here: use `with start_session() as m:`")
+    return sessions[-1]
+

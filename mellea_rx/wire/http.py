@@ -1,0 +1,316 @@
+"""HTTP: the only home of aiohttp, and the only place that maps its errors to ours.
+
+A client belongs to one origin and holds that origin's key; it follows no redirect, takes no proxy
+from the environment, keeps no cookies, and has a cap on everything that it reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from mellea_rx.errors import (
+    AuthenticationError,
+    BackendError,
+    BadRequestError,
+    ConnectionFailedError,
+    ConnectTimeoutError,
+    InvalidInputError,
+    ModelNotFoundError,
+    NameResolutionError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    RedirectRefusedError,
+    ResponseTooLargeError,
+    ServerError,
+    StatusError,
+    StreamInterruptedError,
+    TLSError,
+)
+from mellea_rx.wire.payload import excerpt
+
+__all__ = ["Connections", "HttpClient", "Limits", "error_message", "open_client"]
+
+Feed = Callable[[bytes], bool]
+"""Takes a block of the body; returns whether the answer is complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client waits for and takes at most.
+
+    Attributes:
+        connect: Seconds until a connection is ready, TLS handshake included.
+        total: Bytes of one answer.
+        error_body: Bytes of an error's body that are read.
+        trailing: Seconds that a complete answer's connection may take to end, to be used again.
+    """
+
+    connect: float = 30.0
+    total: int = 64 * 1024 * 1024
+    error_body: int = 64 * 1024
+    trailing: float = 0.1
+
+
+def parse_base_url(url: str) -> URL:
+    """Check a server's address.
+
+    Raises:
+        InvalidInputError: It is no http or https URL.
+    """
+    try:
+        parsed = URL(url)
+        good = parsed.scheme in ("http", "https") and bool(parsed.host)
+    except (ValueError, TypeError):
+        good = False
+    if not good:
+        raise InvalidInputError(f"base_url must be an http:// or https:// address, not {url!r}")
+    return parsed
+
+
+class Connections:
+    """The aiohttp session of one client, on one engine's loop.
+
+    Args:
+        limits: What to wait for.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there may be connections to close."""
+        return self._session is not None
+
+    def session(self) -> aiohttp.ClientSession:
+        """The session; opened by the first use, and again after a close. On the loop only."""
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30),
+                timeout=aiohttp.ClientTimeout(total=None, connect=self._limits.connect),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                read_bufsize=256 * 1024,
+            )
+        return self._session
+
+    async def aclose(self) -> None:
+        """Close every connection. Idempotent."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def orphaned(self) -> None:
+        """In a forked child: forget the parent's connections without touching them."""
+        session, self._session = self._session, None
+        if session is not None:
+            _parents_sessions.append((session, session.connector))
+            session.detach()
+
+
+_parents_sessions: list[tuple[aiohttp.ClientSession, aiohttp.BaseConnector | None]] = []
+
+
+@dataclass(frozen=True, slots=True)
+class HttpClient:
+    """Speaks HTTP to one origin.
+
+    Args:
+        base_url: Where the server is; paths are appended to it.
+        headers: Sent with every request, to this origin only (they may hold a key).
+        secrets: Texts that no message may show.
+        connections: The connections that it uses.
+        limits: What it waits for and takes at most.
+    """
+
+    base_url: URL
+    headers: Mapping[str, str]
+    connections: Connections
+    limits: Limits = field(default_factory=Limits)
+    secrets: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"HttpClient({self.origin!r})"
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, without credentials."""
+        return str(self.base_url.origin())
+
+    async def post(self, path: str, body: bytes, feed: Feed) -> None:
+        """Send a JSON body; feed the answer's blocks as they come, until it is complete.
+
+        It only reads and hands on, so that nothing that came is lost when the connection breaks.
+
+        Raises:
+            BackendError: By what went wrong; see the tree in `mellea_rx.errors`.
+        """
+        async with self._open("POST", path, body) as response:
+            taken = 0
+            readany = response.content.readany
+            try:
+                while data := await readany():
+                    taken += len(data)
+                    if feed(data):
+                        await self._finish(response)
+                        return
+                    if taken > self.limits.total:
+                        raise ResponseTooLargeError(
+                            f"{self.origin} sent more than {self.limits.total:,} bytes"
+                        )
+            except (aiohttp.ClientError, OSError) as error:
+                raise self._broken(error) from error
+
+    async def get_json(self, path: str, *, timeout: float) -> Any:
+        """GET a JSON document.
+
+        Args:
+            path: Appended to the base URL.
+            timeout: Seconds for all of it.
+
+        Raises:
+            BackendError: By what went wrong.
+        """
+        try:
+            async with asyncio.timeout(timeout), self._open("GET", path, None) as response:
+                data = await response.content.read(self.limits.total)
+        except TimeoutError as error:
+            if isinstance(error, BackendError):
+                raise
+            raise ConnectTimeoutError(f"{self.origin} gave no answer in {timeout:g} s") from None
+        try:
+            return msgspec.json.decode(data)
+        except (ValueError, RecursionError):
+            raise ProtocolError(f"{self.origin}{path} sent no JSON: {excerpt(data)}") from None
+
+    @asynccontextmanager
+    async def _open(
+        self, method: str, path: str, body: bytes | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        url = self.base_url.joinpath(path.lstrip("/"))
+        headers = {"Accept-Encoding": "identity", **self.headers}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            response = await self.connections.session().request(
+                method, url, data=body, headers=headers, allow_redirects=False
+            )
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            raise self._unreached(error) from error
+        try:
+            if response.status != 200:
+                raise await self._status_error(response)
+            yield response
+        except BaseException:
+            response.close()
+            raise
+        # Closes the connection too, unless the answer was read to its end.
+        response.release()
+
+    async def _finish(self, response: aiohttp.ClientResponse) -> None:
+        """Read what is left of a complete answer, so that its connection can be used again."""
+        try:
+            async with asyncio.timeout(self.limits.trailing):
+                while await response.content.readany():
+                    pass
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            response.close()
+
+    def _unreached(self, error: BaseException) -> BackendError:
+        """Map what happened before the first byte of an answer."""
+        where = self.origin
+        match error:
+            case aiohttp.ClientConnectorDNSError():
+                return NameResolutionError(f"the host of {where} has no address")
+            case aiohttp.ClientConnectorCertificateError():
+                return TLSError(f"the certificate of {where} is not trusted")
+            case aiohttp.ClientSSLError():
+                return TLSError(f"the TLS handshake with {where} failed (is it plain http?)")
+            case asyncio.TimeoutError():
+                return ConnectTimeoutError(
+                    f"no connection to {where} within {self.limits.connect:g} s"
+                )
+            case aiohttp.ClientConnectorError():
+                why = error.os_error.strerror or type(error.os_error).__name__
+                return ConnectionFailedError(f"no server answers at {where} ({why})")
+            case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | OSError():
+                return ConnectionFailedError(f"{where} closed the connection before it answered")
+            case aiohttp.ClientResponseError():
+                return ProtocolError(f"{where} did not answer in HTTP: {error.message}")
+        return ConnectionFailedError(f"the request to {where} failed: {type(error).__name__}")
+
+    def _broken(self, error: BaseException) -> BackendError:
+        """Map what happened within an answer."""
+        return StreamInterruptedError(
+            f"the answer of {self.origin} broke off ({type(error).__name__})"
+        )
+
+    async def _status_error(self, response: aiohttp.ClientResponse) -> StatusError:
+        status = response.status
+        if 300 <= status < 400:
+            response.close()
+            return RedirectRefusedError(
+                f"{self.origin} redirects (status {status}); redirects are not followed, since "
+                "a key must not travel: give the final address as base_url",
+                status=status,
+            )
+        try:
+            body = await response.content.read(self.limits.error_body)
+        except (aiohttp.ClientError, OSError):
+            body = b""
+        finally:
+            response.close()
+        told = self._redact(error_message(body))
+        kind = _STATUS_ERRORS.get(status)
+        if kind is None:
+            kind = ServerError if status >= 500 else BadRequestError
+        said = f": {told}" if told else ""
+        return kind(f"{self.origin} answered with status {status}{said}", status=status)
+
+    def _redact(self, text: str) -> str:
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+_STATUS_ERRORS: Mapping[int, type[StatusError]] = {
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: ModelNotFoundError,
+    429: RateLimitError,
+}
+
+
+def error_message(body: bytes) -> str:
+    """What an error's body says: its `error`, `message` or `detail`, else its beginning."""
+    try:
+        found = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return excerpt(body)
+    for key in ("error", "message", "detail"):
+        if isinstance(found, dict) and key in found:
+            found = found[key]
+    return found if isinstance(found, str) else excerpt(body)
+
+
+def open_client(
+    base_url: str, headers: Mapping[str, str], secrets: tuple[str, ...], limits: Limits
+) -> HttpClient:
+    """A client for one origin; it opens no connection yet.
+
+    Raises:
+        InvalidInputError: `base_url` is no http or https URL.
+    """
+    return HttpClient(parse_base_url(base_url), headers, Connections(limits), limits, secrets)
+
+

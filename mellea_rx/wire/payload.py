@@ -1,0 +1,77 @@
+"""One JSON payload of a stream into the few fields that are read; no I/O."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Generic, NoReturn, TypeVar
+
+import msgspec
+
+from mellea_rx.errors import ProtocolError
+
+__all__ = ["PayloadDecoder", "excerpt"]
+
+T = TypeVar("T")
+
+_EXCERPT = 200
+
+
+def excerpt(data: bytes, limit: int = _EXCERPT) -> str:
+    """The beginning of some bytes as printable text, for a message."""
+    shown = data[:limit].decode("utf-8", "replace")
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    return safe + ("…" if len(data) > limit else "")
+
+
+class PayloadDecoder(Generic[T]):
+    """Decodes JSON into a msgspec type.
+
+    Bad UTF-8 and lone surrogates become U+FFFD, so that a model's half of an emoji does not
+    lose the answer; anything else that is no JSON of this type is an error.
+
+    Args:
+        type: What a payload is.
+        who: What messages call the server.
+    """
+
+    __slots__ = ("_decode", "_type", "_who")
+
+    def __init__(self, type: type[T], who: str) -> None:
+        self._decode = msgspec.json.Decoder(type).decode
+        self._type = type
+        self._who = who
+
+    def decode(self, payload: bytes) -> T:
+        """Decode one payload.
+
+        Raises:
+            ProtocolError: It is not JSON, or not of this type; the message has its beginning.
+        """
+        try:
+            return self._decode(payload)
+        except (ValueError, RecursionError):
+            return self._decode_leniently(payload)
+
+    def _decode_leniently(self, payload: bytes) -> T:
+        try:
+            loose = json.loads(payload.decode("utf-8", "replace"), parse_constant=_refuse)
+            return msgspec.convert(_without_surrogates(loose), self._type)
+        except (ValueError, RecursionError) as error:
+            raise ProtocolError(
+                f"{self._who} sent what its protocol does not have "
+                f"({type(error).__name__}): {excerpt(payload)}"
+            ) from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(k): _without_surrogates(v) for k, v in value.items()}
+    return value

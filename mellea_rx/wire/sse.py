@@ -1,0 +1,98 @@
+"""Server-sent events: bytes in, the data of complete events out; no I/O.
+
+After the WHATWG HTML standard, section 9.2 ("Server-sent events"), with what model servers need
+beyond it: an `error:` field is data too (llama.cpp), and so is a last `[DONE]` without its blank line.
+"""
+
+from __future__ import annotations
+
+from mellea_rx.wire.lines import MAX_LINE, LineDecoder
+
+__all__ = ["SseDecoder"]
+
+_BOM = b"\xef\xbb\xbf"
+_STRAY = 400
+
+
+class SseDecoder:
+    """Splits a byte stream into events. Lines end in CR, LF or CRLF; comments are dropped.
+
+    Args:
+        max_line: The longest line that is taken, in bytes.
+
+    Example:
+        >>> SseDecoder().feed(b": ping\\n\\ndata: one\\n\\ndata: two\\n\\nda")
+        [b'one', b'two']
+    """
+
+    __slots__ = ("_data", "_held_cr", "_lines", "_started", "stray")
+
+    def __init__(self, max_line: int = MAX_LINE) -> None:
+        self._lines = LineDecoder(max_line)
+        self._data: list[bytes] = []
+        self._held_cr = False
+        self._started = False
+        self.stray = b""
+        """The beginning of what is no event at all (a page of HTML, a bare JSON error)."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take some bytes.
+
+        Returns:
+            The data of the events that they complete.
+
+        Raises:
+            ResponseTooLargeError: A line is longer than `max_line`.
+        """
+        return self._events(self._lines.feed(self._with_lf(data)))
+
+    def flush(self) -> list[bytes]:
+        """The end of the stream: an unfinished event is dropped, unless it is `[DONE]`."""
+        events = self._events(self._lines.flush())
+        rest, self._data = b"\n".join(self._data), []
+        return [*events, rest] if rest == b"[DONE]" else events
+
+    def _with_lf(self, data: bytes) -> bytes:
+        """Every end of line as LF; a CR at the very end waits, since an LF may follow it."""
+        if self._held_cr:
+            data = b"\r" + data
+            self._held_cr = False
+        if b"\r" not in data:
+            return data
+        if data.endswith(b"\r"):
+            self._held_cr = True
+            data = data[:-1]
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _events(self, lines: list[bytes]) -> list[bytes]:
+        events: list[bytes] = []
+        data = self._data
+        for line in lines:
+            if not line:
+                if data:
+                    events.append(data[0] if len(data) == 1 else b"\n".join(data))
+                    data.clear()
+            elif line.startswith(b"data:"):
+                data.append(line[6:] if line[5:6] == b" " else line[5:])
+            else:
+                self._other(line)
+        self._started = self._started or bool(lines)
+        return events
+
+    def _other(self, line: bytes) -> None:
+        if not self._started and line.startswith(_BOM):
+            self._started = True
+            self._data.extend(self._field(line[len(_BOM) :]))
+        else:
+            self._data.extend(self._field(line))
+
+    def _field(self, line: bytes) -> list[bytes]:
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            return [value]
+        if name == b"error":
+            return [b'{"error":' + value + b"}"]
+        if name not in (b"", b"event", b"id", b"retry") and len(self.stray) < _STRAY:
+            self.stray += line[: _STRAY - len(self.stray)] + b"\n"
+        return []
