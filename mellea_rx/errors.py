@@ -2,7 +2,7 @@
 
     MelleaRxError
     ├── InvalidInputError (ValueError)      refused at the door
-    │   ├── OptionError                     a model option: unknown, of a wrong type, or not supported
+    │   ├── OptionError                     a model option: unknown, wrong, or not supported
     │   └── TemplateError                   a prompt template, or a variable that it misses
     ├── ConfigurationError                  what is installed, or how a session is set up
     │   ├── UnknownBackendError

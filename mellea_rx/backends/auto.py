@@ -1,4 +1,4 @@
-""""auto": Ollama where one answers, else the embedded model; decided at the first call."""
+""" "auto": Ollama where one answers, else the embedded model; decided at the first call."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class AutoBackend:
     ) -> None:
         self.model_options = Options(model_options)
         self._model_id = model_id
-        self._server = {"base_url": base_url, "api_key": api_key}
+        self._base_url = base_url
+        self._api_key = api_key
         self._given = model_options
         self._embedded_options = embedded_options
         self._taken: Backend | None = None
@@ -107,10 +108,15 @@ class AutoBackend:
         self._taken = local
         return local
 
+    def _ollama_with(self, model: str | None) -> OllamaBackend:
+        return OllamaBackend(
+            model, base_url=self._base_url, api_key=self._api_key, model_options=self._given
+        )
+
     async def _ollama(self) -> OllamaBackend | None:
         """The server, where one answers, with a model that it has when none was named."""
         named = None if self._model_id is None else os.fspath(self._model_id)
-        probe = OllamaBackend(named, **self._server, model_options=self._given)
+        probe = self._ollama_with(named)
         try:
             models = await asyncio.wait_for(probe.models(), _PROBE_PATIENCE)
         except (BackendError, TimeoutError):
@@ -118,7 +124,7 @@ class AutoBackend:
             return None
         if named is None and models and not any(_is(DEFAULT_MODEL, each) for each in models):
             probe.close()
-            return OllamaBackend(models[0], **self._server, model_options=self._given)
+            return self._ollama_with(models[0])
         return probe
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The one HTTP pipeline: request out, bytes in, chunks on. What differs by server is its dialect."""
+"""The one HTTP pipeline: request out, bytes in, chunks on. Servers differ by their dialect."""
 
 from __future__ import annotations
 
@@ -56,9 +56,11 @@ class StreamDecoder(Protocol):
         Raises:
             BackendError: It is not the protocol.
         """
+        ...
 
     def flush(self) -> Chunk | None:
         """Take the end of the bytes."""
+        ...
 
 
 class Dialect(Protocol):
@@ -72,18 +74,23 @@ class Dialect(Protocol):
 
     def check(self, options: Options) -> None:
         """Refuse options that this server does not have, by name."""
+        ...
 
     def encode(self, request: Request, model: str) -> Mapping[str, Any]:
         """The request's JSON body."""
+        ...
 
     def decoder(self) -> StreamDecoder:
         """A new decoder, for one answer."""
+        ...
 
     def model_names(self, document: Any) -> list[str]:
         """The names in a document from `models_path`."""
+        ...
 
     def advice(self, error: BackendError, model: str) -> str:
         """What the user can do about an error ("" when there is nothing to say)."""
+        ...
 
 
 class HttpBackend:

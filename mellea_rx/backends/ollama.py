@@ -78,9 +78,7 @@ class OllamaBackend(HttpBackend):
     ) -> None:
         address = base_url or ollama_address(os.environ.get("OLLAMA_HOST"))
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        client = open_client(
-            address, headers, (api_key,) if api_key else (), limits or Limits()
-        )
+        client = open_client(address, headers, (api_key,) if api_key else (), limits or Limits())
         super().__init__(
             "ollama", OllamaDialect(client.origin), client, model_id or DEFAULT_MODEL, model_options
         )

@@ -144,7 +144,17 @@ class _CallParts:
 class OpenAIDecoder:
     """The events of one answer; see `StreamDecoder`."""
 
-    __slots__ = ("_calls", "_events", "_finish", "_model", "_payloads", "_usage", "_who", "done", "error")
+    __slots__ = (
+        "_calls",
+        "_events",
+        "_finish",
+        "_model",
+        "_payloads",
+        "_usage",
+        "_who",
+        "done",
+        "error",
+    )
 
     def __init__(self, who: str) -> None:
         self._events = SseDecoder()
@@ -224,9 +234,9 @@ class OpenAIDecoder:
             if part.index is None and not begins:
                 return calls[-1]
             for call in calls:
-                if part.index is not None and call.index == part.index:
-                    if not part.id or not call.id or part.id == call.id:
-                        return call
+                same_id = not part.id or not call.id or part.id == call.id
+                if part.index is not None and call.index == part.index and same_id:
+                    return call
         calls.append(_CallParts(part.index))
         return calls[-1]
 
@@ -253,7 +263,7 @@ class OpenAIDecoder:
 
     def _end(self, chunk: Chunk | None) -> Chunk | None:
         text, thinking = (chunk.text, chunk.thinking) if chunk is not None else ("", "")
-        if self._finish is None:  # Ollama's /v1 hides its errors so; the official client reports success
+        if self._finish is None:  # how Ollama's /v1 hides an error: no success, whatever it says
             return Chunk(text, thinking) if text or thinking else None
         self.done = True
         try:

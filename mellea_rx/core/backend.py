@@ -34,12 +34,15 @@ class Backend(Protocol):
         Raises:
             OptionError: An option that it does not have; the message names it.
         """
+        ...
 
     def stream(self, request: Request) -> Observable[Chunk]:
         """A cold observable: subscribing starts the request, disposing ends it on the server.
 
         It emits on any one thread at a time, and fails with a `MelleaRxError`.
         """
+        ...
 
     def close(self) -> None:
         """Let go of connections and memory. Idempotent; a later request takes them up again."""
+        ...

@@ -1,4 +1,4 @@
-"""What a prompt is made of: an author's template, values that are never rendered, and how to parse."""
+"""What a prompt is made of: an author's template, and values that are never rendered."""
 
 from __future__ import annotations
 
@@ -34,9 +34,11 @@ class Component(Protocol[T_co]):
 
     def template(self) -> Template:
         """How it reads in a prompt."""
+        ...
 
     def parse(self, text: str) -> T_co:
         """What the model's answer to it stands for."""
+        ...
 
 
 def thunks_in(value: object) -> Iterator[ModelOutputThunk[Any]]:

@@ -56,7 +56,16 @@ class Subscriber:
         keep: Kept alive as long as the subscription lasts.
     """
 
-    __slots__ = ("_busy", "_done", "_ended", "_generation", "_keep", "_observer", "_outlet", "_pending")
+    __slots__ = (
+        "_busy",
+        "_done",
+        "_ended",
+        "_generation",
+        "_keep",
+        "_observer",
+        "_outlet",
+        "_pending",
+    )
 
     def __init__(
         self,
@@ -84,7 +93,7 @@ class Subscriber:
         return self._claim()
 
     def _claim(self) -> bool:
-        # Busy until `deliver` finds nothing left: a scheduler with many threads cannot call it twice.
+        # Busy until `deliver` finds nothing left, so that no two threads of a scheduler call it.
         if self._busy or self._done:
             return False
         self._busy = True

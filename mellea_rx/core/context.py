@@ -1,11 +1,9 @@
-"""What a model is shown of what was said before. Contexts are immutable: adding a turn makes a new one."""
+"""What a model is shown of what was said before: immutable, adding a turn makes a new one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-from typing_extensions import Self
+from typing import Any, Protocol, Self
 
 from mellea_rx.core.component import Component
 from mellea_rx.core.thunk import ModelOutputThunk, OutputView
@@ -36,16 +34,21 @@ class Context(Protocol):
     @property
     def is_simple(self) -> bool:
         """Whether calls are independent of each other, and so may run at once."""
+        ...
 
     @property
     def last(self) -> Turn | None:
         """The latest turn."""
+        ...
 
     def history(self) -> tuple[Turn, ...]:
         """The turns that the next prompt begins with, oldest first."""
+        ...
 
     def add(self, action: Component[Any], text: str | None, thunk: ModelOutputThunk[Any]) -> Self:
         """This context and one more turn: see `Turn`."""
+        ...
 
     def empty(self) -> Self:
         """A context of the same kind, with no turn."""
+        ...

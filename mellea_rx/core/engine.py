@@ -35,6 +35,7 @@ class Orphan(Protocol):
 
     def orphaned(self) -> None:
         """End with an `EngineStoppedError`. Called in the child, when it has one thread only."""
+        ...
 
 
 class Resource(Protocol):
@@ -42,6 +43,7 @@ class Resource(Protocol):
 
     async def aclose(self) -> None:
         """Let go of it. Idempotent."""
+        ...
 
 
 class Engine:
@@ -138,7 +140,7 @@ class Engine:
         self._resources.add(resource)
 
     def stop(self) -> None:
-        """Cancel every task, wait for their ends (at most `EXIT_PATIENCE` seconds), end the thread."""
+        """Cancel every task, wait for their ends (`EXIT_PATIENCE` at most), end the thread."""
         if self._stopping or not self._thread.is_alive():
             return
         self._stopping = True
@@ -180,7 +182,7 @@ class Engine:
 class TaskHandle:
     """Cancels a piece of work on the engine, from any thread, at any time."""
 
-    __slots__ = ("_cancelled", "_engine", "_task", "__weakref__")
+    __slots__ = ("__weakref__", "_cancelled", "_engine", "_task")
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

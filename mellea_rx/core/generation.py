@@ -33,12 +33,15 @@ class Consumer(Protocol):
 
     def add(self, chunk: Chunk) -> bool:
         """One more chunk. Returns whether it has to be woken for it."""
+        ...
 
     def end(self) -> bool:
         """No more chunks: the generation ended. Returns whether it has to be woken for it."""
+        ...
 
     def wake(self) -> None:
         """Have it look at what came. Called without the lock."""
+        ...
 
 
 Pipeline = Callable[["Generation"], Awaitable[None]]

@@ -1,10 +1,10 @@
-"""Model options: the names that mean the same on every backend, and whatever else a server takes."""
+"""Model options: names that mean the same on every backend, and whatever else a server takes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from enum import Enum
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +16,7 @@ DEFAULT_STREAM_TIMEOUT = 120.0
 """How long a stream may be silent, in seconds, the time to the first token included."""
 
 
-class ModelOption(str, Enum):
+class ModelOption(StrEnum):
     """Keys of `model_options` that mean the same on every backend.
 
     Any other key goes to the server as it is. Options of a call win over the session's, which win

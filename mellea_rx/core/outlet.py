@@ -33,9 +33,11 @@ class Ready(Protocol):
 
     def deliver(self) -> None:
         """Hand over all that came since the last call."""
+        ...
 
     def undeliverable(self) -> None:
         """The outlet is gone (its loop closed): nothing will be delivered any more."""
+        ...
 
 
 class Outlet:
@@ -115,7 +117,7 @@ def loop_outlet(loop: asyncio.AbstractEventLoop) -> Outlet:
 
 
 def outlet_for(scheduler: abc.SchedulerBase | None) -> Outlet:
-    """The outlet of a subscriber: its scheduler's, else its running loop's, else the delivery thread's.
+    """A subscriber's outlet: its scheduler's, else its running loop's, else the delivery thread's.
 
     Args:
         scheduler: What Rx was given as `scheduler=`. Those that run work where they are called

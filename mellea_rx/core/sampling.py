@@ -64,10 +64,12 @@ class Sampler(Protocol):
 
     async def attempt(self) -> Attempt:
         """Generate once and validate."""
+        ...
 
 
 class SamplingStrategy(Protocol):
     """Decides how often to try, and which attempt becomes the value."""
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
-        """Make attempts until it is content. Runs on the engine; readers see only the chosen one."""
+        """Make attempts until it is content. On the engine; readers see only the chosen one."""
+        ...

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
-from typing_extensions import Self
 
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
 from mellea_rx.core.consumers import Announcement, EndWatch, Inbox, Subscriber
@@ -23,7 +22,7 @@ T = TypeVar("T")
 
 
 class ModelOutputThunk(Observable[Chunk], Generic[T]):
-    """A generation that runs, or ran: a hot, replaying `Observable[Chunk]`, and a value to wait for.
+    """A generation that runs, or ran: a hot, replaying `Observable[Chunk]`, and a value.
 
     The verbs of a session make thunks; `T` is the type of `parsed`.
 
@@ -142,8 +141,8 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
         self._result()
         return self
 
-    def __await__(self) -> Generator[Any, None, str]:
-        """As `avalue`."""
+    def __await__(self) -> Generator[Any, None, str]:  # type: ignore[override]
+        """As `avalue`: the whole text (a plain Observable gives its last item)."""
         return self.avalue().__await__()
 
     def __str__(self) -> str:

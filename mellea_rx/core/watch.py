@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-
-from typing_extensions import Self
+from typing import Self
 
 from mellea_rx.errors import FirstTokenTimeoutError, IdleTimeoutError
 

@@ -98,5 +98,3 @@ async def _computed(thunks: tuple[ModelOutputThunk[Any], ...]) -> None:
             raise DependencyError(
                 f"this prompt needs the output of a call that failed: {thunk.error}"
             ) from thunk.error
-
-

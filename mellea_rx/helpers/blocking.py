@@ -19,7 +19,7 @@ _mode = threading.local()
 
 
 async def settle(thunk: T) -> T:
-    """Wait for a thunk in a verb: awaits it, or blocks where the verb was called through `blocking`.
+    """Wait for a thunk in a verb: awaits it, or blocks where `blocking` made the verb sync.
 
     Raises:
         MelleaRxError: The generation failed.

@@ -1,4 +1,4 @@
-"""One call, as a pipeline: render, generate, validate, try again; nothing of it runs in the verb."""
+"""One call, as a pipeline: render, generate, validate, try again; none of it in the verb."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from mellea_rx.core.backend import Backend
 from mellea_rx.core.component import Component
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.generation import Generation
+from mellea_rx.core.options import Options
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.request import Request
-from mellea_rx.core.requirement import Requirement
+from mellea_rx.core.requirement import Requirement, ValidationResult
 from mellea_rx.core.sampling import Attempt, SamplingStrategy
 from mellea_rx.core.source import forward
 from mellea_rx.core.thunk import ModelOutputThunk
@@ -90,11 +91,11 @@ def start_validation(
     requirements: tuple[Requirement, ...],
     output: str | ModelOutputThunk[Any],
     backend: Backend,
-    options: Any,
-) -> ModelOutputThunk[Any]:
+    options: Options,
+) -> ModelOutputThunk[list[ValidationResult]]:
     """Start to decide requirements; `parsed` of the thunk is the list of results."""
     loop = running_loop()
-    results: list[Any] = []
+    results: list[ValidationResult] = []
 
     async def run(generation: Generation) -> None:
         text = output if isinstance(output, str) else await output.avalue()

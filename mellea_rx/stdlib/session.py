@@ -8,9 +8,7 @@ import weakref
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any, TypeAlias, TypeVar
-
-from typing_extensions import Self
+from typing import Any, Self, TypeAlias, TypeVar
 
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.component import Component
@@ -207,8 +205,7 @@ class MelleaSession:
             output = last.thunk or last.output.text
         thunk = start_validation(checks, output, self.backend, self._options(model_options))
         self._running.add(thunk)
-        results: list[ValidationResult] = (await settle(thunk)).parsed
-        return results
+        return (await settle(thunk)).parsed or []
 
     async def aquery(
         self, obj: object, query: str, *, model_options: ModelOptions | None = None
@@ -371,4 +368,3 @@ def get_session() -> MelleaSession:
     if not sessions:
         raise NoSessionError("no session is open here: use `with start_session() as m:`")
     return sessions[-1]
-

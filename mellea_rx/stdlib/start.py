@@ -97,5 +97,3 @@ def _context(
         names = ", ".join(repr(each) for each in _CONTEXTS)
         raise InvalidInputError(f"context_type must be {names} or a class, not {context_type!r}")
     return _CONTEXTS[context_type]()
-
-

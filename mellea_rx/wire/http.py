@@ -68,10 +68,9 @@ def parse_base_url(url: str) -> URL:
     """
     try:
         parsed = URL(url)
-        good = parsed.scheme in ("http", "https") and bool(parsed.host)
     except (ValueError, TypeError):
-        good = False
-    if not good:
+        parsed = URL()
+    if parsed.scheme not in ("http", "https") or not parsed.host:
         raise InvalidInputError(f"base_url must be an http:// or https:// address, not {url!r}")
     return parsed
 
@@ -205,7 +204,7 @@ class HttpClient:
             response = await self.connections.session().request(
                 method, url, data=body, headers=headers, allow_redirects=False
             )
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise self._unreached(error) from error
         try:
             if response.status != 200:
@@ -312,5 +311,3 @@ def open_client(
         InvalidInputError: `base_url` is no http or https URL.
     """
     return HttpClient(parse_base_url(base_url), headers, Connections(limits), limits, secrets)
-
-

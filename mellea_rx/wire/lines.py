@@ -11,7 +11,7 @@ MAX_LINE = 16 * 1024 * 1024
 
 
 class LineDecoder:
-    """Splits a byte stream at LF; a CR before it goes too. Any split of the bytes gives the same lines.
+    """Splits a byte stream at LF; a CR before it goes too. However it is cut, the same lines.
 
     Args:
         max_line: The longest line that is taken, in bytes.

@@ -1,7 +1,8 @@
 """Server-sent events: bytes in, the data of complete events out; no I/O.
 
 After the WHATWG HTML standard, section 9.2 ("Server-sent events"), with what model servers need
-beyond it: an `error:` field is data too (llama.cpp), and so is a last `[DONE]` without its blank line.
+beyond it: an `error:` field is data too (llama.cpp), and so is a last `[DONE]` without its blank
+line.
 """
 
 from __future__ import annotations

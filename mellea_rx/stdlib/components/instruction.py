@@ -11,15 +11,12 @@ from mellea_rx.errors import InvalidInputError
 
 __all__ = ["Instruction", "require_text"]
 
-_LAYOUT = """\
-{{ description }}
-{% if requirements %}
-
-Requirements:
-{% for requirement in requirements %}
-- {{ requirement }}
-{% endfor %}
-{% endif %}"""
+_LAYOUT = (
+    "{{ description }}"
+    "{% if requirements %}"
+    "{{ '\n\nRequirements:\n- ' }}{{ requirements | join('\n- ') }}"
+    "{% endif %}"
+)
 
 
 def require_text(value: object, name: str) -> str:

@@ -13,27 +13,26 @@ from mellea_rx.stdlib.components.instruction import require_text
 
 __all__ = ["Query", "Transform", "public_face"]
 
-_FACE = """\
-{% if kind %}
-{{ kind }}
-{% for name, value in attributes %}
-- {{ name }}: {{ value }}
-{% endfor %}
-{% endif %}
-{% if text is not none %}
-{{ text }}
-{% endif %}"""
+_FACE = (
+    "{% if kind %}"
+    "{{ kind }}{% for name, value in attributes %}{{ '\n- ' }}{{ name }}: {{ value }}{% endfor %}"
+    "{{ '\n' if text is not none else '' }}"
+    "{% endif %}"
+    "{% if text is not none %}{{ text }}{% endif %}"
+)
 
 _QUERY = """\
 Read this, then answer the question about it.
 
 {{ face }}
+
 Question: {{ question }}"""
 
 _TRANSFORM = """\
 Rewrite this as the task says. Answer with the result only.
 
 {{ face }}
+
 Task: {{ task }}"""
 
 
@@ -72,7 +71,8 @@ def _attributes(obj: object) -> dict[str, Any]:
         slots = vars(kind).get("__slots__", ())
         names += [slots] if isinstance(slots, str) else list(slots)
     public = dict.fromkeys(name for name in names if not name.startswith("_"))
-    return {name: getattr(obj, name) for name in public if hasattr(obj, name)}
+    values = {name: getattr(obj, name, None) for name in public}
+    return {name: value for name, value in values.items() if not callable(value)}
 
 
 @dataclass(frozen=True, slots=True)
