@@ -221,6 +221,6 @@ def _close_soon(connections: Connections) -> None:
     if not connections.is_open:
         return
     try:
-        engine().spawn(connections.aclose)
+        engine().close(connections)
     except MelleaRxError:
         pass  # the engine has stopped, and closed them

@@ -58,6 +58,7 @@ class Engine:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._orphans: weakref.WeakSet[Orphan] = weakref.WeakSet()
         self._resources: weakref.WeakSet[Resource] = weakref.WeakSet()
+        self._closing: set[Resource] = set()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="mellea-rx-engine", daemon=True)
         self._thread.start()
@@ -139,6 +140,15 @@ class Engine:
         """Remember (weakly) what has to be closed before the loop is."""
         self._resources.add(resource)
 
+    def close(self, resource: Resource) -> None:
+        """Close a resource soon, from any thread; kept alive and waited for until it is closed."""
+        self._closing.add(resource)
+        self.call(lambda: self.loop.create_task(self._close(resource)))
+
+    async def _close(self, resource: Resource) -> None:
+        await resource.aclose()
+        self._closing.discard(resource)
+
     def stop(self) -> None:
         """Cancel every task, wait for their ends (`EXIT_PATIENCE` at most), end the thread."""
         if self._stopping or not self._thread.is_alive():
@@ -164,7 +174,7 @@ class Engine:
     async def _drain(self) -> None:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=EXIT_PATIENCE / 2)
-        for resource in list(self._resources):
+        for resource in {*self._resources, *self._closing}:
             await resource.aclose()
         # Transports that were closed just now tell their protocols in the loop's next turns.
         await asyncio.sleep(0)

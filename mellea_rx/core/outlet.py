@@ -62,6 +62,14 @@ class Outlet:
             if self._posted:
                 return
             self._posted = True
+        # On the engine, after all that is ready there now: many streams' chunks, one wake-up.
+        here = running_loop()
+        if here is None:
+            self._post_drain()
+        else:
+            here.call_soon(self._post_drain)
+
+    def _post_drain(self) -> None:
         try:
             self._post(self._drain)
         except RuntimeError:

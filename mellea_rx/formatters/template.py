@@ -36,24 +36,29 @@ def _compiled(source: str) -> jinja2.Template:
     return _environment().from_string(source)
 
 
+@lru_cache(maxsize=256)
+def _variables(source: str) -> frozenset[str]:
+    """The variables that a template reads."""
+    import jinja2
+    from jinja2 import meta
+
+    try:
+        return frozenset(meta.find_undeclared_variables(_environment().parse(source)))
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(
+            f"the template does not parse (line {error.lineno}): {error.message}"
+        ) from None
+
+
 def check(template: Template) -> None:
     """Refuse what cannot be rendered, before its values are there.
 
     Raises:
         TemplateError: It does not parse, or a variable that it reads was not given.
     """
-    import jinja2
-    from jinja2 import meta
-
-    try:
-        tree = _environment().parse(template.source)
-    except jinja2.TemplateSyntaxError as error:
-        raise TemplateError(
-            f"the template does not parse (line {error.lineno}): {error.message}"
-        ) from None
-    missing = sorted(meta.find_undeclared_variables(tree) - set(template.variables))
+    missing = _variables(template.source).difference(template.variables)
     if missing:
-        raise _missing(missing[0], template)
+        raise _missing(min(missing), template)
     for value in template.variables.values():
         if isinstance(value, Template):
             check(value)
