@@ -58,7 +58,7 @@ class Case:
 
 
 CASES = {
-    "bursts": Case("burst-2000", streams=8, repeats=8, rounds=5, goal=1.00),
+    "bursts": Case("burst-2000", streams=8, repeats=20, rounds=5, goal=1.00),
     "paced": Case("paced-50-100", streams=1000, repeats=1, rounds=2, goal=0.85),
 }
 
