@@ -1,0 +1,94 @@
+"""Blocking waits: fine wherever the generation can go on, and refused at once where it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from mellea_rx import BlockingWaitError, MelleaSession, ModelOutputThunk, ScriptedBackend
+from mellea_rx.stdlib.requirements import Requirement, req, simple_validate
+from tests.core.hand import PATIENCE, soon
+
+
+async def accepts(text: str) -> bool:
+    return True
+
+
+NEEDS_LOOP = [req("fine", simple_validate(accepts))]
+
+
+async def running(requirements: list[Requirement]) -> ModelOutputThunk[str]:
+    m = MelleaSession(ScriptedBackend("a b", delay=0.02))
+    return await m.ainstruct("Go.", requirements=requirements)
+
+
+@pytest.mark.parametrize("way", [str, lambda t: t.wait(), lambda t: list(t.stream())])
+def test_a_wait_on_the_loop_that_the_call_needs_is_refused_at_once(way: object) -> None:
+    async def main() -> None:
+        thunk = await running(NEEDS_LOOP)
+        before = time.monotonic()
+        with pytest.raises(BlockingWaitError, match=r"await thunk\.avalue\(\)"):
+            way(thunk)  # type: ignore[operator]
+        assert time.monotonic() - before < 0.02
+        assert not thunk.cancelled
+        assert await soon(thunk.avalue()) == "a b"
+
+    asyncio.run(main())
+
+
+def test_a_sync_verb_with_an_async_validator_in_a_running_loop_is_refused_at_once() -> None:
+    async def main() -> None:
+        m = MelleaSession(ScriptedBackend("a b"))
+        with pytest.raises(BlockingWaitError):
+            m.instruct("Go.", requirements=NEEDS_LOOP)
+
+    asyncio.run(main())
+
+
+def test_a_sync_verb_with_an_async_validator_without_a_loop_works() -> None:
+    assert MelleaSession(ScriptedBackend("a b")).instruct("Go.", requirements=NEEDS_LOOP).value
+
+
+def test_a_wait_in_another_thread_while_the_loop_runs_works() -> None:
+    async def main() -> None:
+        thunk = await running(NEEDS_LOOP)
+        assert await soon(asyncio.to_thread(str, thunk)) == "a b"
+
+    asyncio.run(main())
+
+
+def test_a_wait_on_a_thunk_whose_needed_loop_is_closed_never_hangs() -> None:
+    thunk = asyncio.run(running(NEEDS_LOOP))
+    with pytest.raises(BlockingWaitError):
+        thunk.wait(PATIENCE)
+
+
+def test_a_wait_is_fine_once_the_generation_has_ended() -> None:
+    async def main() -> None:
+        thunk = await running(NEEDS_LOOP)
+        await thunk.avalue()
+        assert str(thunk) == "a b"
+
+    asyncio.run(main())
+
+
+def test_a_wait_on_a_thunk_that_depends_on_one_that_needs_this_loop_is_refused() -> None:
+    async def main() -> None:
+        m = MelleaSession(ScriptedBackend("a b", delay=0.02))
+        first = await m.ainstruct("Go.", requirements=NEEDS_LOOP)
+        second = await m.ainstruct("Go on: {{text}}", user_variables={"text": first})
+        with pytest.raises(BlockingWaitError):
+            str(second)
+        assert await soon(second.avalue()) == "a b"
+
+    asyncio.run(main())
+
+
+def test_a_sync_validator_lets_its_caller_block() -> None:
+    async def main() -> None:
+        thunk = await running([req("fine", simple_validate(lambda text: True))])
+        assert str(thunk) == "a b"
+
+    asyncio.run(main())

@@ -1,0 +1,265 @@
+"""Cancellation is real: it ends the work behind, and what had come stays."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from functools import partial
+
+import pytest
+
+from mellea_rx import (
+    ChatContext,
+    GenerationCancelledError,
+    MelleaSession,
+    ModelOption,
+    ModelOutputThunk,
+    OllamaBackend,
+    ScriptedBackend,
+)
+from tests.core.hand import STREAM, Hand, Recorder, soon, started, until, until_blocking
+from tests.support.server_process import ServerProcess
+
+
+def test_cancelling_ends_the_work_and_keeps_the_text() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        answer.say("Once ")
+        await until(lambda: thunk.text == "Once ")
+        thunk.cancel()
+        assert thunk.cancelled
+        assert thunk.text == "Once "
+        await until(answer.closed.is_set)
+
+    asyncio.run(main())
+
+
+def test_whoever_waits_gets_the_error_with_the_text() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        reading = asyncio.create_task(_drain(thunk))
+        waiting = asyncio.create_task(thunk.avalue())
+        answer.say("Once ")
+        await until(lambda: thunk.text == "Once ")
+        thunk.cancel("enough")
+        for task in (reading, waiting):
+            with pytest.raises(GenerationCancelledError, match="enough") as caught:
+                await soon(task)
+            assert caught.value.text == "Once "
+        with pytest.raises(GenerationCancelledError):
+            assert thunk.value
+
+    asyncio.run(main())
+
+
+async def _drain(thunk: object) -> None:
+    async for _ in thunk.astream():  # type: ignore[attr-defined]
+        pass
+
+
+def test_it_is_idempotent_and_the_first_reason_stays() -> None:
+    async def main() -> None:
+        thunk, _ = started()
+        thunk.cancel("first")
+        thunk.cancel("second")
+        assert str(thunk.error) == "first"
+
+    asyncio.run(main())
+
+
+def test_cancelling_a_complete_thunk_changes_nothing() -> None:
+    async def main() -> None:
+        thunk = await MelleaSession(ScriptedBackend("a b")).ainstruct("Go.")
+        await thunk
+        thunk.cancel()
+        assert not thunk.cancelled
+        assert thunk.value == "a b"
+
+    asyncio.run(main())
+
+
+def test_a_blocked_thread_is_woken_by_a_cancellation_from_another() -> None:
+    thunk, _ = started()
+    caught: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            thunk.wait()
+        except GenerationCancelledError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    thunk.cancel()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert len(caught) == 1
+
+
+def test_leaving_async_with_ends_what_still_runs() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        async with thunk as same:
+            assert same is thunk
+            answer.say("Once ")
+            assert await soon(thunk.astream()) == "Once "
+        assert thunk.cancelled
+        assert thunk.text == "Once "
+        await until(answer.closed.is_set)
+
+    asyncio.run(main())
+
+
+def test_leaving_async_with_after_the_end_is_no_cancellation() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        async with thunk:
+            answer.say("all")
+            answer.end()
+            await soon(thunk.avalue())
+        assert thunk.value == "all"
+
+    asyncio.run(main())
+
+
+def test_subscribers_get_the_cancellation_as_their_one_terminal() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        recorder = Recorder()
+        recorder.to(thunk)
+        answer.say("Once ")
+        await until(lambda: recorder.text == "Once ")
+        thunk.cancel()
+        answer.say("never")
+        await until(lambda: recorder.terminals)
+        assert recorder.terminals == ["error"]
+        assert isinstance(recorder.error, GenerationCancelledError)
+        assert recorder.text == "Once "
+
+    asyncio.run(main())
+
+
+def text_is(reference: weakref.ref[ModelOutputThunk[str]], text: str) -> bool:
+    thunk = reference()
+    return thunk is not None and thunk.text == text
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_dropping_the_last_reference_ends_the_request_on_the_server(
+    server: ServerProcess, stream: bool
+) -> None:
+    server.script("m", chunks=["a", "b"], stall_after=1)
+
+    async def main() -> None:
+        m = MelleaSession(OllamaBackend("m", base_url=server.url))
+        thunk = await m.ainstruct("Go.", model_options={ModelOption.STREAM: stream})
+        await until(partial(text_is, weakref.ref(thunk), "a"))
+        del thunk
+        await asyncio.to_thread(server.wait_for, lambda: server.log("m")[0]["client_closed"])
+        m.close()
+
+    asyncio.run(main())
+
+
+def test_a_dropped_thunk_is_really_gone() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        reference = weakref.ref(thunk)
+        del thunk
+        gc.collect()
+        await until(answer.closed.is_set)
+        assert reference() is None
+
+    asyncio.run(main())
+
+
+def test_a_subscription_keeps_its_thunk_running() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        recorder = Recorder()
+        recorder.to(thunk)
+        del thunk
+        gc.collect()
+        answer.say("still ", "here")
+        answer.end()
+        await until(lambda: recorder.terminals)
+        assert recorder.text == "still here"
+
+    asyncio.run(main())
+
+
+def test_a_waiting_avalue_keeps_its_thunk_running() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        waiting = asyncio.create_task(thunk.avalue())
+        await asyncio.sleep(0)
+        del thunk
+        gc.collect()
+        answer.say("still here")
+        answer.end()
+        assert await soon(waiting) == "still here"
+
+    asyncio.run(main())
+
+
+def test_a_reader_keeps_its_thunk_running() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        reader = thunk.astream()
+        del thunk
+        gc.collect()
+        answer.say("still here")
+        answer.end()
+        assert await soon(anext(reader)) == "still here"
+
+    asyncio.run(main())
+
+
+def test_disposing_a_subscription_leaves_the_generation_to_its_holder() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        Recorder().to(thunk).dispose()
+        answer.say("all")
+        answer.end()
+        assert await soon(thunk.avalue()) == "all"
+
+    asyncio.run(main())
+
+
+def test_a_simple_context_does_not_keep_a_dropped_generation_running() -> None:
+    async def main() -> None:
+        hand = Hand()
+        m = MelleaSession(hand)
+        thunk = await m.ainstruct("Go.")
+        await until(hand.answers[0].asked.is_set)
+        del thunk
+        await until(hand.answers[0].closed.is_set)
+        assert m.ctx.last is not None
+
+    asyncio.run(main())
+
+
+def test_a_chat_context_holds_its_turns() -> None:
+    async def main() -> None:
+        hand = Hand()
+        m = MelleaSession(hand, ChatContext())
+        thunk = await m.achat("Go.", model_options=STREAM)
+        await until(hand.answers[0].asked.is_set)
+        del thunk
+        gc.collect()
+        hand.answers[0].say("all").end()
+        last = m.ctx.last
+        assert last is not None
+        await until(lambda: last.output.is_complete)
+        assert last.output.text == "all"
+
+    asyncio.run(main())
+
+
+def test_cancelling_while_the_request_has_not_begun_ends_it_too() -> None:
+    backend = ScriptedBackend("a b c", delay=10)
+    for _ in range(50):
+        asyncio.run(MelleaSession(backend).ainstruct("Go.")).cancel()
+    until_blocking(lambda: backend.running == 0)

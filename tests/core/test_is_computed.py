@@ -1,0 +1,127 @@
+"""`is_computed()` and `value`: when a thunk says that it is done."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from mellea_rx import MelleaSession, ModelOption, ScriptedBackend
+from tests.core.hand import STREAM, soon, started, until, until_blocking
+
+
+@pytest.mark.parametrize("options", [{}, STREAM])
+def test_it_is_not_computed_when_an_a_verb_returns_even_from_an_instant_backend(
+    options: dict[ModelOption, bool],
+) -> None:
+    async def main() -> None:
+        m = MelleaSession(ScriptedBackend(["instant"]))
+        thunk = await m.ainstruct("Go.", model_options=options)
+        assert not thunk.is_computed()
+
+    for _ in range(20):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("options", [{}, STREAM])
+def test_it_is_not_computed_in_the_turn_of_the_loop_in_which_the_verb_returned(
+    options: dict[ModelOption, bool],
+) -> None:
+    async def main() -> None:
+        m = MelleaSession(ScriptedBackend(["instant"]))
+        thunk = await m.ainstruct("Go.", model_options=options)
+        until_blocking(lambda: thunk.finish_reason)  # this loop stands still; the engine does not
+        assert not thunk.is_computed()
+
+    asyncio.run(main())
+
+
+def test_it_turns_true_without_anybody_reading_it() -> None:
+    async def main() -> None:
+        thunk = await MelleaSession(ScriptedBackend("One two.")).ainstruct("Go.")
+        await until(thunk.is_computed)
+        assert thunk.value == "One two."
+
+    asyncio.run(main())
+
+
+def test_once_true_it_stays_true() -> None:
+    async def main() -> None:
+        thunk = await MelleaSession(ScriptedBackend("One.")).ainstruct("Go.")
+        await thunk.avalue()
+        assert [thunk.is_computed() for _ in range(3)] == [True, True, True]
+        assert [thunk.value for _ in range(3)] == ["One."] * 3
+
+    asyncio.run(main())
+
+
+def test_the_value_is_none_before_and_the_text_is_what_came_so_far() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        assert (thunk.value, thunk.text, thunk.parsed) == (None, "", None)
+        answer.say("Once ", "upon")
+        await until(lambda: thunk.text == "Once upon")
+        assert (thunk.value, thunk.parsed) == (None, None)
+        answer.say(" a time")
+        answer.end()
+        assert await soon(thunk.avalue()) == "Once upon a time"
+        assert (thunk.value, thunk.text, thunk.parsed) == ("Once upon a time",) * 3
+
+    asyncio.run(main())
+
+
+def test_the_text_so_far_is_there_without_stream_too() -> None:
+    async def main() -> None:
+        thunk, answer = started(stream=False)
+        answer.say("Once ", "upon")
+        await until(lambda: thunk.text == "Once upon")
+        assert thunk.value is None
+        answer.end()
+        await soon(thunk.avalue())
+
+    asyncio.run(main())
+
+
+def test_with_stream_it_is_not_computed_before_the_reader_took_the_last_piece() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        answer.say("all")
+        answer.end()
+        await until(lambda: repr(thunk).startswith("<ModelOutputThunk computed"))
+        assert not thunk.is_computed()
+        assert thunk.value is None
+        assert await soon(thunk.astream()) == "all"
+        assert thunk.is_computed()
+        assert thunk.value == "all"
+
+    asyncio.run(main())
+
+
+def test_with_stream_avalue_counts_as_taking_it() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        answer.say("all")
+        answer.end()
+        assert await soon(thunk.avalue()) == "all"
+        assert thunk.is_computed()
+
+    asyncio.run(main())
+
+
+def test_a_sync_verb_returns_it_computed() -> None:
+    thunk = MelleaSession(ScriptedBackend("One two.")).instruct("Go.")
+    assert thunk.is_computed()
+    assert thunk.value == "One two."
+
+
+def test_repr_never_waits_and_says_what_there_is() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        assert repr(thunk) == "<ModelOutputThunk running ''>"
+        answer.say("x" * 1000)
+        answer.end()
+        await soon(thunk.avalue())
+        assert repr(thunk).startswith("<ModelOutputThunk computed 'xxx")
+        assert len(repr(thunk)) < 100
+
+    asyncio.run(main())
