@@ -72,6 +72,20 @@ def test_a_late_reader_gets_the_text_so_far_as_one_piece_then_the_live_ones() ->
     asyncio.run(main())
 
 
+def test_an_end_that_comes_between_is_computed_and_astream_repeats_nothing() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        answer.say("all")
+        assert await soon(thunk.astream()) == "all"
+        assert not thunk.is_computed()  # so the page's loop goes round once more …
+        answer.end()
+        await ended(thunk)  # … and in that moment the model ends
+        assert await soon(thunk.astream()) == ""
+        assert thunk.is_computed()
+
+    asyncio.run(main())
+
+
 def test_a_slow_reader_gets_fewer_larger_pieces() -> None:
     async def main() -> None:
         thunk, answer = started()
