@@ -18,7 +18,7 @@ from mellea_rx.core.backend import Backend
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
-from mellea_rx.core.source import Push, chunk_source, forward
+from mellea_rx.core.source import Push, ChunkSource, forward
 from mellea_rx.errors import BackendError, NoBackendError
 
 __all__ = ["AutoBackend"]
@@ -71,7 +71,7 @@ class AutoBackend:
 
     def stream(self, request: Request) -> Observable[Chunk]:
         """Decide, if that is still to be done, and generate; see `Backend.stream`."""
-        return chunk_source(partial(self._produce, request))
+        return ChunkSource(partial(self._produce, request))
 
     def close(self) -> None:
         """Close the backend that was taken."""

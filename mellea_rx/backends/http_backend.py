@@ -14,7 +14,7 @@ from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
-from mellea_rx.core.source import Push, chunk_source
+from mellea_rx.core.source import Push, ChunkSource
 from mellea_rx.core.watch import StallWatch
 from mellea_rx.errors import (
     BackendError,
@@ -93,6 +93,27 @@ class Dialect(Protocol):
         ...
 
 
+class _Answer:
+    """From blocks of bytes to pushed chunks, for one request."""
+
+    __slots__ = ("_decoder", "_push", "_watch")
+
+    def __init__(self, decoder: StreamDecoder, push: Push, watch: StallWatch) -> None:
+        self._decoder = decoder
+        self._push = push
+        self._watch = watch
+
+    def feed(self, data: bytes) -> bool:
+        decoder = self._decoder
+        chunk = decoder.feed(data)
+        if chunk is not None:
+            self._watch.alive()
+            self._push(chunk)
+        if decoder.error is not None:
+            raise decoder.error
+        return decoder.done
+
+
 class HttpBackend:
     """A backend over HTTP.
 
@@ -136,7 +157,7 @@ class HttpBackend:
 
     def stream(self, request: Request) -> Observable[Chunk]:
         """Generate: a cold observable of chunks; see `Backend.stream`."""
-        return chunk_source(partial(self._produce, request))
+        return ChunkSource(partial(self._produce, request))
 
     async def models(self) -> list[str]:
         """The names of the models that the server has.
@@ -158,16 +179,8 @@ class HttpBackend:
         try:
             async with StallWatch(request.options.stream_timeout, self._client.origin) as watch:
 
-                def feed(data: bytes) -> bool:
-                    chunk = decoder.feed(data)
-                    if chunk is not None:
-                        watch.alive()
-                        push(chunk)
-                    if decoder.error is not None:
-                        raise decoder.error
-                    return decoder.done
-
-                await self._client.post(dialect.generate_path, body, feed)
+                answer = _Answer(decoder, push, watch)
+                await self._client.post(dialect.generate_path, body, answer.feed)
             self._finish(decoder, push)
         except BackendError as error:
             raise self._with_advice(error) from error.__cause__

@@ -144,13 +144,13 @@ class _Line(msgspec.Struct):
 class OllamaDecoder:
     """The lines of one answer; see `StreamDecoder`."""
 
-    __slots__ = ("_lines", "_payloads", "_who", "done", "error")
+    __slots__ = ("_decode", "_lines", "_who", "done", "error")
 
     stray = b""
 
-    def __init__(self, who: str) -> None:
+    def __init__(self, who: str, payloads: PayloadDecoder[_Line] | None = None) -> None:
         self._lines = LineDecoder()
-        self._payloads = PayloadDecoder(_Line, who)
+        self._decode = (payloads or PayloadDecoder(_Line, who)).decode
         self._who = who
         self.done = False
         self.error: BackendError | None = None
@@ -162,7 +162,7 @@ class OllamaDecoder:
         return self._chunk(self._lines.flush())
 
     def _chunk(self, lines: list[bytes]) -> Chunk | None:
-        decode = self._payloads.decode
+        decode = self._decode
         texts: list[str] = []
         rest: list[_Line] = []
         for payload in lines:
@@ -219,6 +219,7 @@ class OllamaDialect:
 
     def __init__(self, origin: str) -> None:
         self._origin = origin
+        self._payloads = PayloadDecoder(_Line, origin)
 
     def check(self, options: Options) -> None:
         """Refuse what Ollama does not have."""
@@ -259,7 +260,7 @@ class OllamaDialect:
 
     def decoder(self) -> OllamaDecoder:
         """A decoder for one answer."""
-        return OllamaDecoder(self._origin)
+        return OllamaDecoder(self._origin, self._payloads)
 
     def model_names(self, document: Any) -> list[str]:
         """The names in `/api/tags`."""

@@ -146,19 +146,19 @@ class OpenAIDecoder:
 
     __slots__ = (
         "_calls",
+        "_decode",
         "_events",
         "_finish",
         "_model",
-        "_payloads",
         "_usage",
         "_who",
         "done",
         "error",
     )
 
-    def __init__(self, who: str) -> None:
+    def __init__(self, who: str, payloads: PayloadDecoder[_Event] | None = None) -> None:
         self._events = SseDecoder()
-        self._payloads = PayloadDecoder(_Event, who)
+        self._decode = (payloads or PayloadDecoder(_Event, who)).decode
         self._who = who
         self._calls: list[_CallParts] = []
         self._finish: str | None = None
@@ -183,7 +183,7 @@ class OpenAIDecoder:
         return chunk
 
     def _chunk(self, events: list[bytes]) -> Chunk | None:
-        decode = self._payloads.decode
+        decode = self._decode
         texts: list[str] = []
         thoughts: list[str] = []
         for payload in events:
@@ -299,6 +299,7 @@ class OpenAIDialect:
     def __init__(self, origin: str, *, has_key: bool) -> None:
         self._origin = origin
         self._has_key = has_key
+        self._payloads = PayloadDecoder(_Event, origin)
 
     def check(self, options: Options) -> None:
         """Refuse what the protocol does not have."""
@@ -347,7 +348,7 @@ class OpenAIDialect:
 
     def decoder(self) -> OpenAIDecoder:
         """A decoder for one answer."""
-        return OpenAIDecoder(self._origin)
+        return OpenAIDecoder(self._origin, self._payloads)
 
     def model_names(self, document: Any) -> list[str]:
         """The names in `/models`."""

@@ -13,7 +13,7 @@ from reactivex import Observable
 from mellea_rx.core.chunk import Chunk, Usage
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
-from mellea_rx.core.source import Push, chunk_source
+from mellea_rx.core.source import Push, ChunkSource
 from mellea_rx.core.watch import StallWatch
 from mellea_rx.errors import InvalidInputError
 
@@ -74,7 +74,7 @@ class ScriptedBackend:
 
     def stream(self, request: Request) -> Observable[Chunk]:
         """Play the next answer; see `Backend.stream`."""
-        return chunk_source(partial(self._play, request))
+        return ChunkSource(partial(self._play, request))
 
     async def models(self) -> list[str]:
         """Its one model."""

@@ -1,4 +1,4 @@
-"""The ways to take a generation's chunks: push (Rx), pull (the one reader), or only its end."""
+"""The ways to take a generation's chunks by push (Rx), or only its end."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from mellea_rx.core.generation import Generation
 from mellea_rx.core.outlet import Outlet, Ready, loop_outlet, running_loop
 from mellea_rx.errors import (
     BlockingWaitError,
-    ConcurrentReaderError,
     WaitTimeoutError,
 )
 
-__all__ = ["Announcement", "EndWatch", "Inbox", "Subscriber", "refuse_deadlock"]
+__all__ = ["Announcement", "EndWatch", "Subscriber", "refuse_deadlock"]
 
 _log = logging.getLogger("mellea_rx")
 
@@ -146,136 +145,6 @@ class Subscriber:
         self._done = True
         self._generation.detach(self)
         self._keep = None
-
-
-class Inbox:
-    """The backlog of a pulling reader: all text that came since it looked last, as one piece."""
-
-    __slots__ = ("_ended", "_generation", "_outlet", "_pending", "_taken", "_waiter")
-
-    def __init__(self, generation: Generation) -> None:
-        self._generation = generation
-        self._pending = Fold()
-        self._ended = False
-        self._taken = False
-        self._waiter: asyncio.Future[None] | threading.Event | None = None
-        self._outlet: Outlet | None = None
-        generation.attach(self)
-
-    # Called with the generation's lock held.
-
-    def add(self, chunk: Chunk) -> bool:
-        self._pending.add(chunk)
-        return self._waiter is not None and bool(chunk.text)
-
-    def end(self) -> bool:
-        self._ended = True
-        generation = self._generation
-        if generation.error is None and self._taken and not self._pending:
-            generation.seen = True
-        return self._waiter is not None
-
-    # Called on the engine.
-
-    def wake(self) -> None:
-        _wake(self, self._waiter, self._outlet)
-
-    # Called by the outlet, on the reader's loop.
-
-    def deliver(self) -> None:
-        waiter = self._waiter
-        if isinstance(waiter, asyncio.Future) and not waiter.done():
-            waiter.set_result(None)
-
-    def undeliverable(self) -> None:
-        with self._generation.lock:
-            self._waiter = None
-
-    # The reader's side.
-
-    def poll(self) -> str | None:
-        """The next piece, "" when nothing is there yet, None at the end.
-
-        Raises:
-            MelleaRxError: The generation failed, and all its text was taken.
-        """
-        generation = self._generation
-        with generation.lock:
-            piece = ""
-            if self._pending:
-                piece = self._pending.take().text
-                self._taken = True
-            if self._ended and generation.error is None:
-                generation.seen = True
-            if piece or not self._ended:
-                return piece
-            generation.seen = True
-        if generation.error is not None:
-            raise generation.error.with_traceback(None)
-        return None
-
-    async def read(self) -> str | None:
-        """The next piece when there is one, None at the end.
-
-        Raises:
-            ConcurrentReaderError: Another coroutine waits in it already.
-            MelleaRxError: The generation failed.
-        """
-        if self._waiter is not None:
-            raise ConcurrentReaderError(
-                "two coroutines wait in this thunk's single reader: give each its own with "
-                "`thunk.subscribe`, or let one read and share what it gets"
-            )
-        piece = self.poll()
-        while piece == "":
-            await self._wait()
-            piece = self.poll()
-        return piece
-
-    async def _wait(self) -> None:
-        loop = asyncio.get_running_loop()
-        waiter = loop.create_future()
-        self._outlet = loop_outlet(loop)
-        with self._generation.lock:
-            if self._ended:
-                return
-            self._waiter = waiter
-        try:
-            await waiter
-        finally:
-            self._waiter = None
-
-    def read_blocking(self) -> str | None:
-        """As `read`, in a thread of its own.
-
-        Raises:
-            BlockingWaitError: It could never end.
-        """
-        if self._waiter is not None:
-            raise ConcurrentReaderError("two readers wait in this thunk's single reader")
-        piece = self.poll()
-        while piece == "":
-            refuse_deadlock(self._generation)
-            waiter = threading.Event()
-            with self._generation.lock:
-                if not self._ended and not self._pending:
-                    self._waiter = waiter
-            try:
-                if self._waiter is not None:
-                    waiter.wait()
-            finally:
-                self._waiter = None
-            piece = self.poll()
-        return piece
-
-    def skip(self) -> None:
-        """Leave out what came so far."""
-        with self._generation.lock:
-            self._pending.take()
-
-    def close(self) -> None:
-        """Take nothing more."""
-        self._generation.detach(self)
 
 
 class EndWatch:

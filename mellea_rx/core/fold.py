@@ -50,66 +50,80 @@ class Fold:
         ('Hello', 'stop')
     """
 
-    __slots__ = ("_finish_reason", "_model", "_only", "_text", "_thinking", "_tool_calls", "_usage")
+    __slots__ = ("_only", "_rest", "_text")
 
     def __init__(self) -> None:
-        # The usual reader is as fast as the model: one chunk in, the same chunk out.
+        # A consumer as fast as the model gets the very chunks that came.
         self._only: Chunk | None = None
-        self._text: TextBuffer | None = None
-        self._thinking: TextBuffer
-        self._tool_calls: tuple[ToolCall, ...]
-        self._usage: Usage | None
-        self._finish_reason: str | None
-        self._model: str | None
+        self._text: StringIO | None = None
+        self._rest = _NOTHING
 
     def add(self, chunk: Chunk) -> None:
         """Add one more chunk."""
-        if self._text is not None:
-            self._merge(chunk)
-        elif self._only is None:
-            self._only = chunk
-        else:
-            first, self._only = self._only, None
-            self._text = TextBuffer()
-            self._thinking = TextBuffer()
-            self._tool_calls = ()
-            self._usage = self._finish_reason = self._model = None
-            self._merge(first)
-            self._merge(chunk)
-
-    def _merge(self, chunk: Chunk) -> None:
+        text = self._text
+        if text is None:
+            if self._only is None:
+                self._only = chunk
+                return
+            text = self._text = StringIO()
+            self._join(self._only)
+            text.write(self._only.text)
+            self._only = None
         if chunk.text:
-            self._text.add(chunk.text)  # type: ignore[union-attr]
-        if chunk.thinking:
-            self._thinking.add(chunk.thinking)
-        if chunk.tool_calls:
-            self._tool_calls += chunk.tool_calls
-        if chunk.usage is not None:
-            self._usage = chunk.usage
-        if chunk.finish_reason is not None:
-            self._finish_reason = chunk.finish_reason
-        if chunk.model is not None:
-            self._model = chunk.model
+            text.write(chunk.text)
+        if chunk.thinking or chunk.tool_calls or chunk.finish_reason is not None or chunk.usage:
+            self._join(chunk)
+
+    def _join(self, chunk: Chunk) -> None:
+        """Add what is not text."""
+        rest = self._rest
+        if rest is _NOTHING:
+            rest = self._rest = _Rest()
+        rest.thinking.add(chunk.thinking)
+        rest.tool_calls += chunk.tool_calls
+        rest.usage = chunk.usage or rest.usage
+        rest.finish_reason = chunk.finish_reason or rest.finish_reason
+        rest.model = chunk.model or rest.model
 
     def peek(self) -> Chunk:
         """All that was added, as one chunk."""
-        if self._text is None:
-            return self._only if self._only is not None else Chunk()
+        text = self._text
+        if text is None:
+            return self._only if self._only is not None else _EMPTY
+        rest = self._rest
         return Chunk(
-            str(self._text),
-            str(self._thinking),
-            self._tool_calls,
-            self._usage,
-            self._finish_reason,
-            self._model,
+            text.getvalue(),
+            str(rest.thinking),
+            rest.tool_calls,
+            rest.usage,
+            rest.finish_reason,
+            rest.model,
         )
 
     def take(self) -> Chunk:
         """All that was added since the last `take`, as one chunk."""
         whole = self.peek()
         self._only = self._text = None
+        self._rest = _NOTHING
         return whole
 
     def __bool__(self) -> bool:
         """Whether anything was added since the last `take`."""
-        return self._text is not None or self._only is not None
+        return self._only is not None or self._text is not None
+
+
+class _Rest:
+    """What is not text: few chunks have any of it."""
+
+    __slots__ = ("finish_reason", "model", "thinking", "tool_calls", "usage")
+
+    def __init__(self) -> None:
+        self.thinking = TextBuffer()
+        self.tool_calls: tuple[ToolCall, ...] = ()
+        self.usage: Usage | None = None
+        self.finish_reason: str | None = None
+        self.model: str | None = None
+
+
+_EMPTY = Chunk()
+_NOTHING = _Rest()

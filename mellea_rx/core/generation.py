@@ -122,8 +122,11 @@ class Generation:
             self._fold.add(chunk)
             if not self.live:
                 return
-            woken = [consumer for consumer in self._consumers if consumer.add(chunk)]
-        for consumer in woken:
+            woken = None
+            for consumer in self._consumers:
+                if consumer.add(chunk):
+                    woken = [consumer] if woken is None else [*woken, consumer]
+        for consumer in woken or ():
             consumer.wake()
 
     async def _run(self, pipeline: Pipeline) -> None:

@@ -128,7 +128,12 @@ class Options:
 
     def over(self, base: Options) -> Options:
         """These options, and those of `base` that these do not set."""
-        return Options({**base.standard, **base.extra, **self.standard, **self.extra})
+        if not self.standard and not self.extra:
+            return base
+        merged = Options()  # both are checked already
+        merged.standard = MappingProxyType({**base.standard, **self.standard})
+        merged.extra = MappingProxyType({**base.extra, **self.extra})
+        return merged
 
     @property
     def stream(self) -> bool:

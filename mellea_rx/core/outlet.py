@@ -28,6 +28,10 @@ __all__ = ["Outlet", "Ready", "loop_outlet", "outlet_for", "running_loop"]
 _log = logging.getLogger("mellea_rx")
 
 
+WAKE_PAUSE = 0.002
+"""Seconds between two wake-ups of one loop. Who was not woken just now is woken at once."""
+
+
 class Ready(Protocol):
     """A consumer that can be called on its outlet."""
 
@@ -47,13 +51,14 @@ class Outlet:
         post: Schedules a function there; raises RuntimeError when the place is gone.
     """
 
-    __slots__ = ("__weakref__", "_lock", "_post", "_posted", "_ready")
+    __slots__ = ("__weakref__", "_lock", "_next", "_post", "_posted", "_ready")
 
     def __init__(self, post: Callable[[Callable[[], None]], object]) -> None:
         self._post = post
         self._lock = threading.Lock()
         self._ready: list[Ready] = []
         self._posted = False
+        self._next = 0.0
 
     def wake(self, consumer: Ready) -> None:
         """Have `consumer.deliver` called soon. Thread-safe, never blocks."""
@@ -62,12 +67,18 @@ class Outlet:
             if self._posted:
                 return
             self._posted = True
-        # On the engine, after all that is ready there now: many streams' chunks, one wake-up.
         here = running_loop()
         if here is None:
             self._post_drain()
-        else:
+            return
+        # On the engine: after all that is ready there now, and not before the pause is over.
+        now = here.time()
+        if now >= self._next:
+            self._next = now + WAKE_PAUSE
             here.call_soon(self._post_drain)
+        else:
+            here.call_at(self._next, self._post_drain)
+            self._next += WAKE_PAUSE
 
     def _post_drain(self) -> None:
         try:
@@ -82,11 +93,15 @@ class Outlet:
         with self._lock:
             ready, self._ready = self._ready, []
             self._posted = False
-        for consumer in ready:
+        for index, consumer in enumerate(ready):
             try:
                 consumer.deliver()
             except Exception:
                 _log.exception("a consumer of chunks raised; the others go on")
+            except BaseException:  # Ctrl-C in a reader's step: the others go on in a later turn
+                for waiting in ready[index + 1 :]:
+                    self.wake(waiting)
+                raise
 
 
 _loop_outlets: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Outlet] = (

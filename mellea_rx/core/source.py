@@ -11,13 +11,13 @@ from reactivex.disposable import Disposable
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine
 
-__all__ = ["Push", "chunk_source", "forward"]
+__all__ = ["ChunkSource", "Push", "forward"]
 
 Push = Callable[[Chunk], None]
 """Takes one chunk; never blocks."""
 
 
-def chunk_source(produce: Callable[[Push], Awaitable[None]]) -> Observable[Chunk]:
+class ChunkSource(Observable[Chunk]):
     """An Observable that runs `produce` on the engine, anew for each subscription.
 
     Disposing the subscription cancels it; what it raises goes to `on_error`.
@@ -29,9 +29,15 @@ def chunk_source(produce: Callable[[Push], Awaitable[None]]) -> Observable[Chunk
         produce: Calls what it is given for every chunk, and returns at the end.
     """
 
-    def subscribe(
-        observer: abc.ObserverBase[Chunk], scheduler: abc.SchedulerBase | None = None
+    def __init__(self, produce: Callable[[Push], Awaitable[None]]) -> None:
+        super().__init__()
+        self.produce = produce
+
+    def _subscribe_core(
+        self, observer: abc.ObserverBase[Chunk], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
+        produce = self.produce
+
         async def run() -> None:
             try:
                 await produce(observer.on_next)
@@ -42,8 +48,6 @@ def chunk_source(produce: Callable[[Push], Awaitable[None]]) -> Observable[Chunk
 
         return Disposable(engine().spawn(run).cancel)
 
-    return Observable(subscribe)
-
 
 async def forward(source: Observable[Chunk], push: Push) -> None:
     """Subscribe to `source`, `push` all its chunks, return when it completed.
@@ -53,6 +57,10 @@ async def forward(source: Observable[Chunk], push: Push) -> None:
     Raises:
         Exception: What the source failed with.
     """
+    if isinstance(source, ChunkSource):
+        # Ours runs on the engine as well: in this very task, without a subscription in between.
+        await source.produce(push)
+        return
     running = engine()
     done: asyncio.Future[None] = running.loop.create_future()
 

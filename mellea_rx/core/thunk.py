@@ -11,8 +11,9 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
-from mellea_rx.core.consumers import Announcement, EndWatch, Inbox, Subscriber
+from mellea_rx.core.consumers import Announcement, EndWatch, Subscriber
 from mellea_rx.core.generation import Generation, Pipeline
+from mellea_rx.core.inbox import Inbox
 from mellea_rx.core.outlet import outlet_for, running_loop
 from mellea_rx.errors import MelleaRxError
 
@@ -312,14 +313,14 @@ class ThunkStream(AsyncIterator[str]):
         return self
 
     async def __anext__(self) -> str:
-        piece = await self._inbox.read()
+        piece: str | None = await self._inbox.reading()
         if piece is None:
             raise StopAsyncIteration
         return piece
 
     def __await__(self) -> Generator[Any, None, str]:
         """The next piece; "" at the end."""
-        piece = yield from self._inbox.read().__await__()
+        piece: str | None = yield from self._inbox.reading()
         return piece or ""
 
     async def __aenter__(self) -> Self:

@@ -27,21 +27,20 @@ class Prompt:
         history: What was said before.
         options: The call's model options.
         text: The action's text, where it could be rendered at once; else None.
+        dependencies: The thunks that the action is made of.
     """
 
     action: Component[Any]
     history: tuple[Turn, ...]
     options: Options
     text: str | None
-
-    @property
-    def dependencies(self) -> tuple[ModelOutputThunk[Any], ...]:
-        """The thunks that the action is made of."""
-        return tuple(thunks_in(self.action.template()))
+    dependencies: tuple[ModelOutputThunk[Any], ...] = ()
 
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
         """The event loops that these thunks, and those of the history, need."""
+        if not self.dependencies and not self.history:
+            return ()
         before = (turn.thunk for turn in self.history if turn.thunk is not None)
         return tuple({loop for thunk in (*self.dependencies, *before) for loop in thunk.needs})
 
@@ -85,9 +84,10 @@ def prompt_for(action: Component[Any], history: tuple[Turn, ...], options: Optio
         TemplateError: It cannot be rendered.
     """
     source = action.template()
-    if any(True for _ in thunks_in(source)):
+    dependencies = tuple(thunks_in(source))
+    if dependencies:
         template.check(source)
-        return Prompt(action, history, options, None)
+        return Prompt(action, history, options, None, dependencies)
     return Prompt(action, history, options, template.render(source))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from mellea_rx.core.component import Component, Template
+from mellea_rx.core.component import Template, is_component
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import TemplateError
 
@@ -87,6 +87,8 @@ def render(template: Template) -> str:
 
 
 def _value(value: Any) -> Any:
+    if isinstance(value, (str, int, float)):
+        return value
     if isinstance(value, ModelOutputThunk):
         return value.text
     if isinstance(value, Template):
@@ -95,7 +97,7 @@ def _value(value: Any) -> Any:
         return [_value(item) for item in value]
     if isinstance(value, Mapping):
         return {key: _value(item) for key, item in value.items()}
-    if isinstance(value, Component) and not isinstance(value, type):
+    if is_component(value):
         return render(value.template())
     return value
 

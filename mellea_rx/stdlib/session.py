@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
 from mellea_rx.core.backend import Backend
-from mellea_rx.core.component import Component
+from mellea_rx.core.component import Component, is_component
 from mellea_rx.core.context import Context
 from mellea_rx.core.options import Options
 from mellea_rx.core.outlet import running_loop
@@ -84,8 +84,8 @@ class MelleaSession:
                 'make one by name with start_session("ollama")'
             )
         self.backend = backend
-        self.model_options = Options(model_options)
-        backend.check(self.model_options)
+        self._base_options = Options(model_options).over(backend.model_options)
+        backend.check(self._base_options)
         self.ctx: Context = SimpleContext() if ctx is None else ctx
         self._lock = threading.Lock()
         self._running: weakref.WeakSet[ModelOutputThunk[Any]] = weakref.WeakSet()
@@ -168,7 +168,7 @@ class MelleaSession:
         Raises:
             InvalidInputError: An argument that cannot be used, by name.
         """
-        if not isinstance(action, Component) or isinstance(action, type):
+        if not is_component(action):
             raise InvalidInputError(
                 f"act takes a component (an object with template() and parse()), not "
                 f"{type(action).__name__}; for a task in words use instruct"
@@ -260,7 +260,7 @@ class MelleaSession:
         """
         self._require_open()
         twin = _Clone(self.backend, self.ctx)
-        twin.model_options = self.model_options
+        twin._base_options = self._base_options
         return twin
 
     def reset(self) -> None:
@@ -309,7 +309,7 @@ class MelleaSession:
     # How a call begins.
 
     def _options(self, given: ModelOptions | None) -> Options:
-        return Options(given).over(self.model_options).over(self.backend.model_options)
+        return Options(given).over(self._base_options)
 
     def _start(
         self,

@@ -7,7 +7,7 @@ from the environment, keeps no cookies, and has a cap on everything that it read
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,13 +35,10 @@ from mellea_rx.errors import (
     StreamInterruptedError,
     TLSError,
 )
+from mellea_rx.wire.eager import EagerBody, Feed
 from mellea_rx.wire.payload import excerpt
 
 __all__ = ["Connections", "HttpClient", "Limits", "error_message", "open_client"]
-
-Feed = Callable[[bytes], bool]
-"""Takes a block of the body; returns whether the answer is complete."""
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -159,20 +156,16 @@ class HttpClient:
             BackendError: By what went wrong; see the tree in `mellea_rx.errors`.
         """
         async with self._open("POST", path, body) as response:
-            taken = 0
-            readany = response.content.readany
+            limit, loop = self.limits.total, asyncio.get_running_loop()
             try:
-                while data := await readany():
-                    taken += len(data)
-                    if feed(data):
-                        await self._finish(response)
-                        return
-                    if taken > self.limits.total:
-                        raise ResponseTooLargeError(
-                            f"{self.origin} sent more than {self.limits.total:,} bytes"
-                        )
+                await EagerBody(response.content, feed, limit, loop).finished
+            except ResponseTooLargeError:
+                raise ResponseTooLargeError(
+                    f"{self.origin} sent more than {limit:,} bytes"
+                ) from None
             except (aiohttp.ClientError, OSError) as error:
                 raise self._broken(error) from error
+            await self._finish(response)
 
     async def get_json(self, path: str, *, timeout: float) -> Any:
         """GET a JSON document.
@@ -222,10 +215,11 @@ class HttpClient:
 
     async def _finish(self, response: aiohttp.ClientResponse) -> None:
         """Read what is left of a complete answer, so that its connection can be used again."""
+        if response.content.is_eof():
+            return
         try:
             async with asyncio.timeout(self.limits.trailing):
-                while await response.content.readany():
-                    pass
+                await response.content.wait_eof()
         except (TimeoutError, aiohttp.ClientError, OSError):
             response.close()
 

@@ -41,23 +41,29 @@ class LineDecoder:
         """
         lines = data.split(b"\n")
         rest = lines.pop()
-        if lines and self._parts:
+        if lines and self._size:
             self._parts.append(lines[0])
-            lines[0] = b"".join(self._parts)
-            self._parts, self._size = [], 0
+            # The CR may have come with an earlier part.
+            lines[0] = b"".join(self._parts).removesuffix(b"\r")
+            self._parts.clear()
+            self._size = 0
+            if len(lines[0]) > self._max:
+                raise self._too_long()
         if rest:
             self._parts.append(rest)
             self._size += len(rest)
-        if self._size > self._max or (lines and max(map(len, lines)) > self._max):
-            raise ResponseTooLargeError(
-                f"the server sent a line of more than {self._max:,} bytes; that is no answer"
-            )
-        if b"\r" in data or (lines and lines[0].endswith(b"\r")):
-            lines = [line.removesuffix(b"\r") for line in lines]
-        return lines
+        if self._size > self._max or (len(data) > self._max and max(map(len, lines)) > self._max):
+            raise self._too_long()
+        return [line.removesuffix(b"\r") for line in lines] if b"\r" in data else lines
+
+    def _too_long(self) -> ResponseTooLargeError:
+        return ResponseTooLargeError(
+            f"the server sent a line of more than {self._max:,} bytes; that is no answer"
+        )
 
     def flush(self) -> list[bytes]:
         """The last line, where the stream ended without an end of line."""
         rest = b"".join(self._parts).removesuffix(b"\r")
-        self._parts, self._size = [], 0
+        self._parts.clear()
+        self._size = 0
         return [rest] if rest else []

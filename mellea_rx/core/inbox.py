@@ -1,0 +1,235 @@
+"""The backlog of a pulling reader, and how it waits for more.
+
+A paced stream wakes its reader for every chunk, with all that it touches out of the cache. So the
+inbox is its own future, its own awaitable and its own iterator: a wait makes no object, and the
+reader's task goes on in the very turn in which its loop is told (docs/decisions.md has the figures).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+from typing_extensions import Self
+
+from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.consumers import refuse_deadlock
+from mellea_rx.core.fold import TextBuffer
+from mellea_rx.core.generation import Generation
+from mellea_rx.core.outlet import Outlet, loop_outlet
+from mellea_rx.errors import ConcurrentReaderError
+
+__all__ = ["Inbox"]
+
+
+class Inbox:
+    """All text that came since its reader looked last, as one piece.
+
+    Awaiting it gives the next piece, or None at the end. To asyncio's tasks it is a future: they
+    know one by `_asyncio_future_blocking`, and call the methods under "The future".
+
+    Args:
+        generation: Where the text comes from.
+    """
+
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "_backlog",
+        "_cancelled",
+        "_context",
+        "_ended",
+        "_event",
+        "_generation",
+        "_loop",
+        "_outlet",
+        "_piece",
+        "_resume",
+        "_taken",
+    )
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+        # One piece as it came; only a reader that is slower than the model needs a buffer.
+        self._piece = ""
+        self._backlog: TextBuffer | None = None
+        self._ended = False
+        self._taken = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._outlet: Outlet | None = None
+        self._event: threading.Event | None = None
+        self._resume: Callable[[Self], None] | None = None
+        self._context: Context | None = None
+        self._cancelled = False
+        self._asyncio_future_blocking = False
+        generation.attach(self)
+
+    # Called with the generation's lock held.
+
+    def add(self, chunk: Chunk) -> bool:
+        """Keep a chunk's text. Returns whether a reader waits for it."""
+        text = chunk.text
+        if not text:
+            return False
+        if not self._piece:
+            self._piece = text
+        else:
+            if self._backlog is None:
+                self._backlog = TextBuffer()
+            self._backlog.add(text)
+        return self._resume is not None or self._event is not None
+
+    def end(self) -> bool:
+        """Note the end. Returns whether a reader waits for it."""
+        self._ended = True
+        generation = self._generation
+        if generation.error is None and self._taken and not self._piece:
+            generation.seen = True
+        return self._resume is not None or self._event is not None
+
+    # Called on the engine, then on the reader's loop.
+
+    def wake(self) -> None:
+        """Have the reader go on, where it waits."""
+        event, outlet = self._event, self._outlet
+        if event is not None:
+            event.set()
+        elif outlet is not None:
+            outlet.wake(self)
+
+    def deliver(self) -> None:
+        """Run the reader's task until it waits again."""
+        resume, context = self._resume, self._context
+        self._resume = self._context = None
+        if resume is not None and context is not None:
+            context.run(resume, self)
+
+    def undeliverable(self) -> None:
+        """The reader's loop is closed: it waits no more."""
+        self._resume = self._context = None
+
+    # The reader's side.
+
+    def poll(self) -> str | None:
+        """The next piece, "" when nothing is there yet, None at the end.
+
+        Raises:
+            MelleaRxError: The generation failed, and all its text was taken.
+        """
+        generation = self._generation
+        with generation.lock:
+            piece = self._piece
+            if piece:
+                if self._backlog is not None:
+                    piece += str(self._backlog)
+                    self._backlog = None
+                self._piece = ""
+                self._taken = True
+            ended = self._ended
+        if not ended:
+            return piece
+        if piece and generation.error is not None:
+            return piece  # the error comes with the next look
+        generation.seen = True
+        if piece:
+            return piece
+        if generation.error is not None:
+            raise generation.error.with_traceback(None)
+        return None
+
+    def reading(self) -> Self:
+        """Itself, for a reader that is about to wait in it.
+
+        Raises:
+            ConcurrentReaderError: Another one waits in it already.
+        """
+        if self._resume is not None or self._event is not None:
+            raise ConcurrentReaderError(
+                "two readers wait in this thunk's single reader: give each its own with "
+                "`thunk.subscribe`, or let one read and share what it gets"
+            )
+        return self
+
+    def read_blocking(self) -> str | None:
+        """The next piece, or None at the end; blocks this thread.
+
+        Raises:
+            ConcurrentReaderError: Another reader waits in it already.
+            BlockingWaitError: It could never end.
+            MelleaRxError: The generation failed, and all its text was taken.
+        """
+        self.reading()
+        piece = self.poll()
+        while piece == "":
+            refuse_deadlock(self._generation)
+            event = threading.Event()
+            try:
+                with self._generation.lock:
+                    if self._ended or self._piece:
+                        event.set()
+                    self._event = event
+                event.wait()
+            finally:
+                self._event = None
+            piece = self.poll()
+        return piece
+
+    def skip(self) -> None:
+        """Leave out what came so far."""
+        with self._generation.lock:
+            self._piece, self._backlog = "", None
+
+    def close(self) -> None:
+        """Take nothing more."""
+        self._generation.detach(self)
+
+    # The awaitable and its iterator.
+
+    def __await__(self) -> Self:
+        return self
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        piece = self.poll()
+        if piece != "":
+            raise StopIteration(piece)
+        self._asyncio_future_blocking = True
+        return self
+
+    # The future. asyncio's tasks call these, on the reader's loop.
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of the task that waits."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._outlet = loop, loop_outlet(loop)
+        return loop
+
+    def add_done_callback(self, resume: Callable[[Self], None], *, context: Context) -> None:
+        """A task waits: `resume` is its next step."""
+        self._cancelled = False
+        with self._generation.lock:
+            self._resume, self._context = resume, context
+            missed = self._ended or bool(self._piece)
+        if missed:
+            self.wake()
+
+    def cancel(self, msg: object = None) -> bool:
+        """The waiting task is cancelled: it goes on, to be told so by `result`."""
+        resume, context, loop = self._resume, self._context, self._loop
+        if resume is None or loop is None:
+            return False
+        self._resume = self._context = None
+        self._cancelled = True
+        loop.call_soon(resume, self, context=context)
+        return True
+
+    def result(self) -> None:
+        """What a task asks when it goes on."""
+        if self._cancelled:
+            self._cancelled = False
+            raise asyncio.CancelledError

@@ -1,0 +1,126 @@
+"""A response body that is handed on as it comes, without a reader that waits for it.
+
+aiohttp's own reader wakes a task for every read, resumes the parser after each, and forgets what
+came but was not yet read when the connection breaks. Here the parser's bytes go straight to their
+consumer, once per turn of the loop: nothing is lost, and a chunk costs a third (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+
+from mellea_rx.errors import ResponseTooLargeError
+
+__all__ = ["EagerBody", "Feed"]
+
+Feed = Callable[[bytes], bool]
+"""Takes a block of the body; returns whether the answer is complete."""
+
+
+class _EagerReader(aiohttp.StreamReader):
+    """What a response's reader becomes: the parser calls it, and it calls its body.
+
+    The body stands in the slot of the future that a waiting `read` would have left there.
+    """
+
+    __slots__ = ()
+
+    def feed_data(self, data: bytes, size: int = 0) -> bool:
+        body: Any = self._waiter
+        if body is not None and data:
+            body.add(data)
+        return False
+
+    def begin_http_chunk_receiving(self) -> None:
+        pass
+
+    def end_http_chunk_receiving(self) -> None:
+        pass
+
+
+class EagerBody:
+    """Feeds a consumer with a response's body.
+
+    Args:
+        content: The response's reader.
+        feed: Takes blocks, until it says that the answer is complete.
+        limit: How many bytes it may take, before it does.
+        loop: The loop that the response belongs to.
+
+    Attributes:
+        finished: Resolves at the end: of the answer, or of the body; fails with what `feed`
+            raised, or with aiohttp's error when the connection broke, after all that came was fed.
+    """
+
+    __slots__ = ("_blocks", "_feed", "_left", "_loop", "finished")
+
+    def __init__(
+        self,
+        content: aiohttp.StreamReader,
+        feed: Feed,
+        limit: int,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._blocks: list[bytes] = []
+        self._feed = feed
+        self._left = limit
+        self._loop = loop
+        self.finished: asyncio.Future[None] = loop.create_future()
+        early = content.read_nowait(-1) if content.total_bytes else b""
+        if early:
+            self.add(early)
+        failure = content.exception()
+        if failure is not None:
+            self.set_exception(failure)
+        elif content.is_eof():
+            self.set_result(None)
+        else:
+            content.__class__ = _EagerReader
+            content._waiter = self  # type: ignore[assignment]
+
+    def add(self, data: bytes) -> None:
+        """Called by the reader, for every piece that the parser finds."""
+        if not self._blocks:
+            self._loop.call_soon(self._flush)
+        self._blocks.append(data)
+
+    def _flush(self) -> None:
+        blocks = self._blocks
+        if not blocks:
+            return
+        data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        blocks.clear()
+        finished = self.finished
+        if finished.done():
+            return
+        try:
+            if self._feed(data):
+                finished.set_result(None)
+                return
+            self._left -= len(data)
+            if self._left < 0:
+                raise ResponseTooLargeError("the answer is larger than its cap")
+        except BaseException as error:
+            finished.set_exception(error)
+
+    # What aiohttp calls on the future of a waiting `read`.
+
+    def done(self) -> bool:
+        """Whether there is nothing more to tell."""
+        return False
+
+    def set_result(self, _: None) -> None:
+        """The body ended."""
+        self._flush()
+        if not self.finished.done():
+            self.finished.set_result(None)
+
+    def set_exception(self, error: BaseException) -> None:
+        """The connection broke."""
+        self._flush()
+        if not self.finished.done():
+            self.finished.set_exception(error)
