@@ -18,7 +18,7 @@ from mellea_rx.core.chunk import Chunk, Usage
 from mellea_rx.core.engine import engine
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request
-from mellea_rx.core.source import Push, chunk_source
+from mellea_rx.core.source import ChunkSource, Push
 from mellea_rx.core.watch import StallWatch
 from mellea_rx.errors import (
     BackendError,
@@ -134,7 +134,7 @@ class LocalBackend:
         value), `ModelFileError` (it does not load), `GenerationTimeoutError`, or another
         `BackendError`; with `GenerationCancelledError` when the backend is closed under it.
         """
-        return chunk_source(partial(self._produce, request))
+        return ChunkSource(partial(self._produce, request))
 
     async def models(self) -> list[str]:
         """The names of the models that this backend has: one. Loads nothing."""
@@ -194,9 +194,9 @@ class _Use:
         try:
             await generate(self.model, request, push)
         except asyncio.CancelledError:
-            if not self._closed:
+            # Cancelled by somebody else as well: that goes first.
+            if not self._closed or task.uncancel() > 0:
                 raise
-            task.uncancel()
             raise GenerationCancelledError("the backend was closed during this call") from None
         finally:
             self._tasks.discard(task)
