@@ -263,3 +263,42 @@ def test_cancelling_while_the_request_has_not_begun_ends_it_too() -> None:
     for _ in range(50):
         asyncio.run(MelleaSession(backend).ainstruct("Go.")).cancel()
     until_blocking(lambda: backend.running == 0)
+
+
+def test_a_caller_that_cancels_and_then_blocks_its_loop_holds_up_nobody() -> None:
+    async def main() -> None:
+        hand = Hand(2)
+        m = MelleaSession(hand, ChatContext())
+        first = await m.achat("one", model_options=STREAM)
+        await until(hand.answers[0].asked.is_set)
+        await m.achat("two", model_options=STREAM)
+        await until(lambda: first._generation.is_watched)  # the second waits for it
+        first.cancel()
+        assert hand.answers[1].asked.wait(2), "the next turn waits for this loop's next step"
+
+    asyncio.run(main())
+
+
+def test_a_cancellation_reaches_another_loop_while_this_one_stands_still() -> None:
+    thunk, _ = started()
+    begun, told = threading.Event(), threading.Event()
+
+    async def elsewhere() -> None:
+        waiting = asyncio.create_task(thunk.avalue())
+        await asyncio.sleep(0)
+        begun.set()
+        with pytest.raises(GenerationCancelledError):
+            await waiting
+        told.set()
+
+    async def here() -> None:
+        thunk.cancel()
+        assert told.wait(2), "the other loop waits for this loop's next step"
+
+    thread = threading.Thread(target=lambda: asyncio.run(elsewhere()))
+    thread.start()
+    assert begun.wait(5)
+    try:
+        asyncio.run(here())
+    finally:
+        thread.join(5)

@@ -222,7 +222,7 @@ def test_what_else_came_is_there_to_be_read() -> None:
     async def main() -> None:
         call = ToolCall("add", {"x": 1}, "c1")
         pieces = [Chunk(thinking="hm"), Chunk("a"), Chunk(tool_calls=(call,))]
-        thunk = await MelleaSession(ScriptedBackend(pieces, model="m")).ainstruct("Say a word.")
+        thunk = await MelleaSession(ScriptedBackend(pieces, model_id="m")).ainstruct("Say a word.")
         assert thunk.finish_reason is None
         await thunk.avalue()
         assert (thunk.thinking, thunk.tool_calls) == ("hm", (call,))

@@ -1,0 +1,198 @@
+"""A session's life: open, innermost, closed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from mellea_rx import (
+    GenerationCancelledError,
+    InvalidInputError,
+    MelleaSession,
+    NoSessionError,
+    OllamaBackend,
+    ScriptedBackend,
+    SessionClosedError,
+    get_session,
+)
+from mellea_rx.stdlib.components import Instruction
+from tests.core.hand import STREAM, Hand, soon, until
+from tests.support.server_process import ServerProcess
+
+
+def session() -> MelleaSession:
+    return MelleaSession(ScriptedBackend("a"))
+
+
+def test_get_session_finds_the_innermost() -> None:
+    with session() as outer:
+        assert get_session() is outer
+        with session() as inner:
+            assert get_session() is inner
+        assert get_session() is outer
+    with pytest.raises(NoSessionError, match="start_session"):
+        get_session()
+
+
+def test_it_is_found_in_tasks_and_worker_threads_that_begin_within() -> None:
+    async def look() -> MelleaSession:
+        await asyncio.sleep(0)
+        return get_session()
+
+    async def main() -> None:
+        async with session() as m:
+            assert await asyncio.create_task(look()) is m
+            assert await asyncio.to_thread(get_session) is m
+
+    asyncio.run(main())
+
+
+def test_tasks_have_innermost_sessions_of_their_own() -> None:
+    async def look(barrier: asyncio.Barrier) -> bool:
+        async with session() as mine:
+            await barrier.wait()
+            found = get_session() is mine
+            await barrier.wait()
+            return found
+
+    async def main() -> None:
+        barrier = asyncio.Barrier(5)
+        assert await asyncio.gather(*(look(barrier) for _ in range(5))) == [True] * 5
+        with pytest.raises(NoSessionError):
+            get_session()
+
+    asyncio.run(main())
+
+
+def test_a_thread_that_begins_outside_has_none() -> None:
+    found: list[object] = []
+
+    def look() -> None:
+        try:
+            found.append(get_session())
+        except NoSessionError as error:
+            found.append(error)
+
+    with session():
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+    assert isinstance(found[0], NoSessionError)
+
+
+def test_the_same_session_may_be_entered_within_itself() -> None:
+    with session() as m:
+        with m.clone() as twin:
+            assert get_session() is twin
+        assert get_session() is m
+        assert m.instruct("Go.").value == "a"
+
+
+CALLS: dict[str, Any] = {
+    "instruct": lambda m: m.instruct("Go."),
+    "chat": lambda m: m.chat("Hi."),
+    "act": lambda m: m.act(Instruction("Go.")),
+    "validate": lambda m: m.validate("fine", output="text"),
+    "query": lambda m: m.query("text", "What?"),
+    "transform": lambda m: m.transform("text", "shorten it"),
+    "clone": lambda m: m.clone(),
+    "enter": lambda m: m.__enter__(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_closed_session_refuses(call: str) -> None:
+    m = session()
+    m.close()
+    m.close()
+    with pytest.raises(SessionClosedError, match="start another"):
+        CALLS[call](m)
+
+
+def test_closing_cancels_what_runs() -> None:
+    async def main() -> None:
+        hand = Hand()
+        async with MelleaSession(hand) as m:
+            thunk = await m.ainstruct("Go.", model_options=STREAM)
+            hand.answers[0].say("half")
+            await until(lambda: thunk.text)
+        with pytest.raises(GenerationCancelledError, match="session was closed") as caught:
+            await thunk.avalue()
+        assert caught.value.text == "half"
+        await until(hand.answers[0].closed.is_set)
+
+    asyncio.run(main())
+
+
+def test_closing_leaves_what_is_computed() -> None:
+    with session() as m:
+        thunk = m.instruct("Go.")
+    assert (thunk.value, str(thunk)) == ("a", "a")
+    assert "closed" in repr(m)
+
+
+def test_closing_ends_the_servers_connections(server: ServerProcess) -> None:
+    server.script("m", chunks=["a"])
+    with MelleaSession(OllamaBackend("m", base_url=server.url)) as m:
+        m.instruct("Go.")
+        assert server.connections() == 1
+    server.wait_for(lambda: server.connections() == 0)
+
+
+def test_closing_a_clone_leaves_the_backend_open(server: ServerProcess) -> None:
+    server.script("m", chunks=["a"])
+    with MelleaSession(OllamaBackend("m", base_url=server.url)) as m:
+        m.instruct("Go.")
+        with m.clone() as twin:
+            twin.instruct("Go.")
+        m.instruct("Go.")
+    assert len({entry["connection"] for entry in server.log("m")}) == 1
+
+
+def test_an_error_in_the_block_closes_it_and_goes_on() -> None:
+    m = session()
+    with pytest.raises(ZeroDivisionError), m:
+        raise ZeroDivisionError
+    with pytest.raises(SessionClosedError):
+        m.instruct("Go.")
+    with pytest.raises(NoSessionError):
+        get_session()
+
+
+def test_closing_from_another_thread_wakes_whoever_waits() -> None:
+    hand = Hand()
+    m = MelleaSession(hand)
+    caught: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            m.instruct("Go.")
+        except GenerationCancelledError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert hand.answers[0].asked.wait(5)
+    m.close()
+    thread.join(5)
+    assert len(caught) == 1
+
+
+def test_what_is_no_backend_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="start_session"):
+        MelleaSession("ollama")  # type: ignore[arg-type]
+
+
+def test_closing_while_achat_waits_tells_it() -> None:
+    async def main() -> None:
+        m = MelleaSession(Hand())
+        waiting = asyncio.create_task(m.achat("Hi."))
+        await asyncio.sleep(0)
+        m.close()
+        with pytest.raises(GenerationCancelledError):
+            await soon(waiting)
+
+    asyncio.run(main())
