@@ -1,0 +1,29 @@
+"""Every test in this folder runs over every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.benches import Bench, bench_for
+from tests.support.server_process import ServerProcess
+from tests.support.tiny_llama import write_tiny_llama
+
+BACKENDS = ["scripted", "ollama", "openai", "local"]
+
+
+@pytest.fixture(scope="session")
+def local_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of random weights: the text is no matter here."""
+    return write_tiny_llama(tmp_path_factory.mktemp("models") / "tiny.gguf")
+
+
+@pytest.fixture(params=BACKENDS)
+def bench(
+    request: pytest.FixtureRequest, server: ServerProcess, local_model: Path
+) -> Iterator[Bench]:
+    """A backend, and a way to make it do things."""
+    with bench_for(request.param, server, local_model) as made:
+        yield made
