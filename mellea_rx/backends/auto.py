@@ -18,7 +18,7 @@ from mellea_rx.core.backend import Backend
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
-from mellea_rx.core.source import Push, ChunkSource, forward
+from mellea_rx.core.source import ChunkSource, Push, forward
 from mellea_rx.errors import BackendError, NoBackendError
 
 __all__ = ["AutoBackend"]

@@ -14,7 +14,7 @@ from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
-from mellea_rx.core.source import Push, ChunkSource
+from mellea_rx.core.source import ChunkSource, Push
 from mellea_rx.core.watch import StallWatch
 from mellea_rx.errors import (
     BackendError,
@@ -178,7 +178,6 @@ class HttpBackend:
         decoder = dialect.decoder()
         try:
             async with StallWatch(request.options.stream_timeout, self._client.origin) as watch:
-
                 answer = _Answer(decoder, push, watch)
                 await self._client.post(dialect.generate_path, body, answer.feed)
             self._finish(decoder, push)

@@ -204,15 +204,15 @@ class OpenAIDecoder:
             if delta is not None:
                 if delta.content:
                     texts.append(delta.content)
-                else:
-                    self._without_text(delta, thoughts)
-            if choice.finish_reason is not None or event.usage is not None:
+                if delta.reasoning_content or delta.reasoning or delta.tool_calls:
+                    self._beside_text(delta, thoughts)
+            if choice.finish_reason or event.usage is not None or event.error is not None:
                 self._note_end(event, choice)
         if texts or thoughts:
             return Chunk("".join(texts), "".join(thoughts))
         return None
 
-    def _without_text(self, delta: _Delta, thoughts: list[str]) -> None:
+    def _beside_text(self, delta: _Delta, thoughts: list[str]) -> None:
         thought = delta.reasoning_content or delta.reasoning
         if thought:
             thoughts.append(thought)
@@ -230,10 +230,12 @@ class OpenAIDecoder:
         """The call that a piece belongs to: indexes may be missing, repeated, or begin above 0."""
         calls = self._calls
         if calls:
-            begins = bool(part.id) and part.id not in ("", calls[-1].id)
+            latest = calls[-1]
+            named = part.function is not None and bool(part.function.name) and bool(latest.name)
+            begins = part.id != latest.id if part.id else named
             if part.index is None and not begins:
-                return calls[-1]
-            for call in calls:
+                return latest
+            for call in reversed(calls):
                 same_id = not part.id or not call.id or part.id == call.id
                 if part.index is not None and call.index == part.index and same_id:
                     return call

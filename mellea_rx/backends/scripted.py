@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
@@ -11,9 +10,10 @@ from typing import Any, TypeAlias
 from reactivex import Observable
 
 from mellea_rx.core.chunk import Chunk, Usage
+from mellea_rx.core.locks import ProcessLock
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
-from mellea_rx.core.source import Push, ChunkSource
+from mellea_rx.core.source import ChunkSource, Push
 from mellea_rx.core.watch import StallWatch
 from mellea_rx.errors import InvalidInputError
 
@@ -37,7 +37,7 @@ class ScriptedBackend:
             out as it is, a `Pause` is silence, and an exception is raised there. A function gets
             the `Request` and returns one of these.
         delay: Seconds before each piece.
-        model: The model's name.
+        model_id: The model's name.
         model_options: Options for every request which does not set them itself.
 
     Example:
@@ -56,18 +56,18 @@ class ScriptedBackend:
         self,
         *answers: Answer,
         delay: float = 0.0,
-        model: str = "scripted",
+        model_id: str = "scripted",
         model_options: Mapping[Any, Any] | None = None,
     ) -> None:
         if delay < 0:
             raise InvalidInputError(f"delay must be 0 or more seconds, not {delay!r}")
-        self.model = model
+        self.model = model_id
         self.model_options = Options(model_options)
         self.requests: tuple[Request, ...] = ()
         self.running = 0
         self._answers = answers or ("This is a scripted answer.",)
         self._delay = delay
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def check(self, options: Options) -> None:
         """Every option is fine."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
@@ -43,7 +43,7 @@ class Component(Protocol[T_co]):
 
 
 @lru_cache(maxsize=256)
-def _has_face(kind: type) -> bool:
+def _has_face(kind: Hashable) -> bool:
     return callable(getattr(kind, "template", None)) and callable(getattr(kind, "parse", None))
 
 
@@ -52,7 +52,7 @@ def is_component(value: object) -> bool:
 
     (Checking a protocol looks every attribute up again for each value: 10 us each.)
     """
-    return _has_face(type(value))
+    return _has_face(cast("Hashable", type(value)))
 
 
 def thunks_in(value: object) -> Iterator[ModelOutputThunk[Any]]:

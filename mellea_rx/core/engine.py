@@ -22,7 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 from mellea_rx.errors import EngineStoppedError
 
-__all__ = ["Engine", "Orphan", "Resource", "TaskHandle", "engine"]
+__all__ = ["Engine", "Orphan", "Resource", "TaskHandle", "engine", "engine_loop"]
 
 _T = TypeVar("_T")
 
@@ -239,6 +239,12 @@ def engine() -> Engine:
         if _current is None:
             _current = Engine()
         return _current
+
+
+def engine_loop() -> asyncio.AbstractEventLoop | None:
+    """The engine's loop, when this code runs on it; else None."""
+    running = _current
+    return running.loop if running is not None and running.is_current else None
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

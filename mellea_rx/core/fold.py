@@ -71,7 +71,13 @@ class Fold:
             self._only = None
         if chunk.text:
             text.write(chunk.text)
-        if chunk.thinking or chunk.tool_calls or chunk.finish_reason is not None or chunk.usage:
+        if (
+            chunk.thinking
+            or chunk.tool_calls
+            or chunk.usage is not None
+            or chunk.finish_reason is not None
+            or chunk.model is not None
+        ):
             self._join(chunk)
 
     def _join(self, chunk: Chunk) -> None:
@@ -81,9 +87,12 @@ class Fold:
             rest = self._rest = _Rest()
         rest.thinking.add(chunk.thinking)
         rest.tool_calls += chunk.tool_calls
-        rest.usage = chunk.usage or rest.usage
-        rest.finish_reason = chunk.finish_reason or rest.finish_reason
-        rest.model = chunk.model or rest.model
+        if chunk.usage is not None:
+            rest.usage = chunk.usage
+        if chunk.finish_reason is not None:
+            rest.finish_reason = chunk.finish_reason
+        if chunk.model is not None:
+            rest.model = chunk.model
 
     def peek(self) -> Chunk:
         """All that was added, as one chunk."""

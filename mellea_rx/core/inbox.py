@@ -2,18 +2,16 @@
 
 A paced stream wakes its reader for every chunk, with all that it touches out of the cache. So the
 inbox is its own future, its own awaitable and its own iterator: a wait makes no object, and the
-reader's task goes on in the very turn in which its loop is told (docs/decisions.md has the figures).
+reader's task goes on in the very turn in which its loop is told (figures: docs/decisions.md).
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextvars import Context
-from typing import Any
-
-from typing_extensions import Self
+from typing import Any, Self, cast
 
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.consumers import refuse_deadlock
@@ -60,7 +58,7 @@ class Inbox:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._outlet: Outlet | None = None
         self._event: threading.Event | None = None
-        self._resume: Callable[[Self], None] | None = None
+        self._resume: Callable[[Inbox], None] | None = None
         self._context: Context | None = None
         self._cancelled = False
         self._asyncio_future_blocking = False
@@ -84,9 +82,6 @@ class Inbox:
     def end(self) -> bool:
         """Note the end. Returns whether a reader waits for it."""
         self._ended = True
-        generation = self._generation
-        if generation.error is None and self._taken and not self._piece:
-            generation.seen = True
         return self._resume is not None or self._event is not None
 
     # Called on the engine, then on the reader's loop.
@@ -176,6 +171,12 @@ class Inbox:
             piece = self.poll()
         return piece
 
+    @property
+    def has_all(self) -> bool:
+        """Whether its reader has taken all text of a generation that ended well."""
+        ended = self._ended and self._generation.error is None
+        return ended and self._taken and not self._piece
+
     def skip(self) -> None:
         """Leave out what came so far."""
         with self._generation.lock:
@@ -187,8 +188,8 @@ class Inbox:
 
     # The awaitable and its iterator.
 
-    def __await__(self) -> Self:
-        return self
+    def __await__(self) -> Generator[Any, Any, str | None]:
+        return cast("Generator[Any, Any, str | None]", self)  # an iterator is all that is asked
 
     def __iter__(self) -> Self:
         return self
@@ -209,7 +210,7 @@ class Inbox:
             self._loop, self._outlet = loop, loop_outlet(loop)
         return loop
 
-    def add_done_callback(self, resume: Callable[[Self], None], *, context: Context) -> None:
+    def add_done_callback(self, resume: Callable[[Inbox], None], *, context: Context) -> None:
         """A task waits: `resume` is its next step."""
         self._cancelled = False
         with self._generation.lock:

@@ -23,6 +23,8 @@ from reactivex.scheduler import (
 )
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
+from mellea_rx.core.engine import engine_loop
+
 __all__ = ["Outlet", "Ready", "loop_outlet", "outlet_for", "running_loop"]
 
 _log = logging.getLogger("mellea_rx")
@@ -67,7 +69,7 @@ class Outlet:
             if self._posted:
                 return
             self._posted = True
-        here = running_loop()
+        here = engine_loop()
         if here is None:
             self._post_drain()
             return

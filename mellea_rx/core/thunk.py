@@ -99,7 +99,8 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
             yield piece
 
     def _reader(self) -> Inbox:
-        if self.is_computed():
+        # Not `is_computed`: an end that the reader has not been told of is still its own to find.
+        if self._generation.has_ended and self._generation.seen:
             fresh = Inbox(self._generation)
             if self._generation.error is not None:
                 fresh.skip()
@@ -168,6 +169,8 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
         generation = self._generation
         if not generation.has_ended:
             return False
+        if self._inbox is not None and self._inbox.has_all:
+            generation.seen = True
         if generation.seen:
             return True
         # A caller that polls without ever running its loop gets its True on the next look.
@@ -364,6 +367,16 @@ class OutputView:
     def is_complete(self) -> bool:
         """Whether it ended well."""
         return self._generation.has_ended and self._generation.error is None
+
+    @property
+    def error(self) -> MelleaRxError | None:
+        """Why it failed, if it did."""
+        return self._generation.error
+
+    @property
+    def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
+        """The event loops that have to run for it to go on."""
+        return self._generation.needs
 
     async def settled(self) -> None:
         """Wait for the end, good or bad."""

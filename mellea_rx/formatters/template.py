@@ -93,8 +93,10 @@ def _value(value: Any) -> Any:
         return value.text
     if isinstance(value, Template):
         return render(value)
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list):
         return [_value(item) for item in value]
+    if type(value) is tuple:
+        return tuple(_value(item) for item in value)
     if isinstance(value, Mapping):
         return {key: _value(item) for key, item in value.items()}
     if is_component(value):

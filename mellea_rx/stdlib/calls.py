@@ -17,7 +17,8 @@ from mellea_rx.core.request import Request
 from mellea_rx.core.requirement import Requirement, ValidationResult
 from mellea_rx.core.sampling import Attempt, SamplingStrategy
 from mellea_rx.core.source import forward
-from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.thunk import ModelOutputThunk, OutputView
+from mellea_rx.errors import DependencyError, MelleaRxError
 from mellea_rx.formatters.chat import Prompt
 from mellea_rx.stdlib.requirements import validate_all
 
@@ -68,7 +69,11 @@ class _CallSampler:
     async def attempt(self) -> Attempt:
         call = self.call
         answer = Fold()
-        await forward(call.backend.stream(self.request), answer.add)
+        try:
+            await forward(call.backend.stream(self.request), answer.add)
+        except MelleaRxError as error:
+            error.text = error.text or answer.peek().text
+            raise
         said = answer.peek()
         results = await validate_all(
             call.requirements,
@@ -89,7 +94,7 @@ def start_call(call: Call, action: Component[T]) -> ModelOutputThunk[T]:
 
 def start_validation(
     requirements: tuple[Requirement, ...],
-    output: str | ModelOutputThunk[Any],
+    output: str | ModelOutputThunk[Any] | OutputView,
     backend: Backend,
     options: Options,
 ) -> ModelOutputThunk[list[ValidationResult]]:
@@ -98,15 +103,25 @@ def start_validation(
     results: list[ValidationResult] = []
 
     async def run(generation: Generation) -> None:
-        text = output if isinstance(output, str) else await output.avalue()
+        text = output if isinstance(output, str) else await _text_of(output)
         results.extend(
             await validate_all(requirements, text, backend=backend, options=options, loop=loop)
         )
 
     needs = set(_loops(requirements, loop))
-    if isinstance(output, ModelOutputThunk):
+    if not isinstance(output, str):
         needs.update(output.needs)
     return ModelOutputThunk(run, needs=tuple(needs), parse=lambda _: list(results))
+
+
+async def _text_of(output: ModelOutputThunk[Any] | OutputView) -> str:
+    view = output.view() if isinstance(output, ModelOutputThunk) else output
+    await view.settled()
+    if view.error is not None:
+        raise DependencyError(
+            f"there is nothing to validate: the call failed: {view.error}", text=view.text
+        ) from view.error
+    return view.text
 
 
 def _loops(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import weakref
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar, Token
@@ -13,11 +12,12 @@ from typing import Any, Self, TypeAlias, TypeVar
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.component import Component, is_component
 from mellea_rx.core.context import Context
+from mellea_rx.core.locks import ProcessLock
 from mellea_rx.core.options import Options
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.requirement import Requirement, ValidationResult
 from mellea_rx.core.sampling import SamplingStrategy
-from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.thunk import ModelOutputThunk, OutputView
 from mellea_rx.errors import InvalidInputError, NoSessionError, SessionClosedError
 from mellea_rx.formatters.chat import prompt_for
 from mellea_rx.helpers.blocking import blocking, settle
@@ -32,7 +32,7 @@ __all__ = ["MelleaSession", "get_session"]
 T = TypeVar("T")
 
 ModelOptions: TypeAlias = Mapping[Any, Any]
-Requirements: TypeAlias = "Iterable[str | Requirement] | str | Requirement"
+Requirements: TypeAlias = Iterable[str | Requirement] | str | Requirement
 
 _log = logging.getLogger("mellea_rx")
 
@@ -83,11 +83,17 @@ class MelleaSession:
                 f"a session needs a backend, not {type(backend).__name__}: "
                 'make one by name with start_session("ollama")'
             )
+        if ctx is not None and not (hasattr(ctx, "history") and hasattr(ctx, "add")):
+            raise InvalidInputError(
+                f"ctx must be a context (SimpleContext(), ChatContext()), not {ctx!r}"
+            )
+        if isinstance(ctx, type):
+            raise InvalidInputError(f"ctx must be a context, not its class: {ctx.__name__}()")
         self.backend = backend
         self._base_options = Options(model_options).over(backend.model_options)
         backend.check(self._base_options)
         self.ctx: Context = SimpleContext() if ctx is None else ctx
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._running: weakref.WeakSet[ModelOutputThunk[Any]] = weakref.WeakSet()
         self._closed = False
         self._tokens: list[Token[tuple[MelleaSession, ...]]] = []
@@ -198,12 +204,8 @@ class MelleaSession:
         """
         self._require_open()
         checks = as_requirements(requirements)
-        if output is None:
-            last = self.ctx.last
-            if last is None:
-                raise InvalidInputError("there is no output to validate yet: give output=")
-            output = last.thunk or last.output.text
-        thunk = start_validation(checks, output, self.backend, self._options(model_options))
+        judged = self._latest_output() if output is None else output
+        thunk = start_validation(checks, judged, self.backend, self._options(model_options))
         self._running.add(thunk)
         return (await settle(thunk)).parsed or []
 
@@ -336,6 +338,12 @@ class MelleaSession:
             self.ctx = ctx.add(action, prompt.text, thunk)
         self._running.add(thunk)
         return thunk
+
+    def _latest_output(self) -> OutputView:
+        last = self.ctx.last
+        if last is None:
+            raise InvalidInputError("there is no output to validate yet: give output=")
+        return last.output
 
     def _require_open(self) -> None:
         if self._closed:

@@ -40,6 +40,7 @@ from mellea_rx.wire.payload import excerpt
 
 __all__ = ["Connections", "HttpClient", "Limits", "error_message", "open_client"]
 
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a client waits for and takes at most.

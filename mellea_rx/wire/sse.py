@@ -26,12 +26,12 @@ class SseDecoder:
         [b'one', b'two']
     """
 
-    __slots__ = ("_data", "_held_cr", "_lines", "_started", "stray")
+    __slots__ = ("_after_cr", "_data", "_lines", "_started", "stray")
 
     def __init__(self, max_line: int = MAX_LINE) -> None:
         self._lines = LineDecoder(max_line)
         self._data: list[bytes] = []
-        self._held_cr = False
+        self._after_cr = False
         self._started = False
         self.stray = b""
         """The beginning of what is no event at all (a page of HTML, a bare JSON error)."""
@@ -54,15 +54,13 @@ class SseDecoder:
         return [*events, rest] if rest == b"[DONE]" else events
 
     def _with_lf(self, data: bytes) -> bytes:
-        """Every end of line as LF; a CR at the very end waits, since an LF may follow it."""
-        if self._held_cr:
-            data = b"\r" + data
-            self._held_cr = False
+        """Every end of line as LF. A CR ends a line at once, and takes an LF that comes later."""
+        if self._after_cr and data:
+            self._after_cr = False
+            data = data.removeprefix(b"\n")
         if b"\r" not in data:
             return data
-        if data.endswith(b"\r"):
-            self._held_cr = True
-            data = data[:-1]
+        self._after_cr = data.endswith(b"\r")
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _events(self, lines: list[bytes]) -> list[bytes]:

@@ -71,8 +71,15 @@ def _attributes(obj: object) -> dict[str, Any]:
         slots = vars(kind).get("__slots__", ())
         names += [slots] if isinstance(slots, str) else list(slots)
     public = dict.fromkeys(name for name in names if not name.startswith("_"))
-    values = {name: getattr(obj, name, None) for name in public}
-    return {name: value for name, value in values.items() if not callable(value)}
+    found: dict[str, Any] = {}
+    for name in public:
+        try:
+            value = getattr(obj, name)
+        except Exception:  # a property of the user's that does not work now: nothing to show
+            continue
+        if not callable(value):
+            found[name] = value
+    return found
 
 
 @dataclass(frozen=True, slots=True)

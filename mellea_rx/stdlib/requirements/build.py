@@ -12,7 +12,7 @@ from mellea_rx.errors import InvalidInputError
 
 __all__ = ["as_requirements", "check", "req", "simple_validate", "verdict"]
 
-Verdict: TypeAlias = "bool | tuple[bool, str] | ValidationResult"
+Verdict: TypeAlias = bool | tuple[bool, str] | ValidationResult
 
 
 def req(description: str, validation_fn: ValidationFunction | None = None) -> Requirement:
@@ -90,6 +90,10 @@ def as_requirements(
     """
     if given is None:
         return ()
+    if not isinstance(given, Iterable) and not isinstance(given, Requirement):
+        raise InvalidInputError(
+            f"requirements are a list of str or Requirement, not {type(given).__name__}"
+        )
     items = [given] if isinstance(given, (str, Requirement)) else list(given)
     return tuple(item if isinstance(item, Requirement) else _from_text(item) for item in items)
 
