@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from mellea_rx.core.backend import Backend
+from mellea_rx.core.locks import no_fork
 from mellea_rx.errors import UnknownBackendError
 
 __all__ = ["backend_names", "create_backend", "register_backend"]
@@ -50,6 +51,7 @@ def create_backend(name: str, *args: Any, **options: Any) -> Backend:
         raise UnknownBackendError(f"there is no backend {name!r}: there are {names}{hint}")
     if isinstance(factory, str):
         module, _, attribute = factory.partition(":")
-        factory = getattr(import_module(module), attribute)
+        with no_fork:
+            factory = getattr(import_module(module), attribute)
     backend: Backend = factory(*args, **options)
     return backend

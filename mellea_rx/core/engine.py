@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
+from mellea_rx.core.locks import no_fork
 from mellea_rx.errors import EngineStoppedError
 
 __all__ = ["Engine", "Orphan", "Resource", "TaskHandle", "engine", "engine_loop"]
@@ -248,10 +249,11 @@ def engine_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop  # costs 20 ms: only when there is something to run
-    except ImportError:
-        return asyncio.new_event_loop()
+    with no_fork:
+        try:
+            import uvloop  # costs 20 ms: only when there is something to run
+        except ImportError:
+            return asyncio.new_event_loop()
     return uvloop.new_event_loop()
 
 

@@ -1,4 +1,4 @@
-"""A lock that a forked child finds open, whoever held it in the parent."""
+"""Locks that a forked child finds open, whoever held them in the parent."""
 
 from __future__ import annotations
 
@@ -6,7 +6,20 @@ import os
 import threading
 from types import TracebackType
 
-__all__ = ["ProcessLock"]
+__all__ = ["ProcessLock", "no_fork"]
+
+no_fork = threading.RLock()
+"""Held for what takes locks of others' that a forked child would find shut: no fork meanwhile.
+
+(A late import takes Python's lock of that module; Jinja has locks of its own while it parses.)
+"""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=no_fork.acquire,
+        after_in_parent=no_fork.release,
+        after_in_child=no_fork.release,
+    )
 
 
 class ProcessLock:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mellea_rx.core.component import Template, is_component
+from mellea_rx.core.locks import no_fork
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import TemplateError
 
@@ -22,29 +24,39 @@ __all__ = ["check", "render"]
 
 
 @lru_cache(maxsize=1)
-def _environment() -> ImmutableSandboxedEnvironment:
-    import jinja2  # costs 50 ms: only when there is something to render
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+def _jinja() -> ModuleType:
+    with no_fork:
+        import jinja2  # costs 50 ms: only when there is something to render
+        import jinja2.meta
+        import jinja2.sandbox
 
-    return ImmutableSandboxedEnvironment(
-        undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
+        return jinja2
+
+
+@lru_cache(maxsize=1)
+def _environment() -> ImmutableSandboxedEnvironment:
+    jinja = _jinja()
+    environment: ImmutableSandboxedEnvironment = jinja.sandbox.ImmutableSandboxedEnvironment(
+        undefined=jinja.StrictUndefined, autoescape=False, keep_trailing_newline=True
     )
+    return environment
 
 
 @lru_cache(maxsize=256)
 def _compiled(source: str) -> jinja2.Template:
-    return _environment().from_string(source)
+    with no_fork:
+        return _environment().from_string(source)
 
 
 @lru_cache(maxsize=256)
 def _variables(source: str) -> frozenset[str]:
     """The variables that a template reads."""
-    import jinja2
-    from jinja2 import meta
-
+    jinja = _jinja()
     try:
-        return frozenset(meta.find_undeclared_variables(_environment().parse(source)))
-    except jinja2.TemplateSyntaxError as error:
+        with no_fork:
+            tree = _environment().parse(source)
+        return frozenset(jinja.meta.find_undeclared_variables(tree))
+    except jinja.TemplateSyntaxError as error:
         raise TemplateError(
             f"the template does not parse (line {error.lineno}): {error.message}"
         ) from None
@@ -70,15 +82,14 @@ def render(template: Template) -> str:
     Raises:
         TemplateError: It reads what is not there, or does what a template may not.
     """
-    import jinja2
-
     check(template)
+    jinja = _jinja()
     values = {name: _value(value) for name, value in template.variables.items()}
     try:
         return _compiled(template.source).render(values)
-    except jinja2.exceptions.SecurityError as error:
+    except jinja.exceptions.SecurityError as error:
         raise TemplateError(f"the template does what it may not: {error}") from None
-    except jinja2.TemplateError as error:
+    except jinja.TemplateError as error:
         raise TemplateError(f"the template cannot be rendered: {error.message}") from None
     except Exception as error:
         raise TemplateError(
