@@ -114,7 +114,7 @@ def test_further_calls_wait_for_a_slot(local_model: Path) -> None:
 def test_a_tiny_timeout_is_a_timeout_and_leaves_the_model_usable(local_model: Path) -> None:
     backend = LocalBackend(local_model, parallel=1)
     recorder = Recorder()
-    recorder.to(backend.stream(request("word " * 1000, STREAM_TIMEOUT=0.001)))
+    recorder.to(backend.stream(request("word " * 200, STREAM_TIMEOUT=0.001)))
     assert recorder.ended.wait(10)
     assert isinstance(recorder.error, TimeoutError)
     assert "STREAM_TIMEOUT" in str(recorder.error)

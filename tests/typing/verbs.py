@@ -1,0 +1,96 @@
+"""Typed use of the verbs: checked by mypy --strict and pyright, never run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_type
+
+from mellea_rx import (
+    ChatContext,
+    MelleaSession,
+    ModelOption,
+    ModelOutputThunk,
+    Requirement,
+    ScriptedBackend,
+    SimpleContext,
+    ValidationResult,
+    get_session,
+    start_session,
+)
+from mellea_rx.backends import Backend
+from mellea_rx.stdlib.components import Component, Template
+from mellea_rx.stdlib.requirements import check, req, simple_validate
+from mellea_rx.stdlib.sampling import RejectionSampling
+
+
+@dataclass(frozen=True)
+class Count:
+    """A component of the user's own, whose answer stands for an int."""
+
+    text: str
+
+    def template(self) -> Template:
+        return Template("How many words has this? {{ text }}", {"text": self.text})
+
+    def parse(self, text: str) -> int:
+        return int(text)
+
+
+async def a_verbs(m: MelleaSession) -> None:
+    assert_type(await m.ainstruct("Go."), ModelOutputThunk[str])
+    assert_type(await m.achat("Hi."), ModelOutputThunk[str])
+    assert_type(await m.aquery([1, 2], "What?"), ModelOutputThunk[str])
+    assert_type(await m.atransform({"a": 1}, "Shorten it."), ModelOutputThunk[str])
+    assert_type(await m.avalidate("fine", output="text"), list[ValidationResult])
+    counted = await m.aact(Count("a b"))
+    assert_type(counted, ModelOutputThunk[int])
+    assert_type(await counted, str)
+    assert_type(counted.parsed, int | None)
+
+
+def verbs(m: MelleaSession) -> None:
+    assert_type(m.instruct("Go."), ModelOutputThunk[str])
+    assert_type(m.chat("Hi."), ModelOutputThunk[str])
+    assert_type(m.query("text", "What?"), ModelOutputThunk[str])
+    assert_type(m.transform("text", "Shorten it."), ModelOutputThunk[str])
+    assert_type(m.validate(["fine"], output=m.instruct("Go.")), list[ValidationResult])
+    assert_type(m.act(Count("a b")), ModelOutputThunk[int])
+    assert_type(m.act(Count("a b")).parsed, int | None)
+
+
+async def alike(text: str) -> bool:
+    return bool(text)
+
+
+def instruct_with_everything(m: MelleaSession) -> None:
+    m.instruct(
+        "Write about {{topic}}.",
+        requirements=[
+            "be brief",
+            req("short", simple_validate(lambda text: len(text) < 80)),
+            req("kind", simple_validate(lambda text: ("!" not in text, "too loud"))),
+            req("async", simple_validate(alike)),
+            check("no rhymes"),
+            Requirement("plain"),
+        ],
+        user_variables={"topic": m.instruct("Name a topic.")},
+        strategy=RejectionSampling(loop_budget=3),
+        model_options={ModelOption.SEED: 7, ModelOption.STOP_SEQUENCES: ["END"], "top_k": 40},
+    )
+
+
+def sessions() -> None:
+    component: Component[int] = Count("a")
+    backend: Backend = ScriptedBackend("a", ["b", "c"], lambda request: "d", ValueError("e"))
+    m = MelleaSession(backend, ChatContext())
+    assert_type(m.act(component), ModelOutputThunk[int])
+    assert_type(m.clone(), MelleaSession)
+    assert_type(start_session("ollama", "qwen3", SimpleContext()), MelleaSession)
+    with start_session(context_type="chat") as session:
+        assert_type(session, MelleaSession)
+        assert_type(get_session(), MelleaSession)
+
+
+async def sessions_async() -> None:
+    async with start_session("openai", base_url="http://localhost:8000", api_key="k") as session:
+        assert_type(session, MelleaSession)
