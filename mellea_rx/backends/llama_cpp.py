@@ -27,7 +27,6 @@ from mellea_rx.errors import (
     GenerationCancelledError,
     GenerationFailedError,
     InvalidInputError,
-    MelleaRxError,
     MissingExtraError,
     OptionError,
     StreamInterruptedError,
@@ -172,7 +171,7 @@ class LocalBackend:
         finally:
             call.stop()
         if error is not None:
-            raise _as_ours(error)
+            raise error
         reader.finish()
 
     def __repr__(self) -> str:
@@ -295,16 +294,3 @@ def _told(error: Any) -> BackendError:
     if isinstance(code, int) and 400 <= code < 500:
         return BadRequestError(f"the embedded model refuses this request: {message}", status=code)
     return GenerationFailedError(f"the embedded model failed: {message}")
-
-
-def _as_ours(error: Exception) -> MelleaRxError:
-    """What was raised in the call: ours as it is, llama.cpp's in our words."""
-    if isinstance(error, MelleaRxError):
-        return error
-    ours: BackendError
-    if isinstance(error, (ValueError, TypeError)):
-        ours = BadRequestError(f"the embedded model refuses this request: {error}", status=400)
-    else:
-        ours = GenerationFailedError(f"the embedded model failed: {error}")
-    ours.__cause__ = error
-    return ours

@@ -19,7 +19,15 @@ from weakref import WeakValueDictionary
 from mellea_rx.backends.llama_process import hold, run_in_thread, sheltered
 from mellea_rx.backends.model_files import resolve_model
 from mellea_rx.core.engine import Engine, engine
-from mellea_rx.errors import EngineStoppedError, MelleaRxError, MissingExtraError, ModelFileError
+from mellea_rx.errors import (
+    BackendError,
+    BadRequestError,
+    EngineStoppedError,
+    GenerationFailedError,
+    MelleaRxError,
+    MissingExtraError,
+    ModelFileError,
+)
 
 __all__ = ["Call", "LoadedModel", "ModelSetup", "Take", "shared_model"]
 
@@ -166,7 +174,7 @@ class Call:
             if not self._stopped:
                 server.handle_chat_completions(dict(self._body), self._on_answer)
         except Exception as failure:
-            error = failure
+            error = _failed(failure)
         if error is None and self._stopped:
             error = EngineStoppedError("the embedded model was stopped: the interpreter goes down")
         del server
@@ -194,6 +202,17 @@ class Call:
     def _settle(self, error: Exception | None) -> None:
         if not self.ended.done():
             self.ended.set_result(error)
+
+
+def _failed(error: Exception) -> BackendError:
+    """What llama.cpp raised, in our words."""
+    ours: BackendError
+    if isinstance(error, (ValueError, TypeError)):
+        ours = BadRequestError(f"the embedded model refuses this request: {error}", status=400)
+    else:
+        ours = GenerationFailedError(f"the embedded model failed: {error}")
+    ours.__cause__ = error
+    return ours
 
 
 _shared: WeakValueDictionary[ModelSetup, LoadedModel] = WeakValueDictionary()

@@ -1,0 +1,46 @@
+"""Asking the embedded model, and looking at the threads that it runs in."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from mellea_rx.core.backend import Backend
+from mellea_rx.core.options import ModelOption, Options
+from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.source import forward
+from mellea_rx.core.thunk import ModelOutputThunk
+
+LONG = "Tell me all about the sea. " * 170  # 1,200 tokens
+TOKENS, WARMTH = ModelOption.MAX_NEW_TOKENS, ModelOption.TEMPERATURE
+
+
+def request_for(text: str, options: dict[Any, Any], **more: Any) -> Request:
+    messages = (WireMessage("system", "You are a helpful assistant."), WireMessage("user", text))
+    return Request(messages, Options({WARMTH: 0, **options}), **more)
+
+
+def ask(
+    backend: Backend, text: str, options: dict[Any, Any] | None = None, **more: Any
+) -> ModelOutputThunk[str]:
+    request = request_for(text, options or {TOKENS: 8}, **more)
+    return ModelOutputThunk(lambda g: forward(backend.stream(request), g.push), live=True)
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(90):
+            await main()
+
+    asyncio.run(limited())
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110 - threads and memory have no event
+        await asyncio.sleep(0.001)
+
+
+def generating() -> int:
+    return sum(thread.name == "mellea-rx-generation" for thread in threading.enumerate())
