@@ -7,6 +7,7 @@ from the environment, keeps no cookies, and has a cap on everything that it read
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -239,7 +240,8 @@ class HttpClient:
                     f"no connection to {where} within {self.limits.connect:g} s"
                 )
             case aiohttp.ClientConnectorError():
-                why = error.os_error.strerror or type(error.os_error).__name__
+                number = error.os_error.errno
+                why = os.strerror(number).lower() if number else str(error.os_error)
                 return ConnectionFailedError(f"no server answers at {where} ({why})")
             case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | OSError():
                 return ConnectionFailedError(f"{where} closed the connection before it answered")
