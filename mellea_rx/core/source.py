@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from reactivex import Observable, abc
@@ -12,6 +13,8 @@ from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine
 
 __all__ = ["ChunkSource", "Push", "forward"]
+
+_log = logging.getLogger("mellea_rx")
 
 Push = Callable[[Chunk], None]
 """Takes one chunk; never blocks."""
@@ -42,11 +45,21 @@ class ChunkSource(Observable[Chunk]):
             try:
                 await produce(observer.on_next)
             except Exception as error:
-                observer.on_error(error)
+                _fail(observer, error)
             else:
                 observer.on_completed()
 
         return Disposable(engine().spawn(run).cancel)
+
+
+def _fail(observer: abc.ObserverBase[Chunk], error: Exception) -> None:
+    try:
+        observer.on_error(error)
+    except Exception as raised:
+        if raised is error:  # Rx's default for a subscriber without `on_error`
+            _log.error("a source failed, and its subscriber has no on_error: %s", error)
+        else:
+            _log.exception("a subscriber raised in on_error")
 
 
 async def forward(source: Observable[Chunk], push: Push) -> None:
