@@ -74,7 +74,7 @@ def test_a_blocking_wait_on_the_engines_own_thread_is_refused_and_never_hangs() 
 import signal
 from mellea_rx import *
 
-signal.alarm(10)  # in a process of its own: a blocked engine would stop all other tests
+signal.alarm(5)  # in a process of its own: a blocked engine would stop all other tests
 
 def ask(request):  # a backend's code runs on the engine
     return str(MelleaSession(ScriptedBackend("yes")).instruct("Is it?"))
