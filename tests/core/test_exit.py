@@ -133,3 +133,21 @@ def test_ctrl_c_in_a_sync_verb_ends_it_and_the_request(server: ServerProcess) ->
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, "interrupted\n", "")
     server.wait_for(lambda: server.log("m")[0]["client_closed"])
+
+
+def test_a_backend_that_is_dropped_while_the_interpreter_ends_closes_its_connections(
+    server: ServerProcess,
+) -> None:
+    server.script("m", chunks=["a"])
+    code = """
+import atexit, sys
+from mellea_rx import *
+held = []
+atexit.register(held.clear)  # runs after weakref's own exit function, before the engine's
+m = MelleaSession(OllamaBackend("m", base_url=sys.argv[1]))
+m.instruct("Go.")
+held.append(m)
+del m
+"""
+    runs_cleanly(code, server.url, flags=STRICT)
+    server.wait_for(lambda: server.connections() == 0)
