@@ -9,6 +9,7 @@ import threading
 from reactivex import abc
 
 from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.engine import engine_loop
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.outlet import Outlet, Ready, loop_outlet, running_loop
@@ -27,10 +28,15 @@ def refuse_deadlock(generation: Generation) -> None:
 
     Raises:
         BlockingWaitError: Its callables run on this thread's event loop, or on one that stands
-            still.
+            still; or this is the engine's own thread.
     """
     if generation.has_ended:
         return
+    if engine_loop() is not None:
+        raise BlockingWaitError(
+            "a blocking wait on the engine's own thread would stop every call of the process: "
+            "here (in a backend, or a function that one calls), use `await thunk.avalue()`"
+        )
     here = running_loop()
     for loop in generation.needs:
         if loop is here:

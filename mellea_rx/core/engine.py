@@ -18,12 +18,13 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 from mellea_rx.core.locks import no_fork
 from mellea_rx.errors import EngineStoppedError
 
-__all__ = ["Engine", "Orphan", "Resource", "TaskHandle", "engine", "engine_loop"]
+__all__ = ["Engine", "Orphan", "Resource", "TaskHandle", "engine", "engine_loop", "load_engine"]
 
 _T = TypeVar("_T")
 
@@ -55,11 +56,10 @@ class Engine:
     """
 
     def __init__(self) -> None:
-        self.loop = _new_loop()
+        self.loop = _loop_factory()()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._orphans: weakref.WeakSet[Orphan] = weakref.WeakSet()
-        self._resources: weakref.WeakSet[Resource] = weakref.WeakSet()
-        self._closing: set[Resource] = set()
+        self._resources: set[Resource] = set()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="mellea-rx-engine", daemon=True)
         self._thread.start()
@@ -138,17 +138,16 @@ class Engine:
         self._orphans.add(orphan)
 
     def keep(self, resource: Resource) -> None:
-        """Remember (weakly) what has to be closed before the loop is."""
+        """Remember what has to be closed before the loop is, whoever else forgets it."""
         self._resources.add(resource)
 
     def close(self, resource: Resource) -> None:
-        """Close a resource soon, from any thread; kept alive and waited for until it is closed."""
-        self._closing.add(resource)
+        """Close a kept resource soon, from any thread; it is waited for until it is closed."""
         self.call(lambda: self.loop.create_task(self._close(resource)))
 
     async def _close(self, resource: Resource) -> None:
         await resource.aclose()
-        self._closing.discard(resource)
+        self._resources.discard(resource)
 
     def stop(self) -> None:
         """Cancel every task, wait for their ends (`EXIT_PATIENCE` at most), end the thread."""
@@ -175,7 +174,7 @@ class Engine:
     async def _drain(self) -> None:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=EXIT_PATIENCE / 2)
-        for resource in {*self._resources, *self._closing}:
+        for resource in list(self._resources):
             await resource.aclose()
         # Transports that were closed just now tell their protocols in the loop's next turns.
         await asyncio.sleep(0)
@@ -248,13 +247,19 @@ def engine_loop() -> asyncio.AbstractEventLoop | None:
     return running.loop if running is not None and running.is_current else None
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def load_engine() -> None:
+    """Import what the engine runs on now: some 20 ms, once, that its start then does not take."""
+    _loop_factory()
+
+
+@lru_cache(maxsize=1)
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     with no_fork:
         try:
-            import uvloop  # costs 20 ms: only when there is something to run
+            import uvloop  # not with the package: a program may never run anything
         except ImportError:
-            return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
+            return asyncio.new_event_loop
+        return uvloop.new_event_loop
 
 
 @atexit.register

@@ -17,6 +17,7 @@ from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import TaskHandle, engine
 from mellea_rx.core.fold import Fold
 from mellea_rx.errors import (
+    CallbackError,
     EngineStoppedError,
     GenerationCancelledError,
     MelleaRxError,
@@ -246,9 +247,22 @@ class Generation:
 
     @property
     def parsed(self) -> Any:
-        """What the whole text stands for. Parsed on the first look, in the thread that looks."""
+        """What the whole text stands for. Parsed on the first look, in the thread that looks.
+
+        Raises:
+            CallbackError: The component cannot parse the text; `text` has it.
+        """
         if self._parsed is _UNPARSED:
-            self._parsed = self._parse(self.answer().text)
+            text = self.answer().text
+            try:
+                self._parsed = self._parse(text)
+            except MelleaRxError:
+                raise
+            except Exception as error:
+                raise CallbackError(
+                    f"the component cannot parse this answer: {type(error).__name__}: {error}",
+                    text=text,
+                ) from error
         return self._parsed
 
     @property

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.component import Component, is_component
 from mellea_rx.core.context import Context
+from mellea_rx.core.engine import load_engine
 from mellea_rx.core.locks import ProcessLock
 from mellea_rx.core.options import Options
 from mellea_rx.core.outlet import running_loop
@@ -19,6 +20,7 @@ from mellea_rx.core.requirement import Requirement, ValidationResult
 from mellea_rx.core.sampling import SamplingStrategy
 from mellea_rx.core.thunk import ModelOutputThunk, OutputView
 from mellea_rx.errors import InvalidInputError, NoSessionError, SessionClosedError
+from mellea_rx.formatters import template
 from mellea_rx.formatters.chat import prompt_for
 from mellea_rx.helpers.blocking import blocking, settle
 from mellea_rx.stdlib.calls import Call, start_call, start_validation
@@ -89,6 +91,9 @@ class MelleaSession:
             )
         if isinstance(ctx, type):
             raise InvalidInputError(f"ctx must be a context, not its class: {ctx.__name__}()")
+        # Loaded here, so that the first call is as quick as any other.
+        template.load()
+        load_engine()
         self.backend = backend
         self._base_options = Options(model_options).over(backend.model_options)
         backend.check(self._base_options)
