@@ -108,7 +108,7 @@ def test_fifty_streams_at_once_take_no_longer_than_one(m: MelleaSession) -> None
     asyncio.run(main())
 
 
-def test_the_first_calls_of_a_process_cost_their_caller_little(server: ServerProcess) -> None:
+def test_the_first_three_calls_of_a_process_fire_in_under_50_ms_too(server: ServerProcess) -> None:
     server.script("m", chunks=["a"], delay=0.5)
     code = """
 import asyncio, sys, time
@@ -116,13 +116,12 @@ import mellea_rx
 
 async def main():
     m = mellea_rx.start_session("ollama", "m", base_url=sys.argv[1])
-    before = time.thread_time()
+    before = time.monotonic()
     thunks = [await m.ainstruct(f"A poem, number {n}.") for n in range(3)]
-    print(time.thread_time() - before)
+    print(time.monotonic() - before)
     assert not any(thunk.is_computed() for thunk in thunks)
     await mellea_rx.wait_for_all_mots(thunks)
 
 asyncio.run(main())
 """
-    # The processor's time, not the clock's: Jinja and uvloop are imported within.
-    assert min(float(runs_cleanly(code, server.url)) for _ in range(3)) < 0.15
+    assert min(float(runs_cleanly(code, server.url)) for _ in range(3)) < 0.05
