@@ -1,0 +1,44 @@
+"""Runs a program as its reader would: in a process of its own, strict about what it leaves open."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+TIMEOUT = 100
+_SLOW_STEP = re.compile(r"Executing <.*> took \d+\.\d+ seconds$")
+
+
+def run_program(*command: str | Path) -> str:
+    """Run a program on the embedded model. It has to end well, and say nothing on stderr.
+
+    Args:
+        command: A file and its arguments.
+
+    Returns:
+        What it printed.
+    """
+    environment = {
+        **os.environ,
+        "MELLEA_RX_BACKEND": "local",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONIOENCODING": "utf-8",
+    }
+    environment.pop("MELLEA_RX_MODEL", None)
+    ran = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", *map(str, command)],
+        capture_output=True,
+        encoding="utf-8",
+        env=environment,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    # asyncio's debug mode tells of each step over 0.1 s: a busy machine's doing.
+    told = [line for line in ran.stderr.splitlines() if not _SLOW_STEP.match(line)]
+    assert (ran.returncode, told) == (0, []), f"code {ran.returncode}: {ran.stderr}"
+    return ran.stdout

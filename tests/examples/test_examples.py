@@ -1,0 +1,42 @@
+"""Every program in examples/ runs on the embedded model, and prints what it is there to show."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.examples.program import EXAMPLES, run_program
+
+SHOWS = {
+    "cancel": r"cancelled: True, \d+ characters came\nthe user left the page; it had said '.+'",
+    "chat": r"you   My name is Ada\.\nmodel .+\nyou   What is my name\?\nmodel (.|\n)+\n2 turns$",
+    "own_backend": r"Is there anybody\? ?\necho-1 stop$",
+    "plain_iterator": r".+\n\((length|stop), first text after \d+\.\d\d s\)$",
+    "requirements": r"^running\n(.|\n)+\nmet: (True|False), attempts: [1-3]\n1\. Use at most 30",
+    "scripted": r"passed: test_a_title\w+\npassed: test_what\w+$",
+    "streaming_side_by_side": r"forests: \d+\.\d\d s, Usage\(prompt_tokens=\d+, ",
+    "subscribe_with_rx": r"length \d+\n(.|\n)*end    completed",
+}
+"""What the output of each has to match, somewhere."""
+
+
+def test_every_example_is_run() -> None:
+    own = {path.stem for path in EXAMPLES.glob("*.py") if not path.stem.startswith("page_")}
+    assert own == set(SHOWS)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", sorted(SHOWS))
+def test_it_shows_what_it_is_there_for(name: str, real_model: Path) -> None:
+    out = run_program(EXAMPLES / f"{name}.py").rstrip()
+    assert re.search(SHOWS[name], out), out
+
+
+@pytest.mark.model
+def test_side_by_side_is_side_by_side(real_model: Path) -> None:
+    lines = run_program(EXAMPLES / "streaming_side_by_side.py").splitlines()
+    whose = [found[1] for line in lines if (found := re.match(r"\[(\w+)\] ", line))]
+    assert set(whose) == {"mountains", "rivers", "forests"}
+    assert whose != sorted(whose, key=whose.index), "one after the other"
