@@ -8,7 +8,9 @@ from tests.core.python import STRICT, runs_cleanly
 from tests.support.server_process import ServerProcess
 
 FORK = """
-import asyncio, os, signal, sys
+import asyncio, os, signal, sys, warnings
+# Newer Pythons warn of any fork beside threads: that one may go well is what is tested here.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 from mellea_rx import *
 from mellea_rx.core.engine import engine
 
