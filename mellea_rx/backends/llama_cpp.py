@@ -135,6 +135,14 @@ class LocalBackend:
         """
         return ChunkSource(partial(self._produce, request))
 
+    async def prepare(self) -> None:
+        """Have the model's file here: brings the default one where that is still to be done.
+
+        Raises:
+            ModelFileError: It could not be brought; the message has the command that does it.
+        """
+        await asyncio.to_thread(resolve_model, self._setup.path)
+
     async def models(self) -> list[str]:
         """The names of the models that this backend has: one. Loads nothing."""
         return [self.model]

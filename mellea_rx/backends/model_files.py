@@ -26,6 +26,7 @@ __all__ = [
     "cache_folder",
     "default_model",
     "is_default",
+    "present_model",
     "resolve_model",
 ]
 
@@ -101,10 +102,15 @@ def default_model() -> Path:
     Raises:
         ModelFileError: It could not be brought; the message has the command that does it.
     """
+    return present_model() or _bring()
+
+
+def present_model() -> Path | None:
+    """The default model's file where it is here already; brings nothing."""
     for place in (_in_package(), cache_folder() / DEFAULT_FILE):
         if place is not None and _has_size(place, _FILE_SIZE):
             return place
-    return _bring()
+    return None
 
 
 def cache_folder() -> Path:

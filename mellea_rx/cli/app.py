@@ -77,10 +77,11 @@ def start(arguments: list[str]) -> int:
     try:
         code = app(args=arguments, prog_name="mellea-rx", standalone_mode=False)
     except Exception as error:
-        if not hasattr(error, "format_message"):  # not one of the parser's
+        told = getattr(error, "format_message", None)  # the parser's errors have it
+        if told is None:
             return _ended_by(error)
         command = getattr(getattr(error, "ctx", None), "command_path", "mellea-rx")
-        say_error(f"{error.format_message()}\n  {command} --help tells what there is")
+        say_error(f"{told()}\n  {command} --help tells what there is")
         return WRONG_USAGE
     return code if isinstance(code, int) else FINE
 

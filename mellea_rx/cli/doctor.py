@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from mellea_rx._version import __version__
 from mellea_rx.backends.http_backend import HttpBackend
+from mellea_rx.backends.model_files import DEFAULT_FILE, present_model
 from mellea_rx.backends.ollama import DEFAULT_MODEL, OllamaBackend
 from mellea_rx.backends.openai import OpenAIBackend
 from mellea_rx.cli.text import harmless, seconds
@@ -141,7 +143,15 @@ async def _server(name: str, make: Callable[[], HttpBackend], without_models: st
 
 
 def _embedded() -> Finding:
-    return Finding("local", False, None, "not yet")
+    if find_spec("xllamacpp") is None:
+        install = "pip install 'mellea-rx[local]'"
+        return Finding("local", False, None, "xllamacpp is not installed", advice=install)
+    path = present_model()
+    if path is not None:
+        return Finding("local", True, str(path), "llama.cpp in this process", [DEFAULT_FILE])
+    says = "llama.cpp in this process; its model (93 MB) is brought with the first call"
+    advice = "bring it now with: python -m mellea_rx.backends.model_files"
+    return Finding("local", True, None, says, [DEFAULT_FILE], advice)
 
 
 def _auto(found: dict[str, Finding]) -> str:

@@ -118,6 +118,7 @@ async def answer_all(session: MelleaSession, runs: Sequence[Run], view: View) ->
     Returns:
         The exit code.
     """
+    await _prepare(session)
     began = time.monotonic()
     code = None
     with Stop() as stop, session, view:
@@ -135,6 +136,13 @@ async def answer_all(session: MelleaSession, runs: Sequence[Run], view: View) ->
     if code is not None:
         return code
     return common_code([run.error for run in runs if run.error is not None]) or FINE
+
+
+async def _prepare(session: MelleaSession) -> None:
+    """Have the first call's chores done before anything is drawn: they may show progress."""
+    prepare = getattr(session.backend, "prepare", None)
+    if prepare is not None:
+        await prepare()
 
 
 async def _answer(session: MelleaSession, run: Run, view: View) -> None:

@@ -54,10 +54,10 @@ def start_session(
         MissingExtraError: The backend needs an extra that is not installed.
     """
     name, model = _from_environment(backend_name, model_id)
-    given = {"base_url": base_url, "api_key": api_key}
+    given = {"base_url": base_url, "api_key": api_key, "model_options": model_options}
     options = {**backend_options, **{k: v for k, v in given.items() if v is not None}}
     backend = _create(name, model, options)
-    return MelleaSession(backend, _context(ctx, context_type), model_options=model_options)
+    return MelleaSession(backend, _context(ctx, context_type))
 
 
 def _from_environment(
