@@ -1,0 +1,53 @@
+"""The program itself, as a user starts it: in a pipe, or on a terminal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import pexpect
+
+PROGRAM = [sys.executable, "-m", "mellea_rx"]
+_OWN = ("MELLEA_RX_", "OPENAI_", "OLLAMA_", "NO_COLOR", "FORCE_COLOR")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment without what would change the program's behaviour."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
+    return {**kept, "OLLAMA_HOST": "127.0.0.1:9", "TERM": "xterm-256color", **more}
+
+
+def run(
+    *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None, timeout: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Run it in pipes, to its end."""
+    return subprocess.run(
+        [*PROGRAM, *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment(**(env or {})),
+    )
+
+
+def on_terminal(*arguments: str, columns: int = 100, rows: int = 40) -> pexpect.spawn[str]:
+    """Start it on a terminal of that size."""
+    return pexpect.spawn(
+        PROGRAM[0],
+        [*PROGRAM[1:], *arguments],
+        encoding="utf-8",
+        timeout=20,
+        dimensions=(rows, columns),
+        env=environment(),
+    )
+
+
+def to_its_end(program: pexpect.spawn[str]) -> tuple[str, int]:
+    """All that it still wrote, and its exit code."""
+    program.expect(pexpect.EOF)
+    program.close()
+    assert program.signalstatus is None
+    return program.before or "", int(program.exitstatus or 0)

@@ -1,0 +1,183 @@
+"""`mellea-rx run` in a pipe: lines that say whose they are, JSON, and what errors look like."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.program import PROGRAM, environment, run
+from tests.support.server_process import ServerProcess
+
+
+def ollama(server: ServerProcess, model: str = "m") -> list[str]:
+    return ["--backend", "ollama", "--base-url", server.url, "--model", model]
+
+
+def test_each_line_says_whose_it_is_and_the_summary_goes_to_stderr(server: ServerProcess) -> None:
+    server.script(
+        "m",
+        by_prompt={
+            "hills": {"chunks": ["Up\n", "and down"]},
+            "rivers": {"chunks": ["Down ", "only\n"]},
+        },
+    )
+    ran = run("run", *ollama(server), "About hills.", "About rivers.")
+    assert ran.returncode == 0, ran.stderr
+    assert sorted(ran.stdout.splitlines()) == ["[1] Up", "[1] and down", "[2] Down only"]
+    assert "About hills." in ran.stderr
+    assert "first text" in ran.stderr
+
+
+def test_prompts_run_at_once(server: ServerProcess) -> None:
+    server.script("m", chunks=["a"] * 10, delay=0.05)
+    ran = run("run", "--json", *ollama(server), "One.", "Two.", "Three.")
+    assert ran.returncode == 0, ran.stderr
+    first, last = server.log("m")[0], server.log("m")[-1]
+    assert last["started"] < first["ended"]
+
+
+def test_a_single_prompts_output_is_its_text() -> None:
+    ran = run("run", "--backend", "scripted", "Say something.")
+    assert (ran.returncode, ran.stdout) == (0, "This is a scripted answer.\n")
+
+
+def test_json_has_an_object_a_line_as_each_finishes(server: ServerProcess) -> None:
+    slow = {"chunks": ["late"], "delay": 0.3}
+    server.script("m", by_prompt={"slow": slow, "quick": {"chunks": ["soon"]}})
+    ran = run("run", "--json", *ollama(server), "A slow one.", "A quick one.")
+    records = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert [each["text"] for each in records] == ["soon", "late"]
+    assert [each["index"] for each in records] == [2, 1]
+    for each in records:
+        assert each["error"] is None
+        assert each["finish_reason"] == "stop"
+        assert each["model"] == "m"
+        assert 0 < each["ttft"] <= each["duration"]
+        assert each["usage"]["total_tokens"] >= each["usage"]["completion_tokens"]
+
+
+def test_a_prompt_of_a_dash_is_read_from_stdin(server: ServerProcess) -> None:
+    server.script("m", chunks=["ok"])
+    ran = run("run", *ollama(server), "-", stdin="From a pipe.\n")
+    assert ran.returncode == 0, ran.stderr
+    assert server.log("m")[0]["body"]["messages"][-1]["content"] == "From a pipe."
+
+
+def test_options_reach_the_server(server: ServerProcess) -> None:
+    server.script("m", chunks=["ok"])
+    given = ["--system", "Be brief.", "--max-tokens", "5", "--seed", "7", "--temperature", "0.5"]
+    more = ["-o", "top_k=40", "-o", "context_window=512", "-o", 'stop_sequences=["END"]']
+    ran = run("run", *ollama(server), *given, *more, "Go.")
+    assert ran.returncode == 0, ran.stderr
+    body = server.log("m")[0]["body"]
+    assert body["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert body["options"] == {
+        "temperature": 0.5,
+        "seed": 7,
+        "num_predict": 5,
+        "num_ctx": 512,
+        "stop": ["END"],
+        "top_k": 40,
+    }
+
+
+def test_one_that_fails_does_not_hide_the_others(server: ServerProcess) -> None:
+    bad = {"chunks": ["half "], "error_after": 1, "error": "crashed"}
+    server.script("m", by_prompt={"bad": bad, "good": {"chunks": ["fine"]}})
+    ran = run("run", *ollama(server), "A bad one.", "A good one.")
+    assert ran.returncode == 1
+    assert "[2] fine" in ran.stdout
+    assert "[1] half" in ran.stdout
+    assert "crashed" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["run", "--backend", "olama", "Go."], 2, "did you mean 'ollama'"),
+        (["run", "--backend", "scripted", "  "], 2, "prompt 1 is empty"),
+        (["run", "--backend", "scripted", "-", "-"], 2, "once"),
+        (["run"], 2, "--help"),
+        (["rnu"], 2, "rnu"),
+        (["run", "--backend", "scripted", "-o", "seed=x", "Go."], 2, "SEED must be an int"),
+        (["run", "--backend", "scripted", "-o", "seed", "Go."], 2, "KEY=VALUE"),
+        (["run", "--backend", "ollama", "Go."], 3, "ollama serve"),
+        (["run", "--backend", "local", "--model", "nowhere.gguf", "Go."], 3, "nowhere.gguf"),
+    ],
+)
+def test_an_error_is_a_few_lines_and_a_code(arguments: list[str], code: int, told: str) -> None:
+    ran = run(*arguments)
+    assert ran.returncode == code, ran.stderr
+    assert told in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert ran.stderr.startswith("error: ")
+    assert ran.stdout == ""
+
+
+def test_an_unknown_model_names_what_brings_it(server: ServerProcess) -> None:
+    ran = run("run", *ollama(server, "nobody"), "Go.")
+    assert ran.returncode == 3
+    assert "ollama pull nobody" in ran.stderr
+
+
+def test_a_server_that_stalls_times_out(server: ServerProcess) -> None:
+    server.script("m", chunks=["a", "b"], stall_after=1)
+    ran = run("run", *ollama(server), "--timeout", "0.3", "Go.")
+    assert ran.returncode == 4
+    assert ran.stdout == "a\n"
+    assert "stopped sending" in ran.stderr
+
+
+def test_a_key_is_never_shown(server: ServerProcess) -> None:
+    server.script("m", status=401, body={"error": {"message": "bad key sk-secret-1"}})
+    env = {"OPENAI_API_KEY": "sk-secret-1", "OPENAI_BASE_URL": server.url}
+    ran = run("run", "--backend", "openai", "--model", "m", "Go.", env=env)
+    assert ran.returncode == 1
+    assert "sk-secret" not in ran.stdout + ran.stderr
+
+
+def test_a_closed_pipe_ends_it_quietly(server: ServerProcess) -> None:
+    server.script("m", chunks=["line\n"] * 200, delay=0.01)
+    command = " ".join([*PROGRAM, "run", *ollama(server), "Go."])
+    ran = subprocess.run(
+        ["bash", "-c", f"{command} | head -1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(),
+    )
+    assert ran.stdout == "line\n"
+    assert "Traceback" not in ran.stderr
+    assert "BrokenPipe" not in ran.stderr
+
+
+def test_the_missing_extra_is_named() -> None:
+    code = (
+        "import sys; sys.modules['typer'] = None\n"
+        "from mellea_rx.cli import main\nsys.argv = ['mellea-rx', 'doctor']\nmain()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert "pip install 'mellea-rx[cli]'" in ran.stderr
+
+
+def test_auto_says_once_what_it_took(server: ServerProcess) -> None:
+    server.script("/api/tags", body={"models": [{"name": "m:latest"}]})
+    server.script("m:latest", chunks=["ok"])
+    ran = run("run", "One.", "Two.", env={"OLLAMA_HOST": server.url})
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count("using Ollama at") == 1
+
+
+@pytest.mark.parametrize("command", [["run"], ["chat"], ["doctor"], []])
+def test_help_is_there_with_examples_and_exit_codes(command: list[str]) -> None:
+    ran = run(*command, "--help")
+    assert ran.returncode == 0
+    assert "Usage: mellea-rx" in ran.stdout
+    if command != ["doctor"]:
+        assert "Exit codes" in ran.stdout
+        assert "Examples" in ran.stdout

@@ -1,0 +1,84 @@
+"""`mellea-rx run` on a terminal: side by side, live, clean when it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+from tests.cli.program import on_terminal, to_its_end
+from tests.support.server_process import ServerProcess
+
+HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
+
+
+def plain(screen: str) -> str:
+    """What was written, without the terminal's own sequences."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)", "", screen)
+
+
+def ollama(server: ServerProcess) -> list[str]:
+    return ["--backend", "ollama", "--base-url", server.url, "--model", "m"]
+
+
+def test_three_prompts_stand_side_by_side_and_the_cursor_comes_back(server: ServerProcess) -> None:
+    server.script(
+        "m",
+        by_prompt={
+            name: {"chunks": [f"{name} {n}\n" for n in range(6)], "delay": 0.05}
+            for name in ("hills", "rivers", "woods")
+        },
+    )
+    program = on_terminal("run", *ollama(server), "On hills.", "On rivers.", "On woods.")
+    screen, code = to_its_end(program)
+    assert code == 0
+    assert screen.rindex(SHOW) > screen.rindex(HIDE)
+    text = plain(screen)
+    titles = [line for line in text.splitlines() if "1 On hills." in line and "3 On woods." in line]
+    assert titles, "the three panels share a row"
+    # Live: their texts stood beside each other before the last was complete.
+    assert any("hills 2" in line and "woods 2" in line for line in text.splitlines())
+    assert "first text" in text.splitlines()[-8:][0] or "first text" in text
+    assert "all 3 in" in text
+
+
+def test_a_narrow_terminal_stacks_them(server: ServerProcess) -> None:
+    server.script("m", chunks=["text"])
+    program = on_terminal("run", *ollama(server), "One.", "Two.", columns=40)
+    screen, code = to_its_end(program)
+    assert code == 0
+    assert not any("1 One." in line and "2 Two." in line for line in plain(screen).splitlines())
+
+
+def test_what_a_model_says_cannot_drive_the_terminal(server: ServerProcess) -> None:
+    server.script("m", chunks=["before\x1b[2J\x1b]0;owned\x07after"])
+    program = on_terminal("run", *ollama(server), "Go.")
+    screen, code = to_its_end(program)
+    assert code == 0
+    assert "\x1b[2J" not in screen
+    assert "\x1b]0;owned" not in screen
+    assert "before␛[2J" in plain(screen)
+
+
+def test_ctrl_c_ends_the_generations_and_leaves_the_terminal_clean(server: ServerProcess) -> None:
+    server.script("m", chunks=["some text "] + ["more "] * 200, delay=0.05)
+    program = on_terminal("run", *ollama(server), "One.", "Two.")
+    program.expect("some text")
+    program.sendintr()
+    screen, code = to_its_end(program)
+    assert code == 130
+    assert screen.rindex(SHOW) > screen.rfind(HIDE)
+    assert "some text" in plain(screen)
+    assert "ended before its end" in plain(screen)
+    assert "Traceback" not in screen
+    server.wait_for(lambda: all(each["client_closed"] for each in server.log("m")))
+
+
+def test_sigterm_does_the_same(server: ServerProcess) -> None:
+    server.script("m", chunks=["some text "] + ["more "] * 200, delay=0.05)
+    program = on_terminal("run", *ollama(server), "One.")
+    program.expect("some text")
+    program.kill(signal.SIGTERM)
+    screen, code = to_its_end(program)
+    assert code == 143
+    assert "Traceback" not in screen
+    server.wait_for(lambda: all(each["client_closed"] for each in server.log("m")))
