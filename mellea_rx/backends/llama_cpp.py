@@ -37,6 +37,19 @@ __all__ = ["LocalBackend"]
 _TOOL_KEYS: tuple[Any, ...] = (ModelOption.TOOLS, ModelOption.TOOL_CHOICE, "tools", "tool_choice")
 
 
+def _spare_cores() -> int:
+    """All cores but one, at least one.
+
+    llama.cpp's threads wait for each other by spinning. With as many of them as there are cores,
+    anything else that runs (a terminal being drawn is enough) stops them all at every barrier.
+    """
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        cores = os.cpu_count() or 1
+    return max(1, cores - 1)
+
+
 class LocalBackend:
     """A model that runs in this process.
 
@@ -50,7 +63,7 @@ class LocalBackend:
         parallel: How many generations run at once; further ones wait their turn.
         context_window: Tokens of prompt and answer that each generation has.
             `ModelOption.CONTEXT_WINDOW` in `model_options` sets it too, and wins.
-        threads: Threads that compute; llama.cpp's choice by default.
+        threads: Threads that compute; by default one less than this process has cores.
         batch: Tokens of a prompt that are computed between two looks at whether to stop. More
             make long prompts a little faster and cancelling slower.
 
@@ -79,9 +92,13 @@ class LocalBackend:
         threads: int | None = None,
         batch: int = 64,
     ) -> None:
-        numbers = {"parallel": parallel, "context_window": context_window, "batch": batch}
-        if threads is not None:
-            numbers["threads"] = threads
+        threads = _spare_cores() if threads is None else threads
+        numbers = {
+            "parallel": parallel,
+            "context_window": context_window,
+            "threads": threads,
+            "batch": batch,
+        }
         for name, number in numbers.items():
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise InvalidInputError(f"{name} must be an int, 1 or more, not {number!r}")

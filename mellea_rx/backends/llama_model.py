@@ -43,14 +43,14 @@ class ModelSetup:
         path: An absolute path; None for the default model.
         parallel: How many generations run at once.
         window: Tokens of prompt and answer that each of them has.
-        threads: Threads that compute; None for llama.cpp's choice.
+        threads: Threads that compute.
         batch: Tokens of a prompt that are computed between two looks at whether to stop.
     """
 
     path: str | None
     parallel: int
     window: int
-    threads: int | None
+    threads: int
     batch: int
 
 
@@ -252,8 +252,7 @@ def open_server(setup: ModelSetup) -> Any:
     params.n_parallel = setup.parallel
     params.n_ctx = setup.parallel * setup.window
     params.n_batch = params.n_ubatch = setup.batch
-    if setup.threads is not None:
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = setup.threads
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = setup.threads
     params.verbosity = -1
     params.warmup = False
     params.fit_params = False  # it would load twice, and choose another window

@@ -123,7 +123,7 @@ class TestSlots:
         seen: list[int] = []
 
         async def main() -> None:
-            model = shared_model(ModelSetup(str(real_model), 1, 2048, None, 64))
+            model = shared_model(ModelSetup(str(real_model), 1, 2048, 1, 64))
             body = {
                 "messages": [{"role": "user", "content": LONG}],
                 "stream": True,
