@@ -1,5 +1,8 @@
 """A backend of one's own: one method that returns a cold Observable of chunks."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import reactivex as rx
 from reactivex import Observable
 
@@ -14,9 +17,11 @@ class EchoBackend:
 
     name = "echo"
 
-    def __init__(self, model_id: str = "echo-1") -> None:
+    def __init__(
+        self, model_id: str = "echo-1", *, model_options: Mapping[Any, Any] | None = None
+    ) -> None:
         self.model = model_id
-        self.model_options = Options()
+        self.model_options = Options(model_options)
 
     def check(self, options: Options) -> None:
         """Every option is fine."""
