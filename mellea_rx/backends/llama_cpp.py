@@ -37,6 +37,10 @@ __all__ = ["LocalBackend"]
 _TOOL_KEYS: tuple[Any, ...] = (ModelOption.TOOLS, ModelOption.TOOL_CHOICE, "tools", "tool_choice")
 
 
+_RECOMMENDED = {"repeat_penalty": 1.1}
+"""For the default model, which else may say the same again until its window is full."""
+
+
 def _spare_cores() -> int:
     """All cores but one, at least one.
 
@@ -102,7 +106,8 @@ class LocalBackend:
         for name, number in numbers.items():
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise InvalidInputError(f"{name} must be an int, 1 or more, not {number!r}")
-        self.model_options = Options(model_options)
+        recommended = Options(_RECOMMENDED if is_default(model_id) else None)
+        self.model_options = Options(model_options).over(recommended)
         self.context_window: int = self.model_options.get(
             ModelOption.CONTEXT_WINDOW, context_window
         )

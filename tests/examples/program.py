@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-TIMEOUT = 100
+TIMEOUT = 300
 _SLOW_STEP = re.compile(r"Executing <.*> took \d+\.\d+ seconds$")
 
 

@@ -11,8 +11,7 @@ import pytest
 from tests.examples.program import EXAMPLES, ROOT, run_program
 
 PAGE = Path(__file__).with_name("page.md")
-BOUNDED = ROOT / "tests" / "examples" / "bounded.py"
-TOKENS = 48
+RECORDED = ROOT / "tests" / "examples" / "recorded.py"
 SNIPPETS = [
     re.sub(r"\bmellea\b", "mellea_rx", code)
     for code in re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
@@ -28,7 +27,7 @@ def printed(request: pytest.FixtureRequest, tmp_path: Path, real_model: Path) ->
     """What the snippet prints on the real model."""
     program, record = tmp_path / "snippet.py", tmp_path / "printed.jsonl"
     program.write_text(SNIPPETS[request.param], encoding="utf-8")
-    out = run_program(BOUNDED, str(TOKENS), record, program)
+    out = run_program(RECORDED, record, program)
     lines = [json.loads(line) for line in record.read_text("utf-8").splitlines()]
     assert all(text in out for _, text in lines)
     return [(when, text) for when, text in lines]
@@ -49,6 +48,7 @@ def test_each_is_an_example_word_for_word() -> None:
 
 
 @pytest.mark.model
+@pytest.mark.timeout(320)
 @snippet(ASYNC)
 def test_an_awaited_call_has_a_text(printed: Printed) -> None:
     [(_, text)] = printed
@@ -56,6 +56,7 @@ def test_an_awaited_call_has_a_text(printed: Printed) -> None:
 
 
 @pytest.mark.model
+@pytest.mark.timeout(320)
 @snippet(PARALLEL)
 def test_three_calls_are_fired_before_any_is_computed(printed: Printed) -> None:
     (fired, is_computed), *poems = printed
@@ -66,6 +67,7 @@ def test_three_calls_are_fired_before_any_is_computed(printed: Printed) -> None:
 
 
 @pytest.mark.model
+@pytest.mark.timeout(320)
 @snippet(WAIT_FOR_ALL)
 def test_a_list_of_thunks_is_waited_for(printed: Printed) -> None:
     assert len(printed) == 3
@@ -73,6 +75,7 @@ def test_a_list_of_thunks_is_waited_for(printed: Printed) -> None:
 
 
 @pytest.mark.model
+@pytest.mark.timeout(320)
 @snippet(STREAMING)
 def test_the_text_comes_in_pieces_over_time(printed: Printed) -> None:
     *pieces, (_, newline) = printed
@@ -83,6 +86,7 @@ def test_the_text_comes_in_pieces_over_time(printed: Printed) -> None:
 
 
 @pytest.mark.model
+@pytest.mark.timeout(320)
 @snippet(CHAT)
 def test_a_chat_has_a_second_answer(printed: Printed) -> None:
     [(_, answer)] = printed
