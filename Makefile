@@ -18,12 +18,12 @@ $(BIN)/python:
 
 $(VENV)/.run: $(BIN)/python pyproject.toml
 	@echo "installing mellea-rx with its extras local and cli"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local,cli]'
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e '.[local,cli]'
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml
 	@echo "installing mellea-rx with what its tests need"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.run
 
 run: $(VENV)/.run ## Three prompts at once on the embedded model, live side by side

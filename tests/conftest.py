@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,11 @@ if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 
 from tests.support.server_process import ServerProcess  # noqa: E402
+
+# A shell starts what it puts into the background with Ctrl-C ignored, and programs inherit that:
+# the tests of Ctrl-C would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
