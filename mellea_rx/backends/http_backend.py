@@ -11,7 +11,7 @@ import msgspec
 from reactivex import Observable
 
 from mellea_rx.core.chunk import Chunk
-from mellea_rx.core.engine import engine
+from mellea_rx.core.engine import Engine, engine
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
 from mellea_rx.core.source import ChunkSource, Push
@@ -139,6 +139,7 @@ class HttpBackend:
         dialect.check(self.model_options)
         self._dialect = dialect
         self._client = client
+        self._holder: Engine | None = None
         # A backend that is dropped unclosed still closes its connections, on the engine.
         weakref.finalize(self, _close_soon, client.connections).atexit = False
 
@@ -177,7 +178,7 @@ class HttpBackend:
         body = msgspec.json.encode(dialect.encode(request, model))
         decoder = dialect.decoder()
         try:
-            async with StallWatch(request.options.stream_timeout, self._client.origin) as watch:
+            with StallWatch(request.options.stream_timeout, self._client.origin) as watch:
                 answer = _Answer(decoder, push, watch)
                 await self._client.post(dialect.generate_path, body, answer.feed)
             self._finish(decoder, push)
@@ -210,8 +211,10 @@ class HttpBackend:
 
     def _hold_connections(self) -> None:
         running = engine()
-        running.keep(self._client.connections)
-        running.adopt(self._client.connections)
+        if self._holder is not running:
+            running.keep(self._client.connections)
+            running.adopt(self._client.connections)
+            self._holder = running
 
     async def _models(self) -> list[str]:
         self._hold_connections()

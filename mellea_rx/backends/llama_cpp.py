@@ -196,7 +196,7 @@ class LocalBackend:
 
         call = await model.start(_encode(request), take)
         try:
-            async with watch:
+            with watch:
                 error = await call.ended
         finally:
             call.stop()

@@ -144,13 +144,13 @@ class _Line(msgspec.Struct):
 class OllamaDecoder:
     """The lines of one answer; see `StreamDecoder`."""
 
-    __slots__ = ("_decode", "_lines", "_who", "done", "error")
+    __slots__ = ("_lines", "_payloads", "_who", "done", "error")
 
     stray = b""
 
     def __init__(self, who: str, payloads: PayloadDecoder[_Line] | None = None) -> None:
         self._lines = LineDecoder()
-        self._decode = (payloads or PayloadDecoder(_Line, who)).decode
+        self._payloads = payloads or PayloadDecoder(_Line, who)
         self._who = who
         self.done = False
         self.error: BackendError | None = None
@@ -162,7 +162,7 @@ class OllamaDecoder:
         return self._chunk(self._lines.flush())
 
     def _chunk(self, lines: list[bytes]) -> Chunk | None:
-        decode = self._decode
+        decode = self._payloads.decode
         texts: list[str] = []
         rest: list[_Line] = []
         for payload in lines:

@@ -146,10 +146,10 @@ class OpenAIDecoder:
 
     __slots__ = (
         "_calls",
-        "_decode",
         "_events",
         "_finish",
         "_model",
+        "_payloads",
         "_usage",
         "_who",
         "done",
@@ -158,7 +158,7 @@ class OpenAIDecoder:
 
     def __init__(self, who: str, payloads: PayloadDecoder[_Event] | None = None) -> None:
         self._events = SseDecoder()
-        self._decode = (payloads or PayloadDecoder(_Event, who)).decode
+        self._payloads = payloads or PayloadDecoder(_Event, who)
         self._who = who
         self._calls: list[_CallParts] = []
         self._finish: str | None = None
@@ -183,7 +183,7 @@ class OpenAIDecoder:
         return chunk
 
     def _chunk(self, events: list[bytes]) -> Chunk | None:
-        decode = self._decode
+        decode = self._payloads.decode
         texts: list[str] = []
         thoughts: list[str] = []
         for payload in events:

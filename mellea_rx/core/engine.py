@@ -57,29 +57,32 @@ class Engine:
 
     def __init__(self) -> None:
         self.loop = _loop_factory()()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[TaskHandle] = set()
         self._orphans: weakref.WeakSet[Orphan] = weakref.WeakSet()
         self._resources: set[Resource] = set()
         self._stopping = False
+        self._ident: int | None = None
         self._thread = threading.Thread(target=self._run, name="mellea-rx-engine", daemon=True)
         self._thread.start()
 
     @property
     def is_current(self) -> bool:
         """Whether the calling thread is the engine's own."""
-        return threading.current_thread() is self._thread
+        return threading.get_ident() == self._ident
 
     def spawn(
         self,
         work: Callable[[], Coroutine[Any, Any, Any]],
         *,
         context: contextvars.Context | None = None,
+        orphan: Orphan | None = None,
     ) -> TaskHandle:
         """Run a coroutine on the engine; returns at once, from any thread.
 
         Args:
             work: Makes the coroutine; called on the engine.
             context: The contextvars that it runs with; a copy of the caller's by default.
+            orphan: Who has to be told when a fork leaves this work behind.
 
         Returns:
             A handle that can cancel it, also before it began.
@@ -87,8 +90,13 @@ class Engine:
         Raises:
             EngineStoppedError: The interpreter is going down.
         """
-        handle = TaskHandle(self)
-        self.call(handle._start, work, context or contextvars.copy_context())
+        handle = TaskHandle(self, orphan)
+        self._tasks.add(handle)
+        try:
+            self.call(handle._start, work, context or contextvars.copy_context())
+        except EngineStoppedError:
+            self._tasks.discard(handle)
+            raise
         return handle
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
@@ -158,6 +166,7 @@ class Engine:
         self._thread.join(EXIT_PATIENCE)
 
     def _run(self) -> None:
+        self._ident = threading.get_ident()
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_forever()
@@ -166,14 +175,15 @@ class Engine:
             self.loop.close()
 
     def _cancel_all(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
+        for handle in list(self._tasks):
+            handle._cancel()
         closing = self.loop.create_task(self._drain())
         closing.add_done_callback(lambda _: self.loop.stop())
 
     async def _drain(self) -> None:
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=EXIT_PATIENCE / 2)
+        tasks = [handle._task for handle in self._tasks if handle._task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=EXIT_PATIENCE / 2)
         for resource in list(self._resources):
             await resource.aclose()
         # Transports that were closed just now tell their protocols in the loop's next turns.
@@ -182,20 +192,23 @@ class Engine:
 
     def _abandon(self) -> None:
         """Leave this engine behind, in a forked child, where its thread does not run."""
+        self._ident = None  # a thread of the child's may get the same one
         self._stopping = True
         self.loop.set_exception_handler(lambda *_: None)
         _left_behind.append(self)
-        for orphan in list(self._orphans):
-            orphan.orphaned()
+        for orphan in [*self._orphans, *(handle._orphan for handle in self._tasks)]:
+            if orphan is not None:
+                orphan.orphaned()
 
 
 class TaskHandle:
     """Cancels a piece of work on the engine, from any thread, at any time."""
 
-    __slots__ = ("__weakref__", "_cancelled", "_engine", "_task")
+    __slots__ = ("_cancelled", "_engine", "_orphan", "_task")
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, orphan: Orphan | None) -> None:
         self._engine = engine
+        self._orphan = orphan
         self._task: asyncio.Task[Any] | None = None
         self._cancelled = False
 
@@ -212,12 +225,16 @@ class TaskHandle:
     def _start(
         self, work: Callable[[], Coroutine[Any, Any, Any]], context: contextvars.Context
     ) -> None:
-        if self._cancelled:
-            return
         engine = self._engine
+        if self._cancelled:
+            engine._tasks.discard(self)
+            return
         self._task = engine.loop.create_task(work(), context=context)
-        engine._tasks.add(self._task)
-        self._task.add_done_callback(engine._tasks.discard)
+        self._task.add_done_callback(self._done, context=context)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._engine._tasks.discard(self)
+        self._task = self._orphan = None
 
     def _cancel(self) -> None:
         if self._task is not None:

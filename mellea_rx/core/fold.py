@@ -66,9 +66,11 @@ class Fold:
                 self._only = chunk
                 return
             text = self._text = StringIO()
-            self._join(self._only)
-            text.write(self._only.text)
-            self._only = None
+            first, self._only = self._only, None
+            self._write(text, first)
+        self._write(text, chunk)
+
+    def _write(self, text: StringIO, chunk: Chunk) -> None:
         if chunk.text:
             text.write(chunk.text)
         if (

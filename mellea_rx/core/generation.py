@@ -109,9 +109,7 @@ class Generation:
 
     def start(self, pipeline: Pipeline) -> None:
         """Run `pipeline` on the engine, with the caller's contextvars."""
-        running = engine()
-        running.adopt(self)
-        self._handle = running.spawn(lambda: self._run(pipeline))
+        self._handle = engine().spawn(lambda: self._run(pipeline), orphan=self)
 
     def push(self, chunk: Chunk) -> None:
         """One more chunk of the answer. Ignored after the end."""

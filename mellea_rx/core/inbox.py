@@ -195,9 +195,9 @@ class Inbox:
         return self
 
     def __next__(self) -> Any:
-        piece = self.poll()
-        if piece != "":
-            raise StopIteration(piece)
+        # Without the lock: what comes just now is seen by `add_done_callback`, under it.
+        if self._piece or self._ended:
+            raise StopIteration(self.poll())
         self._asyncio_future_blocking = True
         return self
 

@@ -91,6 +91,9 @@ _RESERVED = {
 }
 
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 class Options:
     """Checked model options; immutable.
 
@@ -121,7 +124,7 @@ class Options:
             _check(option, value)
             standard[option] = value
         self.standard = MappingProxyType(standard)
-        self.extra = MappingProxyType(extra)
+        self.extra = MappingProxyType(extra) if extra else _NOTHING
 
     def get(self, option: ModelOption, default: Any = None) -> Any:
         """The value of `option`, or `default` where it is not set."""
@@ -131,9 +134,12 @@ class Options:
         """These options, and those of `base` that these do not set."""
         if not self.standard and not self.extra:
             return base
-        merged = Options()  # both are checked already
+        merged = Options.__new__(Options)  # both are checked already
         merged.standard = MappingProxyType({**base.standard, **self.standard})
-        merged.extra = MappingProxyType({**base.extra, **self.extra})
+        both = base.extra and self.extra
+        merged.extra = (
+            MappingProxyType({**base.extra, **self.extra}) if both else self.extra or base.extra
+        )
         return merged
 
     @property

@@ -62,18 +62,21 @@ def _fail(observer: abc.ObserverBase[Chunk], error: Exception) -> None:
             _log.exception("a subscriber raised in on_error")
 
 
-async def forward(source: Observable[Chunk], push: Push) -> None:
+def forward(source: Observable[Chunk], push: Push) -> Awaitable[None]:
     """Subscribe to `source`, `push` all its chunks, return when it completed.
 
     Runs on the engine. The source may emit on any thread; being cancelled disposes it.
 
     Raises:
-        Exception: What the source failed with.
+        Exception: (when awaited) What the source failed with.
     """
     if isinstance(source, ChunkSource):
         # Ours runs on the engine as well: in this very task, without a subscription in between.
-        await source.produce(push)
-        return
+        return source.produce(push)
+    return _forward(source, push)
+
+
+async def _forward(source: Observable[Chunk], push: Push) -> None:
     running = engine()
     done: asyncio.Future[None] = running.loop.create_future()
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from types import TracebackType
 from typing import Self
 
 from mellea_rx.errors import FirstTokenTimeoutError, IdleTimeoutError
 
 __all__ = ["StallWatch"]
+
+
+_BARE = contextvars.Context()
+"""What the timers run in; a timer makes a copy of its maker's where it is given none."""
 
 
 class StallWatch:
@@ -32,12 +37,12 @@ class StallWatch:
         self._expired = False
         self._timer: asyncio.TimerHandle | None = None
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._last = self._loop.time()
         if self._seconds is not None:
-            self._timer = self._loop.call_at(self._last + self._seconds, self._check)
+            self._timer = self._loop.call_at(self._last + self._seconds, self._check, context=_BARE)
         return self
 
     def alive(self) -> None:
@@ -49,13 +54,13 @@ class StallWatch:
         assert self._seconds is not None
         due = self._last + self._seconds
         if self._loop.time() < due:
-            self._timer = self._loop.call_at(due, self._check)
+            self._timer = self._loop.call_at(due, self._check, context=_BARE)
             return
         self._expired = True
         if self._task is not None:
             self._task.cancel()
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,

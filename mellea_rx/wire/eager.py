@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 
 from mellea_rx.errors import ResponseTooLargeError
+from mellea_rx.wire.turns import turns_of
 
 __all__ = ["EagerBody", "Feed"]
 
@@ -56,7 +57,7 @@ class EagerBody:
             raised, or with aiohttp's error when the connection broke, after all that came was fed.
     """
 
-    __slots__ = ("_blocks", "_feed", "_left", "_loop", "finished")
+    __slots__ = ("_data", "_feed", "_left", "_more", "_turns", "finished")
 
     def __init__(
         self,
@@ -65,10 +66,12 @@ class EagerBody:
         limit: int,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._blocks: list[bytes] = []
+        # One block as it came; only a turn that brings several needs a list.
+        self._data = b""
+        self._more: list[bytes] | None = None
         self._feed = feed
         self._left = limit
-        self._loop = loop
+        self._turns = turns_of(loop)
         self.finished: asyncio.Future[None] = loop.create_future()
         early = content.read_nowait(-1) if content.total_bytes else b""
         if early:
@@ -84,16 +87,23 @@ class EagerBody:
 
     def add(self, data: bytes) -> None:
         """Called by the reader, for every piece that the parser finds."""
-        if not self._blocks:
-            self._loop.call_soon(self._flush)
-        self._blocks.append(data)
+        if not self._data:
+            self._data = data
+            self._turns.add(self)
+        elif self._more is None:
+            self._more = [data]
+        else:
+            self._more.append(data)
 
-    def _flush(self) -> None:
-        blocks = self._blocks
-        if not blocks:
+    def flush(self) -> None:
+        """Called at the end of the turn: feeds what came in it."""
+        data, more = self._data, self._more
+        if not data:
             return
-        data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
-        blocks.clear()
+        if more is not None:
+            data = b"".join((data, *more))
+            self._more = None
+        self._data = b""
         finished = self.finished
         if finished.done():
             return
@@ -115,12 +125,12 @@ class EagerBody:
 
     def set_result(self, _: None) -> None:
         """The body ended."""
-        self._flush()
+        self.flush()
         if not self.finished.done():
             self.finished.set_result(None)
 
     def set_exception(self, error: BaseException) -> None:
         """The connection broke."""
-        self._flush()
+        self.flush()
         if not self.finished.done():
             self.finished.set_exception(error)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
 import aiohttp
 import msgspec
+from multidict import CIMultiDict
 from yarl import URL
 
 from mellea_rx.errors import (
@@ -74,6 +75,11 @@ def parse_base_url(url: str) -> URL:
     return parsed
 
 
+@lru_cache(maxsize=64)
+def _joined(base_url: URL, path: str) -> URL:
+    return base_url.joinpath(path.lstrip("/"))
+
+
 class Connections:
     """The aiohttp session of one client, on one engine's loop.
 
@@ -123,7 +129,7 @@ class Connections:
 _parents_sessions: list[tuple[aiohttp.ClientSession, aiohttp.BaseConnector | None]] = []
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HttpClient:
     """Speaks HTTP to one origin.
 
@@ -144,10 +150,18 @@ class HttpClient:
     def __repr__(self) -> str:
         return f"HttpClient({self.origin!r})"
 
-    @property
+    @cached_property
     def origin(self) -> str:
         """Scheme, host and port, without credentials."""
         return str(self.base_url.origin())
+
+    @cached_property
+    def _headers(self) -> CIMultiDict[str]:
+        return CIMultiDict({"Accept-Encoding": "identity", **self.headers})
+
+    @cached_property
+    def _json_headers(self) -> CIMultiDict[str]:
+        return CIMultiDict({**self._headers, "Content-Type": "application/json"})
 
     async def post(self, path: str, body: bytes, feed: Feed) -> None:
         """Send a JSON body; feed the answer's blocks as they come, until it is complete.
@@ -157,17 +171,18 @@ class HttpClient:
         Raises:
             BackendError: By what went wrong; see the tree in `mellea_rx.errors`.
         """
-        async with self._open("POST", path, body) as response:
-            limit, loop = self.limits.total, asyncio.get_running_loop()
-            try:
-                await EagerBody(response.content, feed, limit, loop).finished
-            except ResponseTooLargeError:
-                raise ResponseTooLargeError(
-                    f"{self.origin} sent more than {limit:,} bytes"
-                ) from None
-            except (aiohttp.ClientError, OSError) as error:
-                raise self._broken(error) from error
+        response = await self._opened("POST", path, body)
+        limit = self.limits.total
+        try:
+            await EagerBody(response.content, feed, limit, asyncio.get_running_loop()).finished
             await self._finish(response)
+        except ResponseTooLargeError:
+            raise ResponseTooLargeError(f"{self.origin} sent more than {limit:,} bytes") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._broken(error) from error
+        finally:
+            # An answer that was not read to its end takes its connection with it.
+            response.release() if response.content.is_eof() else response.close()
 
     async def get_json(self, path: str, *, timeout: float) -> Any:
         """GET a JSON document.
@@ -180,8 +195,12 @@ class HttpClient:
             BackendError: By what went wrong.
         """
         try:
-            async with asyncio.timeout(timeout), self._open("GET", path, None) as response:
-                data = await response.content.read(self.limits.total)
+            async with asyncio.timeout(timeout):
+                response = await self._opened("GET", path, None)
+                try:
+                    data = await response.content.read(self.limits.total)
+                finally:
+                    response.release() if response.content.is_eof() else response.close()
         except TimeoutError as error:
             if isinstance(error, BackendError):
                 raise
@@ -191,29 +210,22 @@ class HttpClient:
         except (ValueError, RecursionError):
             raise ProtocolError(f"{self.origin}{path} sent no JSON: {excerpt(data)}") from None
 
-    @asynccontextmanager
-    async def _open(
-        self, method: str, path: str, body: bytes | None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        url = self.base_url.joinpath(path.lstrip("/"))
-        headers = {"Accept-Encoding": "identity", **self.headers}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
+    async def _opened(self, method: str, path: str, body: bytes | None) -> aiohttp.ClientResponse:
+        """The beginning of a good answer; whoever gets it releases it."""
+        headers = self._headers if body is None else self._json_headers
         try:
             response = await self.connections.session().request(
-                method, url, data=body, headers=headers, allow_redirects=False
+                method,
+                _joined(self.base_url, path),
+                data=body,
+                headers=headers,
+                allow_redirects=False,
             )
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise self._unreached(error) from error
-        try:
-            if response.status != 200:
-                raise await self._status_error(response)
-            yield response
-        except BaseException:
-            response.close()
-            raise
-        # Closes the connection too, unless the answer was read to its end.
-        response.release()
+        if response.status != 200:
+            raise await self._status_error(response)
+        return response
 
     async def _finish(self, response: aiohttp.ClientResponse) -> None:
         """Read what is left of a complete answer, so that its connection can be used again."""
