@@ -11,7 +11,7 @@ async def main() -> None:
         async with await m.ainstruct("Count to a thousand.") as thunk:
             async for piece in thunk.astream():
                 print(piece, end="", flush=True)
-                if len(thunk.text) > 60:
+                if len(thunk.text) > 10:
                     break
         print(f"\ncancelled: {thunk.cancelled}, {len(thunk.text)} characters came")
 
