@@ -14,7 +14,7 @@ from reactivex import Observable
 
 from mellea_rx.backends.llama_cpp import LocalBackend
 from mellea_rx.backends.ollama import DEFAULT_MODEL, OllamaBackend
-from mellea_rx.core.backend import Backend
+from mellea_rx.core.backend import Backend, Capabilities, capabilities_of
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine
 from mellea_rx.core.options import Options
@@ -65,6 +65,11 @@ class AutoBackend:
         """The name of the backend that was taken; "auto" before the first call."""
         return "auto" if self._taken is None else self._taken.name
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """Those of the backend that was taken; before the first call, none."""
+        return Capabilities() if self._taken is None else capabilities_of(self._taken)
+
     def check(self, options: Options) -> None:
         """Checked by the backend that is taken; before that, in the call."""
         if self._taken is not None:
@@ -89,6 +94,14 @@ class AutoBackend:
         """Close the backend that was taken."""
         if self._taken is not None:
             self._taken.close()
+
+    async def resolve(self) -> Backend:
+        """Decide, if that is still to be done; the backend that is taken. On the engine.
+
+        Raises:
+            NoBackendError: There is neither a server nor the embedded model.
+        """
+        return await self._decided()
 
     async def _produce(self, request: Request, push: Push) -> None:
         taken = await self._decided()

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 from reactivex import Observable
 
+from mellea_rx.core.backend import Capabilities
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import Engine, engine
 from mellea_rx.core.options import Options
@@ -65,6 +66,9 @@ class StreamDecoder(Protocol):
 
 class Dialect(Protocol):
     """What differs between servers. Knows no connection."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
 
     @property
     def generate_path(self) -> str: ...
@@ -142,6 +146,11 @@ class HttpBackend:
         self._holder: Engine | None = None
         # A backend that is dropped unclosed still closes its connections, on the engine.
         weakref.finalize(self, _close_soon, client.connections).atexit = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the server can do beyond text from messages."""
+        return self._dialect.capabilities
 
     @property
     def origin(self) -> str:

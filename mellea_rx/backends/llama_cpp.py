@@ -14,6 +14,7 @@ from reactivex import Observable
 
 from mellea_rx.backends.llama_model import LoadedModel, ModelSetup, shared_model
 from mellea_rx.backends.model_files import DEFAULT_FILE, is_default, resolve_model
+from mellea_rx.core.backend import Capabilities
 from mellea_rx.core.chunk import Chunk, Usage
 from mellea_rx.core.engine import engine
 from mellea_rx.core.options import ModelOption, Options
@@ -85,6 +86,7 @@ class LocalBackend:
     """
 
     name = "local"
+    capabilities = Capabilities(continues=True, schema=True)
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from mellea_rx.backends.http_backend import HttpBackend
+from mellea_rx.core.backend import Capabilities
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request
@@ -216,6 +217,7 @@ class OllamaDialect:
 
     generate_path = "/api/chat"
     models_path = "/api/tags"
+    capabilities = Capabilities(continues=True, schema=True, tools=True, images=True)
 
     def __init__(self, origin: str) -> None:
         self._origin = origin

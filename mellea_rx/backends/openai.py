@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from mellea_rx.backends.http_backend import HttpBackend
+from mellea_rx.core.backend import Capabilities
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request
@@ -302,6 +303,14 @@ class OpenAIDialect:
         self._origin = origin
         self._has_key = has_key
         self._payloads = PayloadDecoder(_Event, origin)
+        self.capabilities = Capabilities(
+            continues=not self._is_openais, schema=True, tools=True, images=True, image_urls=True
+        )
+
+    @property
+    def _is_openais(self) -> bool:
+        """Whether it is OpenAI's own server, which differs from those that speak its protocol."""
+        return "api.openai.com" in self._origin
 
     def check(self, options: Options) -> None:
         """Refuse what the protocol does not have."""
@@ -335,16 +344,19 @@ class OpenAIDialect:
         if request.schema is not None:
             schema = {"name": "answer", "schema": request.schema, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if request.messages and request.messages[-1].role == "assistant":
+            # vLLM has to be told; llama.cpp and Ollama go on by themselves.
+            body.update(add_generation_prompt=False, continue_final_message=True)
         body.update(given.extra)
         return body
 
     def _names(self) -> Mapping[ModelOption, str]:
         # OpenAI's own newer models refuse max_tokens; most other servers know only that.
-        own = "api.openai.com" in self._origin
+        limit = "max_completion_tokens" if self._is_openais else "max_tokens"
         return {
             ModelOption.TEMPERATURE: "temperature",
             ModelOption.SEED: "seed",
-            ModelOption.MAX_NEW_TOKENS: "max_completion_tokens" if own else "max_tokens",
+            ModelOption.MAX_NEW_TOKENS: limit,
             ModelOption.THINKING: "reasoning_effort",
         }
 

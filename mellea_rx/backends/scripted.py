@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from reactivex import Observable
 
+from mellea_rx.core.backend import Capabilities
 from mellea_rx.core.chunk import Chunk, Usage
 from mellea_rx.core.locks import ProcessLock
 from mellea_rx.core.options import Options
@@ -51,6 +52,9 @@ class ScriptedBackend:
     """
 
     name = "scripted"
+    capabilities = Capabilities(
+        continues=True, schema=True, tools=True, images=True, image_urls=True
+    )
 
     def __init__(
         self,

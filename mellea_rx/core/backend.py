@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from reactivex import Observable
@@ -10,7 +11,26 @@ from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "Capabilities", "capabilities_of", "resolved"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do beyond text from messages; pipelines make up for what it cannot.
+
+    Attributes:
+        continues: Goes on from an assistant's message at the end of a request.
+        schema: Constrains the answer to `Request.schema`.
+        tools: Takes `ModelOption.TOOLS`, and tells of calls in `Chunk.tool_calls`.
+        images: Takes images as bytes.
+        image_urls: Takes images by URL.
+    """
+
+    continues: bool = False
+    schema: bool = False
+    tools: bool = False
+    images: bool = False
+    image_urls: bool = False
 
 
 @runtime_checkable
@@ -46,3 +66,20 @@ class Backend(Protocol):
     def close(self) -> None:
         """Let go of connections and memory. Idempotent; a later request takes them up again."""
         ...
+
+
+def capabilities_of(backend: Backend) -> Capabilities:
+    """What a backend says of itself in `capabilities`; nothing, where it has no such attribute."""
+    told = getattr(backend, "capabilities", None)
+    return told if isinstance(told, Capabilities) else Capabilities()
+
+
+async def resolved(backend: Backend) -> Backend:
+    """The backend that will do the work: what `resolve()` gives, where it decides late.
+
+    Raises:
+        NoBackendError: It found none.
+    """
+    resolve = getattr(backend, "resolve", None)
+    taken: Backend = backend if resolve is None else await resolve()
+    return taken

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
+from mellea_rx.core.request import Image, Role
 from mellea_rx.core.thunk import ModelOutputThunk
 
-__all__ = ["Component", "Template", "is_component", "thunks_in"]
+__all__ = ["Component", "Said", "Template", "is_component", "said_by", "thunks_in"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -40,6 +41,31 @@ class Component(Protocol[T_co]):
     def parse(self, text: str) -> T_co:
         """What the model's answer to it stands for."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One message of a component: a template, and what stands beside its text.
+
+    Attributes:
+        template: How it reads.
+        role: Who says it. An assistant's message at the end is how the answer begins.
+        images: The pictures that belong to it.
+        tool_name: Whose result a tool's message is.
+        tool_call_id: Which call it answers.
+    """
+
+    template: Template
+    role: Role = "user"
+    images: tuple[Image, ...] = ()
+    tool_name: str = ""
+    tool_call_id: str = ""
+
+
+def said_by(component: Component[Any]) -> tuple[Said, ...]:
+    """The messages of a component: what its `said()` gives, else its template, as the user's."""
+    said: Callable[[], tuple[Said, ...]] | None = getattr(component, "said", None)
+    return (Said(component.template()),) if said is None else said()
 
 
 @lru_cache(maxsize=256)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from mellea_rx.core.component import Component
+from mellea_rx.core.request import WireMessage
 from mellea_rx.core.thunk import ModelOutputThunk, OutputView
 
 __all__ = ["Context", "Turn"]
@@ -17,13 +18,13 @@ class Turn:
 
     Attributes:
         action: What was asked.
-        text: How it read in the prompt; None where it could not be rendered at once.
+        messages: How it read in the prompt; None where it could not be rendered at once.
         output: What can be read of the answer; it does not keep a running generation alive.
         thunk: The answer itself, where a context has to keep it running; else None.
     """
 
     action: Component[Any]
-    text: str | None
+    messages: tuple[WireMessage, ...] | None
     output: OutputView
     thunk: ModelOutputThunk[Any] | None = None
 
@@ -45,7 +46,12 @@ class Context(Protocol):
         """The turns that the next prompt begins with, oldest first."""
         ...
 
-    def add(self, action: Component[Any], text: str | None, thunk: ModelOutputThunk[Any]) -> Self:
+    def add(
+        self,
+        action: Component[Any],
+        messages: tuple[WireMessage, ...] | None,
+        thunk: ModelOutputThunk[Any],
+    ) -> Self:
         """This context and one more turn: see `Turn`."""
         ...
 

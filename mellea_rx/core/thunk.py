@@ -359,6 +359,11 @@ class OutputView:
         return self._generation.answer().text
 
     @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls that the model asked for so far."""
+        return self._generation.answer().tool_calls
+
+    @property
     def is_running(self) -> bool:
         """Whether the generation goes on."""
         return not self._generation.has_ended

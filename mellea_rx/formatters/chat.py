@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from mellea_rx.core.component import Component, thunks_in
+from mellea_rx.core.component import Component, said_by, thunks_in
 from mellea_rx.core.context import Turn
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request, WireMessage
@@ -26,14 +26,14 @@ class Prompt:
         action: What is asked.
         history: What was said before.
         options: The call's model options.
-        text: The action's text, where it could be rendered at once; else None.
+        messages: What the action says, where it could be rendered at once; else None.
         dependencies: The thunks that the action is made of.
     """
 
     action: Component[Any]
     history: tuple[Turn, ...]
     options: Options
-    text: str | None
+    messages: tuple[WireMessage, ...] | None
     dependencies: tuple[ModelOutputThunk[Any], ...] = ()
 
     @property
@@ -54,27 +54,39 @@ class Prompt:
         for turn in self.history:
             await turn.output.settled()
         await _computed(self.dependencies)
-        if self.text is not None and all(turn.text is not None for turn in self.history):
-            messages = tuple(self._messages())
+        if self.messages is not None and all(turn.messages is not None for turn in self.history):
+            messages = tuple(self._conversation())
         else:
             # In a worker thread: the values' own code (attributes, __str__) is the user's.
-            messages = await asyncio.to_thread(lambda: tuple(self._messages()))
+            messages = await asyncio.to_thread(lambda: tuple(self._conversation()))
         return Request(messages, self.options)
 
-    def _messages(self) -> Iterable[WireMessage]:
+    def _conversation(self) -> Iterable[WireMessage]:
         system = self.options.get(ModelOption.SYSTEM_PROMPT)
         if system:
             yield WireMessage("system", system)
         for turn in self.history:
             # A turn that failed or was cancelled was never said.
             if turn.output.is_complete:
-                yield WireMessage("user", _text(turn.text, turn.action))
-                yield WireMessage("assistant", turn.output.text)
-        yield WireMessage("user", _text(self.text, self.action))
+                asked = _rendered(turn.action) if turn.messages is None else turn.messages
+                # How the answer was to begin is part of the answer.
+                yield from (message for message in asked if message.role != "assistant")
+                output = turn.output
+                yield WireMessage("assistant", output.text, tool_calls=output.tool_calls)
+        yield from _rendered(self.action) if self.messages is None else self.messages
 
 
-def _text(rendered: str | None, action: Component[Any]) -> str:
-    return template.render(action.template()) if rendered is None else rendered
+def _rendered(action: Component[Any]) -> tuple[WireMessage, ...]:
+    return tuple(
+        WireMessage(
+            said.role,
+            template.render(said.template),
+            said.images,
+            tool_name=said.tool_name,
+            tool_call_id=said.tool_call_id,
+        )
+        for said in said_by(action)
+    )
 
 
 def prompt_for(action: Component[Any], history: tuple[Turn, ...], options: Options) -> Prompt:
@@ -83,12 +95,13 @@ def prompt_for(action: Component[Any], history: tuple[Turn, ...], options: Optio
     Raises:
         TemplateError: It cannot be rendered.
     """
-    source = action.template()
-    dependencies = tuple(thunks_in(source))
-    if dependencies:
-        template.check(source)
-        return Prompt(action, history, options, None, dependencies)
-    return Prompt(action, history, options, template.render(source))
+    templates = [said.template for said in said_by(action)]
+    dependencies = tuple(thunks_in(templates))
+    if not dependencies:
+        return Prompt(action, history, options, _rendered(action))
+    for each in templates:
+        template.check(each)
+    return Prompt(action, history, options, None, dependencies)
 
 
 async def _computed(thunks: tuple[ModelOutputThunk[Any], ...]) -> None:

@@ -16,10 +16,10 @@ from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.request import Request
 from mellea_rx.core.requirement import Requirement, ValidationResult
 from mellea_rx.core.sampling import Attempt, SamplingStrategy
-from mellea_rx.core.source import forward
 from mellea_rx.core.thunk import ModelOutputThunk, OutputView
 from mellea_rx.errors import DependencyError, MelleaRxError
 from mellea_rx.formatters.chat import Prompt
+from mellea_rx.stdlib.answers import answer
 from mellea_rx.stdlib.requirements import validate_all
 
 __all__ = ["Call", "start_call", "start_validation"]
@@ -49,7 +49,7 @@ class Call:
         """Generate. Runs on the engine."""
         request = await self.prompt.request()
         if self.strategy is None or not self.requirements:
-            await forward(self.backend.stream(request), generation.push)
+            await answer(self.backend, request, generation.push)
             return
         sampled = await self.strategy.sample(_CallSampler(self, request))
         generation.sampling = sampled
@@ -68,13 +68,13 @@ class _CallSampler:
 
     async def attempt(self) -> Attempt:
         call = self.call
-        answer = Fold()
+        fold = Fold()
         try:
-            await forward(call.backend.stream(self.request), answer.add)
+            await answer(call.backend, self.request, fold.add)
         except MelleaRxError as error:
-            error.text = error.text or answer.peek().text
+            error.text = error.text or fold.peek().text
             raise
-        said = answer.peek()
+        said = fold.peek()
         results = await validate_all(
             call.requirements,
             said.text,

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from mellea_rx.core.component import Component
 from mellea_rx.core.context import Context, Turn
+from mellea_rx.core.request import WireMessage
 from mellea_rx.core.thunk import ModelOutputThunk
 
 __all__ = ["ChatContext", "Context", "SimpleContext", "Turn"]
@@ -28,9 +29,14 @@ class SimpleContext:
         """Nothing."""
         return ()
 
-    def add(self, action: Component[Any], text: str | None, thunk: ModelOutputThunk[Any]) -> Self:
+    def add(
+        self,
+        action: Component[Any],
+        messages: tuple[WireMessage, ...] | None,
+        thunk: ModelOutputThunk[Any],
+    ) -> Self:
         """A context with this turn as its latest."""
-        return type(self)(Turn(action, text, thunk.view()))
+        return type(self)(Turn(action, messages, thunk.view()))
 
     def empty(self) -> Self:
         """A context that remembers nothing."""
@@ -61,9 +67,14 @@ class ChatContext:
         """All turns, oldest first."""
         return self.turns
 
-    def add(self, action: Component[Any], text: str | None, thunk: ModelOutputThunk[Any]) -> Self:
+    def add(
+        self,
+        action: Component[Any],
+        messages: tuple[WireMessage, ...] | None,
+        thunk: ModelOutputThunk[Any],
+    ) -> Self:
         """This conversation and one more turn."""
-        return type(self)((*self.turns, Turn(action, text, thunk.view(), thunk)))
+        return type(self)((*self.turns, Turn(action, messages, thunk.view(), thunk)))
 
     def empty(self) -> Self:
         """A conversation without turns."""

@@ -1,40 +1,32 @@
-"""The session: a backend, a context, and the verbs."""
+"""The session: a backend, a context, and the life of its calls."""
 
 from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Iterable, Mapping
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeVar
 
 from mellea_rx.core.backend import Backend
-from mellea_rx.core.component import Component, is_component
+from mellea_rx.core.component import Component
 from mellea_rx.core.context import Context
 from mellea_rx.core.engine import load_engine
 from mellea_rx.core.locks import ProcessLock
 from mellea_rx.core.options import Options
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.requirement import Requirement, ValidationResult
-from mellea_rx.core.sampling import SamplingStrategy
 from mellea_rx.core.thunk import ModelOutputThunk, OutputView
 from mellea_rx.errors import InvalidInputError, NoSessionError, SessionClosedError
 from mellea_rx.formatters import template
 from mellea_rx.formatters.chat import prompt_for
-from mellea_rx.helpers.blocking import blocking, settle
 from mellea_rx.stdlib.calls import Call, start_call, start_validation
-from mellea_rx.stdlib.components import Instruction, Message, Query, Transform
 from mellea_rx.stdlib.context import SimpleContext
-from mellea_rx.stdlib.requirements import as_requirements
-from mellea_rx.stdlib.sampling import RejectionSampling
+from mellea_rx.stdlib.verbs import CallSpec, ModelOptions, Verbs
 
 __all__ = ["MelleaSession", "get_session"]
 
 T = TypeVar("T")
-
-ModelOptions: TypeAlias = Mapping[Any, Any]
-Requirements: TypeAlias = Iterable[str | Requirement] | str | Requirement
 
 _log = logging.getLogger("mellea_rx")
 
@@ -43,12 +35,10 @@ STALE_CONTEXT_WARNING = (
     "stale contexts. Ensure you await between requests."
 )
 
-_DEFAULT_STRATEGY = RejectionSampling()
-
 _sessions: ContextVar[tuple[MelleaSession, ...]] = ContextVar("mellea_rx_sessions", default=())
 
 
-class MelleaSession:
+class MelleaSession(Verbs):
     """Makes calls to one model, each of which returns a thunk.
 
     The a-verbs return at once and run on any event loop; each sync verb is its async twin plus a
@@ -102,161 +92,6 @@ class MelleaSession:
         self._running: weakref.WeakSet[ModelOutputThunk[Any]] = weakref.WeakSet()
         self._closed = False
         self._tokens: list[Token[tuple[MelleaSession, ...]]] = []
-
-    # The verbs.
-
-    async def ainstruct(
-        self,
-        description: str,
-        *,
-        requirements: Requirements | None = None,
-        user_variables: Mapping[str, Any] | None = None,
-        strategy: SamplingStrategy | None = _DEFAULT_STRATEGY,
-        model_options: ModelOptions | None = None,
-    ) -> ModelOutputThunk[str]:
-        """Have the model do a task; the a-verb returns the running thunk at once.
-
-        Args:
-            description: The task. With `user_variables` it is a Jinja template, else plain text.
-            requirements: What the result has to be: texts (the model judges them) or
-                `Requirement`s; stated in the prompt, and checked.
-            user_variables: Values for the description, by name; never rendered themselves. Thunks
-                are waited for, in the pipeline.
-            strategy: How often to try when requirements are not met (two attempts by default);
-                None only without requirements.
-            model_options: By `ModelOption`, or by a name of the server's own.
-
-        Returns:
-            The thunk; from the sync verb it is computed.
-
-        Raises:
-            InvalidInputError: An argument that cannot be used, by name.
-            MelleaRxError: (when read; from the sync verb at once) The generation failed.
-        """
-        checks = as_requirements(requirements)
-        stated = tuple(each.description for each in checks if not each.check_only)
-        action = Instruction(description, stated, user_variables)
-        return self._start(action, checks, strategy, model_options)
-
-    async def achat(
-        self, content: str, *, model_options: ModelOptions | None = None
-    ) -> ModelOutputThunk[str]:
-        """Say something to the model. Waits for the answer, unless `ModelOption.STREAM` is set.
-
-        Args:
-            content: What to say; never rendered.
-            model_options: By `ModelOption`, or by a name of the server's own.
-
-        Returns:
-            The answer's thunk.
-
-        Raises:
-            InvalidInputError: An argument that cannot be used, by name.
-            MelleaRxError: The generation failed.
-        """
-        thunk = self._start(Message(content), (), None, model_options)
-        return thunk if self._options(model_options).stream else await settle(thunk)
-
-    async def aact(
-        self,
-        action: Component[T],
-        *,
-        requirements: Requirements | None = None,
-        strategy: SamplingStrategy | None = _DEFAULT_STRATEGY,
-        model_options: ModelOptions | None = None,
-    ) -> ModelOutputThunk[T]:
-        """Ask any component; the a-verb returns the running thunk at once.
-
-        Args:
-            action: What to ask.
-            requirements: What the answer has to be (checked, not stated in the prompt).
-            strategy: How often to try; None only without requirements.
-            model_options: By `ModelOption`, or by a name of the server's own.
-
-        Returns:
-            The thunk; its `parsed` is what the component makes of the text.
-
-        Raises:
-            InvalidInputError: An argument that cannot be used, by name.
-        """
-        if not is_component(action):
-            raise InvalidInputError(
-                f"act takes a component (an object with template() and parse()), not "
-                f"{type(action).__name__}; for a task in words use instruct"
-            )
-        return self._start(action, as_requirements(requirements), strategy, model_options)
-
-    async def avalidate(
-        self,
-        requirements: Requirements,
-        *,
-        output: str | ModelOutputThunk[Any] | None = None,
-        model_options: ModelOptions | None = None,
-    ) -> list[ValidationResult]:
-        """Decide whether an output meets requirements; waits for the results.
-
-        Args:
-            requirements: Texts (the model judges them) or `Requirement`s; decided all at once.
-            output: The text or thunk; the context's latest output by default.
-            model_options: For the judge.
-
-        Returns:
-            A result for each requirement, in order.
-
-        Raises:
-            InvalidInputError: There is nothing to validate, or an argument cannot be used.
-            ValidatorError: A validation function raised.
-        """
-        self._require_open()
-        checks = as_requirements(requirements)
-        judged = self._latest_output() if output is None else output
-        thunk = start_validation(checks, judged, self.backend, self._options(model_options))
-        self._running.add(thunk)
-        return (await settle(thunk)).parsed or []
-
-    async def aquery(
-        self, obj: object, query: str, *, model_options: ModelOptions | None = None
-    ) -> ModelOutputThunk[str]:
-        """Ask about an object; the a-verb returns the running thunk at once.
-
-        Args:
-            obj: Any object: the model is shown its public attributes and its text.
-            query: The question.
-            model_options: By `ModelOption`, or by a name of the server's own.
-
-        Returns:
-            The answer's thunk.
-
-        Raises:
-            InvalidInputError: The object shows nothing, or the question is empty.
-        """
-        return self._start(Query(obj, query), (), None, model_options)
-
-    async def atransform(
-        self, obj: object, transformation: str, *, model_options: ModelOptions | None = None
-    ) -> ModelOutputThunk[str]:
-        """Have an object rewritten as text; waits for the result.
-
-        Args:
-            obj: Any object: the model is shown its public attributes and its text.
-            transformation: What to do with it.
-            model_options: By `ModelOption`, or by a name of the server's own.
-
-        Returns:
-            The result's thunk, computed.
-
-        Raises:
-            InvalidInputError: The object shows nothing, or the transformation is empty.
-            MelleaRxError: The generation failed.
-        """
-        return await settle(self._start(Transform(obj, transformation), (), None, model_options))
-
-    instruct = blocking(ainstruct)
-    chat = blocking(achat)
-    act = blocking(aact)
-    validate = blocking(avalidate)
-    query = blocking(aquery)
-    transform = blocking(atransform)
 
     # Contexts.
 
@@ -318,29 +153,35 @@ class MelleaSession:
     def _options(self, given: ModelOptions | None) -> Options:
         return Options(given).over(self._base_options)
 
-    def _start(
-        self,
-        action: Component[T],
-        requirements: tuple[Requirement, ...],
-        strategy: SamplingStrategy | None,
-        model_options: ModelOptions | None,
-    ) -> ModelOutputThunk[T]:
+    def _start(self, action: Component[T], spec: CallSpec) -> ModelOutputThunk[T]:
         self._require_open()
-        if requirements and strategy is None:
+        if spec.requirements and spec.strategy is None:
             raise InvalidInputError(
                 "requirements need a strategy: leave strategy= out (two attempts), give "
                 "RejectionSampling(loop_budget=1) for one, or check later with validate"
             )
-        options = self._options(model_options)
+        options = self._options(spec.model_options)
         self.backend.check(options)
         with self._lock:
             ctx = self.ctx
             if not ctx.is_simple and ctx.last is not None and ctx.last.output.is_running:
                 _log.warning(STALE_CONTEXT_WARNING)
             prompt = prompt_for(action, ctx.history(), options)
-            call = Call(self.backend, prompt, requirements, strategy, running_loop())
+            call = Call(self.backend, prompt, spec.requirements, spec.strategy, running_loop())
             thunk = start_call(call, action)
-            self.ctx = ctx.add(action, prompt.text, thunk)
+            self.ctx = ctx.add(action, prompt.messages, thunk)
+        self._running.add(thunk)
+        return thunk
+
+    def _start_validation(
+        self,
+        requirements: tuple[Requirement, ...],
+        output: str | ModelOutputThunk[Any] | None,
+        model_options: ModelOptions | None,
+    ) -> ModelOutputThunk[list[ValidationResult]]:
+        self._require_open()
+        judged = self._latest_output() if output is None else output
+        thunk = start_validation(requirements, judged, self.backend, self._options(model_options))
         self._running.add(thunk)
         return thunk
 

@@ -30,7 +30,7 @@ def test_one_is_a_coroutine_function_and_the_other_is_not(verb: str) -> None:
 def test_name_and_docstring_are_its_own(verb: str) -> None:
     sync = getattr(MelleaSession, verb)
     assert sync.__name__ == verb
-    assert sync.__qualname__ == f"MelleaSession.{verb}"
+    assert sync.__qualname__ == f"Verbs.{verb}"
     assert sync.__doc__
 
 

@@ -12,8 +12,8 @@ from mellea_rx.core.fold import Fold
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.requirement import Requirement, ValidationFunction, ValidationResult
-from mellea_rx.core.source import forward
 from mellea_rx.errors import CallerLoopClosedError, ValidatorError
+from mellea_rx.stdlib.answers import answer
 from mellea_rx.stdlib.requirements.build import verdict
 
 __all__ = ["validate_all"]
@@ -107,10 +107,10 @@ async def _judge(
         }
     )
     prompt = _JUDGE_PROMPT.format(text=text, requirement=requirement.description)
-    answer = Fold()
+    fold = Fold()
     request = Request((WireMessage("user", prompt),), judge_options, schema=_YES_OR_NO)
-    await forward(backend.stream(request), answer.add)
-    said = answer.peek().text
+    await answer(backend, request, fold.add)
+    said = fold.peek().text
     words = re.findall(r"\b(yes|no)\b", said, flags=re.IGNORECASE)
     if not words:
         return ValidationResult(

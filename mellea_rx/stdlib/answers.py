@@ -1,0 +1,19 @@
+"""What answers a request: a backend's own stream, with what it cannot do made up for."""
+
+from __future__ import annotations
+
+from mellea_rx.core.backend import Backend, resolved
+from mellea_rx.core.request import Request
+from mellea_rx.core.source import Push, forward
+
+__all__ = ["answer"]
+
+
+async def answer(backend: Backend, request: Request, push: Push) -> None:
+    """Have `backend` answer, and push all chunks of it. Runs on the engine.
+
+    Raises:
+        MelleaRxError: What the backend failed with.
+    """
+    taken = await resolved(backend)
+    await forward(taken.stream(request), push)

@@ -1,0 +1,214 @@
+"""The verbs: what a session can be asked for, each with its sync twin."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from mellea_rx.core.component import Component, is_component
+from mellea_rx.core.options import Options
+from mellea_rx.core.requirement import Requirement, ValidationResult
+from mellea_rx.core.sampling import SamplingStrategy
+from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.errors import InvalidInputError
+from mellea_rx.helpers.blocking import blocking, settle
+from mellea_rx.stdlib.components import Instruction, Message, Query, Transform
+from mellea_rx.stdlib.requirements import as_requirements
+from mellea_rx.stdlib.sampling import RejectionSampling
+
+__all__ = ["CallSpec", "ModelOptions", "Requirements", "Verbs"]
+
+T = TypeVar("T")
+
+ModelOptions: TypeAlias = Mapping[Any, Any]
+Requirements: TypeAlias = Iterable[str | Requirement] | str | Requirement
+
+_DEFAULT_STRATEGY = RejectionSampling()
+
+
+@dataclass(frozen=True, slots=True)
+class CallSpec:
+    """How a call is to be made, as its verb was told.
+
+    Attributes:
+        requirements: What the answer has to be.
+        strategy: How often to try; None for once, without requirements.
+        model_options: As given.
+    """
+
+    requirements: tuple[Requirement, ...] = ()
+    strategy: SamplingStrategy | None = None
+    model_options: ModelOptions | None = None
+
+
+class Verbs(ABC):
+    """The verbs of a session: the a-verbs, and each one's sync twin, derived from it."""
+
+    @abstractmethod
+    def _start(self, action: Component[T], spec: CallSpec) -> ModelOutputThunk[T]:
+        """Start a call; returns at once."""
+
+    @abstractmethod
+    def _start_validation(
+        self,
+        requirements: tuple[Requirement, ...],
+        output: str | ModelOutputThunk[Any] | None,
+        model_options: ModelOptions | None,
+    ) -> ModelOutputThunk[list[ValidationResult]]:
+        """Start to decide requirements; returns at once."""
+
+    @abstractmethod
+    def _options(self, given: ModelOptions | None) -> Options:
+        """A call's options over the session's."""
+
+    async def ainstruct(
+        self,
+        description: str,
+        *,
+        requirements: Requirements | None = None,
+        user_variables: Mapping[str, Any] | None = None,
+        strategy: SamplingStrategy | None = _DEFAULT_STRATEGY,
+        model_options: ModelOptions | None = None,
+    ) -> ModelOutputThunk[str]:
+        """Have the model do a task; the a-verb returns the running thunk at once.
+
+        Args:
+            description: The task. With `user_variables` it is a Jinja template, else plain text.
+            requirements: What the result has to be: texts (the model judges them) or
+                `Requirement`s; stated in the prompt, and checked.
+            user_variables: Values for the description, by name; never rendered themselves. Thunks
+                are waited for, in the pipeline.
+            strategy: How often to try when requirements are not met (two attempts by default);
+                None only without requirements.
+            model_options: By `ModelOption`, or by a name of the server's own.
+
+        Returns:
+            The thunk; from the sync verb it is computed.
+
+        Raises:
+            InvalidInputError: An argument that cannot be used, by name.
+            MelleaRxError: (when read; from the sync verb at once) The generation failed.
+        """
+        checks = as_requirements(requirements)
+        stated = tuple(each.description for each in checks if not each.check_only)
+        action = Instruction(description, stated, user_variables)
+        return self._start(action, CallSpec(checks, strategy, model_options))
+
+    async def achat(
+        self, content: str, *, model_options: ModelOptions | None = None
+    ) -> ModelOutputThunk[str]:
+        """Say something to the model. Waits for the answer, unless `ModelOption.STREAM` is set.
+
+        Args:
+            content: What to say; never rendered.
+            model_options: By `ModelOption`, or by a name of the server's own.
+
+        Returns:
+            The answer's thunk.
+
+        Raises:
+            InvalidInputError: An argument that cannot be used, by name.
+            MelleaRxError: The generation failed.
+        """
+        thunk = self._start(Message(content), CallSpec(model_options=model_options))
+        return thunk if self._options(model_options).stream else await settle(thunk)
+
+    async def aact(
+        self,
+        action: Component[T],
+        *,
+        requirements: Requirements | None = None,
+        strategy: SamplingStrategy | None = _DEFAULT_STRATEGY,
+        model_options: ModelOptions | None = None,
+    ) -> ModelOutputThunk[T]:
+        """Ask any component; the a-verb returns the running thunk at once.
+
+        Args:
+            action: What to ask.
+            requirements: What the answer has to be (checked, not stated in the prompt).
+            strategy: How often to try; None only without requirements.
+            model_options: By `ModelOption`, or by a name of the server's own.
+
+        Returns:
+            The thunk; its `parsed` is what the component makes of the text.
+
+        Raises:
+            InvalidInputError: An argument that cannot be used, by name.
+        """
+        if not is_component(action):
+            raise InvalidInputError(
+                f"act takes a component (an object with template() and parse()), not "
+                f"{type(action).__name__}; for a task in words use instruct"
+            )
+        return self._start(action, CallSpec(as_requirements(requirements), strategy, model_options))
+
+    async def avalidate(
+        self,
+        requirements: Requirements,
+        *,
+        output: str | ModelOutputThunk[Any] | None = None,
+        model_options: ModelOptions | None = None,
+    ) -> list[ValidationResult]:
+        """Decide whether an output meets requirements; waits for the results.
+
+        Args:
+            requirements: Texts (the model judges them) or `Requirement`s; decided all at once.
+            output: The text or thunk; the context's latest output by default.
+            model_options: For the judge.
+
+        Returns:
+            A result for each requirement, in order.
+
+        Raises:
+            InvalidInputError: There is nothing to validate, or an argument cannot be used.
+            ValidatorError: A validation function raised.
+        """
+        thunk = self._start_validation(as_requirements(requirements), output, model_options)
+        return (await settle(thunk)).parsed or []
+
+    async def aquery(
+        self, obj: object, query: str, *, model_options: ModelOptions | None = None
+    ) -> ModelOutputThunk[str]:
+        """Ask about an object; the a-verb returns the running thunk at once.
+
+        Args:
+            obj: Any object: the model is shown its public attributes and its text.
+            query: The question.
+            model_options: By `ModelOption`, or by a name of the server's own.
+
+        Returns:
+            The answer's thunk.
+
+        Raises:
+            InvalidInputError: The object shows nothing, or the question is empty.
+        """
+        return self._start(Query(obj, query), CallSpec(model_options=model_options))
+
+    async def atransform(
+        self, obj: object, transformation: str, *, model_options: ModelOptions | None = None
+    ) -> ModelOutputThunk[str]:
+        """Have an object rewritten as text; waits for the result.
+
+        Args:
+            obj: Any object: the model is shown its public attributes and its text.
+            transformation: What to do with it.
+            model_options: By `ModelOption`, or by a name of the server's own.
+
+        Returns:
+            The result's thunk, computed.
+
+        Raises:
+            InvalidInputError: The object shows nothing, or the transformation is empty.
+            MelleaRxError: The generation failed.
+        """
+        spec = CallSpec(model_options=model_options)
+        return await settle(self._start(Transform(obj, transformation), spec))
+
+    instruct = blocking(ainstruct)
+    chat = blocking(achat)
+    act = blocking(aact)
+    validate = blocking(avalidate)
+    query = blocking(aquery)
+    transform = blocking(atransform)
