@@ -13,7 +13,10 @@ async def answer(backend: Backend, request: Request, push: Push) -> None:
     """Have `backend` answer, and push all chunks of it. Runs on the engine.
 
     Raises:
+        OptionError: An option that the backend does not have, where it was decided only now.
         MelleaRxError: What the backend failed with.
     """
     taken = await resolved(backend)
+    if taken is not backend:  # decided only now, so the door could not ask it
+        taken.check(request.options)
     await forward(taken.stream(request), push)
