@@ -19,8 +19,9 @@ from mellea_rx import errors as _errors
 from mellea_rx._version import __version__
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
 from mellea_rx.core.options import ModelOption
+from mellea_rx.core.reader import ThunkStream
 from mellea_rx.core.requirement import Requirement, ValidationResult
-from mellea_rx.core.thunk import ModelOutputThunk, ThunkStream
+from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import *  # noqa: F403
 from mellea_rx.helpers.async_helpers import wait_for_all_mots
 from mellea_rx.stdlib.context import ChatContext, SimpleContext

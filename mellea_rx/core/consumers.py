@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from typing import Generic, TypeVar
 
 from reactivex import abc
 
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine_loop
-from mellea_rx.core.fold import Fold
 from mellea_rx.core.generation import Generation
+from mellea_rx.core.hub import Backlog, Hub
 from mellea_rx.core.outlet import Outlet, Ready, loop_outlet, running_loop
 from mellea_rx.errors import (
     BlockingWaitError,
@@ -21,6 +22,8 @@ from mellea_rx.errors import (
 __all__ = ["Announcement", "EndWatch", "Subscriber", "refuse_deadlock"]
 
 _log = logging.getLogger("mellea_rx")
+
+T = TypeVar("T")
 
 
 def refuse_deadlock(generation: Generation) -> None:
@@ -51,46 +54,39 @@ def refuse_deadlock(generation: Generation) -> None:
             )
 
 
-class Subscriber:
-    """Pushes chunks to an Rx observer: coalesced, serialized, with one terminal at most.
+class Subscriber(Generic[T]):
+    """Pushes a hub's items to an Rx observer: serialized, with one terminal at most.
 
     Args:
-        generation: Where the chunks come from.
+        hub: Where the items come from.
         observer: Gets them, on `outlet`.
         outlet: Where it is called.
+        backlog: Keeps what came and was not delivered yet; it may join items into one.
         keep: Kept alive as long as the subscription lasts.
     """
 
-    __slots__ = (
-        "_busy",
-        "_done",
-        "_ended",
-        "_generation",
-        "_keep",
-        "_observer",
-        "_outlet",
-        "_pending",
-    )
+    __slots__ = ("_backlog", "_busy", "_done", "_ended", "_hub", "_keep", "_observer", "_outlet")
 
     def __init__(
         self,
-        generation: Generation,
-        observer: abc.ObserverBase[Chunk],
+        hub: Hub[T],
+        observer: abc.ObserverBase[T],
         outlet: Outlet,
+        backlog: Backlog[T],
         keep: object,
     ) -> None:
-        self._generation = generation
+        self._hub = hub
         self._observer = observer
         self._outlet = outlet
+        self._backlog = backlog
         self._keep = keep
-        self._pending = Fold()
         self._busy = False
         self._ended = False
         self._done = False
-        generation.attach(self)
+        hub.attach(self)
 
-    def add(self, chunk: Chunk) -> bool:
-        self._pending.add(chunk)
+    def add(self, item: T) -> bool:
+        self._backlog.add(item)
         return self._claim()
 
     def end(self) -> bool:
@@ -108,37 +104,39 @@ class Subscriber:
         self._outlet.wake(self)
 
     def deliver(self) -> None:
-        with self._generation.lock:
+        with self._hub.lock:
             if self._done:
                 return
-            chunk = self._pending.take() if self._pending else None
-            ended = self._ended and chunk is None
-            if chunk is None and not ended:
+            if self._backlog:
+                items = [self._backlog.take()]
+            elif self._ended:
+                items = []
+            else:
                 self._busy = False
                 return
         try:
-            if chunk is not None:
-                self._observer.on_next(chunk)
-            else:
-                self._finish()
-                return
+            for item in items:
+                self._observer.on_next(item)
         except Exception:
             self.dispose()
             _log.exception("a subscriber raised in on_next; its subscription has ended")
             return
-        self._outlet.wake(self)
+        if items:
+            self._outlet.wake(self)
+        else:
+            self._finish()
 
     def _finish(self) -> None:
-        generation, observer = self._generation, self._observer
+        hub, observer = self._hub, self._observer
         self.dispose()
-        generation.seen = True
+        hub.taken()
         try:
-            if generation.error is not None:
-                observer.on_error(generation.error)
+            if hub.error is not None:
+                observer.on_error(hub.error)
             else:
                 observer.on_completed()
         except Exception as error:
-            if error is generation.error:  # Rx's default for a subscriber without `on_error`
+            if error is hub.error:  # Rx's default for a subscriber without `on_error`
                 _log.error("a generation failed, and a subscriber has no on_error: %s", error)
             else:
                 _log.exception("a subscriber raised in its terminal")
@@ -149,7 +147,7 @@ class Subscriber:
     def dispose(self) -> None:
         """End the subscription; nothing is delivered after it returned on the outlet's thread."""
         self._done = True
-        self._generation.detach(self)
+        self._hub.detach(self)
         self._keep = None
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from mellea_rx.core.component import Component
+from mellea_rx.core.output import OutputView
 from mellea_rx.core.request import WireMessage
-from mellea_rx.core.thunk import ModelOutputThunk, OutputView
+from mellea_rx.core.thunk import ModelOutputThunk
 
 __all__ = ["Context", "Turn"]
 

@@ -11,11 +11,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import TaskHandle, engine
+from mellea_rx.core.events import AttemptStarted, Completed, Event, Failed, events_of
 from mellea_rx.core.fold import Fold
+from mellea_rx.core.hub import Consumer
+from mellea_rx.core.journal import Journal
 from mellea_rx.errors import (
     CallbackError,
     EngineStoppedError,
@@ -24,25 +27,9 @@ from mellea_rx.errors import (
     UnexpectedError,
 )
 
-__all__ = ["Consumer", "Generation", "Pipeline"]
+__all__ = ["Generation", "Pipeline"]
 
 _UNPARSED: Any = object()
-
-
-class Consumer(Protocol):
-    """Something that takes chunks. `add` and `end` are called with the lock held."""
-
-    def add(self, chunk: Chunk) -> bool:
-        """One more chunk. Returns whether it has to be woken for it."""
-        ...
-
-    def end(self) -> bool:
-        """No more chunks: the generation ended. Returns whether it has to be woken for it."""
-        ...
-
-    def wake(self) -> None:
-        """Have it look at what came. Called without the lock."""
-        ...
 
 
 Pipeline = Callable[["Generation"], Awaitable[None]]
@@ -67,6 +54,9 @@ class Generation:
         "_first_at",
         "_fold",
         "_handle",
+        "_journal",
+        "_narrated",
+        "_opening",
         "_parse",
         "_parsed",
         "_started_at",
@@ -92,18 +82,21 @@ class Generation:
         self.lock = threading.Lock()
         self.seen = False
         """Whether its end has reached somebody; see `ModelOutputThunk.is_computed`."""
-        self.announcement: Consumer | None = None
+        self.announcement: Consumer[Chunk] | None = None
         """Told of the end like a consumer, but it takes nothing: nobody watches through it."""
         self.sampling: Any = None
         self._fold = Fold()
         self._value: Chunk | None = None
-        self._consumers: list[Consumer] = []
+        self._consumers: list[Consumer[Chunk]] = []
         self._error: MelleaRxError | None = None
         self._parsed: Any = _UNPARSED
         self._handle: TaskHandle | None = None
         self._started_at = time.monotonic()
         self._first_at: float | None = None
         self._ended_at: float | None = None
+        self._opening: AttemptStarted | None = None
+        self._journal: Journal | None = None
+        self._narrated = False
 
     # The writer's side, on the engine.
 
@@ -119,14 +112,39 @@ class Generation:
             if self._first_at is None and chunk:
                 self._first_at = time.monotonic()
             self._fold.add(chunk)
-            if not self.live:
-                return
-            woken = None
-            for consumer in self._consumers:
-                if consumer.add(chunk):
-                    woken = [consumer] if woken is None else [*woken, consumer]
+            woken: list[Consumer[Chunk]] | None = None
+            if self.live:
+                for consumer in self._consumers:
+                    if consumer.add(chunk):
+                        woken = [consumer] if woken is None else [*woken, consumer]
+            told = None if self._journal is None else self._record(chunk)
         for consumer in woken or ():
             consumer.wake()
+        for listener in told or ():
+            listener.wake()
+
+    def open(self, backend: str, prompt: str) -> None:
+        """The one attempt of a plain call begins."""
+        event = AttemptStarted(self.duration, 0, backend, prompt)
+        with self.lock:
+            self._opening = event
+            told = [] if self._journal is None else self._journal.record((event,))
+        for listener in told:
+            listener.wake()
+
+    def narrate(self) -> Journal:
+        """The record, for a pipeline that tells of its attempts itself: `push` records nothing."""
+        with self.lock:
+            self._narrated = True
+            if self._journal is None:
+                self._journal = Journal(self.lock, self._started_at)
+            return self._journal
+
+    def _record(self, chunk: Chunk) -> list[Consumer[Event]]:
+        journal = self._journal
+        if journal is None or self._narrated:
+            return []
+        return journal.record(tuple(events_of(0, journal.now(), chunk)))
 
     async def _run(self, pipeline: Pipeline) -> None:
         try:
@@ -163,11 +181,20 @@ class Generation:
             if self.announcement is not None:
                 consumers.append(self.announcement)
             woken = [consumer for consumer in consumers if self._finish(consumer, live=self.live)]
+            told = [] if self._journal is None else self._journal.record((self._last_event(),))
         for consumer in woken:
             consumer.wake()
+        for listener in told:
+            listener.wake()
         return True
 
-    def _finish(self, consumer: Consumer, *, live: bool) -> bool:
+    def _last_event(self) -> Event:
+        error = self._error
+        if error is None:
+            return Completed(self.duration, self._fold.peek().finish_reason)
+        return Failed(self.duration, type(error).__name__, str(error))
+
+    def _finish(self, consumer: Consumer[Chunk], *, live: bool) -> bool:
         """Give a consumer its terminal, and the whole before it where it did not get it live."""
         told = False
         value = self._value
@@ -177,7 +204,7 @@ class Generation:
 
     # The consumers' side, from any thread.
 
-    def attach(self, consumer: Consumer) -> None:
+    def attach(self, consumer: Consumer[Chunk]) -> None:
         """Hand over the answer so far as one chunk, then what comes."""
         with self.lock:
             if self._ended_at is not None:
@@ -188,7 +215,7 @@ class Generation:
         if waiting:
             consumer.wake()
 
-    def detach(self, consumer: Consumer) -> None:
+    def detach(self, consumer: Consumer[Chunk]) -> None:
         """Forget a consumer. Idempotent."""
         with self.lock:
             if consumer in self._consumers:
@@ -216,9 +243,27 @@ class Generation:
     def orphaned(self) -> None:
         """End in a forked child, where the engine that ran it does not exist."""
         self.lock = threading.Lock()  # another thread of the parent may have held it
+        if self._journal is not None:
+            self._journal.lock = self.lock
         self.end(EngineStoppedError("this generation runs in the parent process, not in its fork"))
 
+    def taken(self) -> None:
+        """A consumer has got the end."""
+        self.seen = True
+
     # What can be read of it.
+
+    def journal(self) -> Journal:
+        """The record of its events; kept from the first look on, and begun with what was."""
+        with self.lock:
+            if self._journal is None:
+                journal = self._journal = Journal(self.lock, self._started_at)
+                past: list[Event] = [] if self._opening is None else [self._opening]
+                past += events_of(0, self.ttft or 0.0, self._value or self._fold.peek())
+                if self._ended_at is not None:
+                    past.append(self._last_event())
+                journal.record(tuple(past))
+            return self._journal
 
     def answer(self) -> Chunk:
         """The answer so far, as one chunk."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
@@ -12,12 +12,17 @@ from reactivex.disposable import Disposable
 
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
 from mellea_rx.core.consumers import Announcement, EndWatch, Subscriber
+from mellea_rx.core.events import Event
+from mellea_rx.core.fold import Fold
 from mellea_rx.core.generation import Generation, Pipeline
 from mellea_rx.core.inbox import Inbox
+from mellea_rx.core.journal import EventQueue
 from mellea_rx.core.outlet import outlet_for, running_loop
+from mellea_rx.core.output import OutputView
+from mellea_rx.core.reader import ThunkStream
 from mellea_rx.errors import MelleaRxError
 
-__all__ = ["ModelOutputThunk", "OutputView", "ThunkStream"]
+__all__ = ["EventStream", "ModelOutputThunk"]
 
 T = TypeVar("T")
 
@@ -82,7 +87,7 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
             ConcurrentReaderError: (on reading) Another coroutine waits in it already.
             MelleaRxError: (on reading) The generation failed.
         """
-        return ThunkStream(self, self._reader())
+        return ThunkStream(self._generation, self._reader(), keep=self)
 
     def stream(self) -> Iterator[str]:
         """The same reader as a plain iterator, for code without an event loop.
@@ -285,8 +290,20 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
     def _subscribe_core(
         self, observer: abc.ObserverBase[Chunk], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        subscriber = Subscriber(self._generation, observer, outlet_for(scheduler), keep=self)
-        return Disposable(subscriber.dispose)
+        outlet = outlet_for(scheduler)
+        return Disposable(Subscriber(self._generation, observer, outlet, Fold(), keep=self).dispose)
+
+    @property
+    def events(self) -> EventStream:
+        """All that happens in this call, rejected attempts too: an `Observable[Event]`.
+
+        It replays what was, goes on live, whatever `ModelOption.STREAM` says, and completes after
+        a `Completed` or `Failed`.
+
+        Example:
+            >>> thunk.events.subscribe(print)      # doctest: +SKIP
+        """
+        return EventStream(self)
 
     def __repr__(self) -> str:
         generation = self._generation
@@ -299,90 +316,21 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
         return f"<{type(self).__name__} {state} {shown}>"
 
 
-class ThunkStream(AsyncIterator[str]):
-    """The reader that `astream()` gives: an async iterator, an awaitable, a context manager.
+class EventStream(Observable[Event]):
+    """A thunk's events; see `ModelOutputThunk.events`.
 
-    As a context manager it ends the generation when it is left early, unless somebody else
-    subscribes to it or waits for it.
+    Args:
+        thunk: Whose events; kept alive by each subscription.
     """
 
-    __slots__ = ("_inbox", "_thunk")
-
-    def __init__(self, thunk: ModelOutputThunk[Any], inbox: Inbox) -> None:
+    def __init__(self, thunk: ModelOutputThunk[Any]) -> None:
+        super().__init__()
         self._thunk = thunk
-        self._inbox = inbox
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> str:
-        piece: str | None = await self._inbox.reading()
-        if piece is None:
-            raise StopAsyncIteration
-        return piece
-
-    def __await__(self) -> Generator[Any, None, str]:
-        """The next piece; "" at the end."""
-        piece: str | None = yield from self._inbox.reading()
-        return piece or ""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Stop reading. Ends the generation when nobody else takes it."""
-        self._inbox.close()
-        generation = self._thunk._generation
-        if not generation.is_watched:
-            generation.cancel("its reader was closed before its end")
-
-
-class OutputView:
-    """What can be read of a generation by somebody who does not keep it running."""
-
-    __slots__ = ("_generation",)
-
-    def __init__(self, generation: Generation) -> None:
-        self._generation = generation
-
-    @property
-    def text(self) -> str:
-        """The text so far."""
-        return self._generation.answer().text
-
-    @property
-    def tool_calls(self) -> tuple[ToolCall, ...]:
-        """The tool calls that the model asked for so far."""
-        return self._generation.answer().tool_calls
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the generation goes on."""
-        return not self._generation.has_ended
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether it ended well."""
-        return self._generation.has_ended and self._generation.error is None
-
-    @property
-    def error(self) -> MelleaRxError | None:
-        """Why it failed, if it did."""
-        return self._generation.error
-
-    @property
-    def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
-        """The event loops that have to run for it to go on."""
-        return self._generation.needs
-
-    async def settled(self) -> None:
-        """Wait for the end, good or bad."""
-        await EndWatch(self._generation).wait()
+    def _subscribe_core(
+        self, observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        thunk = self._thunk
+        journal = thunk._generation.journal()
+        outlet = outlet_for(scheduler)
+        return Disposable(Subscriber(journal, observer, outlet, EventQueue(), keep=thunk).dispose)

@@ -13,10 +13,11 @@ from mellea_rx.core.fold import Fold
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.options import Options
 from mellea_rx.core.outlet import running_loop
+from mellea_rx.core.output import OutputView
 from mellea_rx.core.request import Request
 from mellea_rx.core.requirement import Requirement, ValidationResult
 from mellea_rx.core.sampling import Attempt, SamplingStrategy
-from mellea_rx.core.thunk import ModelOutputThunk, OutputView
+from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import DependencyError, MelleaRxError
 from mellea_rx.formatters.chat import Prompt
 from mellea_rx.stdlib.answers import answer
@@ -49,6 +50,7 @@ class Call:
         """Generate. Runs on the engine."""
         request = await self.prompt.request()
         if self.strategy is None or not self.requirements:
+            generation.open(self.backend.name, request.messages[-1].content)
             await answer(self.backend, request, generation.push)
             return
         sampled = await self.strategy.sample(_CallSampler(self, request))

@@ -15,8 +15,9 @@ from mellea_rx.core.engine import load_engine
 from mellea_rx.core.locks import ProcessLock
 from mellea_rx.core.options import Options
 from mellea_rx.core.outlet import running_loop
+from mellea_rx.core.output import OutputView
 from mellea_rx.core.requirement import Requirement, ValidationResult
-from mellea_rx.core.thunk import ModelOutputThunk, OutputView
+from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import InvalidInputError, NoSessionError, SessionClosedError
 from mellea_rx.formatters import template
 from mellea_rx.formatters.chat import prompt_for

@@ -1,0 +1,55 @@
+"""What somebody sees of a generation who does not keep it running."""
+
+from __future__ import annotations
+
+import asyncio
+
+from mellea_rx.core.chunk import ToolCall
+from mellea_rx.core.consumers import EndWatch
+from mellea_rx.core.generation import Generation
+from mellea_rx.errors import MelleaRxError
+
+__all__ = ["OutputView"]
+
+
+class OutputView:
+    """What can be read of a generation by somebody who does not keep it running."""
+
+    __slots__ = ("_generation",)
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return self._generation.answer().text
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls that the model asked for so far."""
+        return self._generation.answer().tool_calls
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the generation goes on."""
+        return not self._generation.has_ended
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it ended well."""
+        return self._generation.has_ended and self._generation.error is None
+
+    @property
+    def error(self) -> MelleaRxError | None:
+        """Why it failed, if it did."""
+        return self._generation.error
+
+    @property
+    def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
+        """The event loops that have to run for it to go on."""
+        return self._generation.needs
+
+    async def settled(self) -> None:
+        """Wait for the end, good or bad."""
+        await EndWatch(self._generation).wait()

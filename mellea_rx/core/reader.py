@@ -1,0 +1,63 @@
+"""The reader of a thunk: pieces of text, pulled."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Generator
+from types import TracebackType
+from typing import Any, Self
+
+from mellea_rx.core.generation import Generation
+from mellea_rx.core.inbox import Inbox
+
+__all__ = ["ThunkStream"]
+
+
+class ThunkStream(AsyncIterator[str]):
+    """The reader that `astream()` gives: an async iterator, an awaitable, a context manager.
+
+    As a context manager it ends the generation when it is left early, unless somebody else
+    subscribes to it or waits for it.
+
+    Args:
+        generation: What is read.
+        inbox: Its one reader's backlog.
+        keep: Kept alive as long as this reader is.
+    """
+
+    __slots__ = ("_generation", "_inbox", "_keep")
+
+    def __init__(self, generation: Generation, inbox: Inbox, keep: object) -> None:
+        self._generation = generation
+        self._inbox = inbox
+        self._keep = keep
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        piece: str | None = await self._inbox.reading()
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+    def __await__(self) -> Generator[Any, None, str]:
+        """The next piece; "" at the end."""
+        piece: str | None = yield from self._inbox.reading()
+        return piece or ""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop reading. Ends the generation when nobody else takes it."""
+        self._inbox.close()
+        if not self._generation.is_watched:
+            self._generation.cancel("its reader was closed before its end")
