@@ -1,0 +1,1 @@
+"""Operators on streams of chunks: each is curried, its arguments first, then the source."""
