@@ -22,6 +22,7 @@
     ├── DependencyError                     a thunk that this prompt needs has failed
     ├── CallbackError                       a callable of the user's raised
     │   └── ValidatorError
+    ├── RequirementsNotMetError             no attempt met them, and the call said require=True
     └── BackendError                        a model server, or the embedded model
         ├── ConnectionFailedError (ConnectionError)
         │   ├── NameResolutionError
@@ -79,6 +80,7 @@ __all__ = [
     "ProtocolError",
     "RateLimitError",
     "RedirectRefusedError",
+    "RequirementsNotMetError",
     "ResponseTooLargeError",
     "ServerError",
     "SessionClosedError",
@@ -191,6 +193,20 @@ class CallbackError(MelleaRxError):
 
 class ValidatorError(CallbackError):
     """A requirement's validation function raised, or returned what is no verdict."""
+
+
+class RequirementsNotMetError(MelleaRxError):
+    """No attempt met the requirements, and the call was made with `require=True`.
+
+    Attributes:
+        reasons: Why, for each attempt and requirement.
+    """
+
+    reasons: tuple[str, ...]
+
+    def __init__(self, message: str, *, text: str = "", reasons: tuple[str, ...] = ()) -> None:
+        super().__init__(message, text=text)
+        self.reasons = reasons
 
 
 class BackendError(MelleaRxError):

@@ -1,11 +1,14 @@
-"""What a sampling strategy is, and what it leaves behind."""
+"""What a sampling strategy is, what it works with, and what it leaves behind."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from mellea_rx.core.backend import Backend
 from mellea_rx.core.chunk import Chunk, Usage
+from mellea_rx.core.request import Request
 from mellea_rx.core.requirement import Requirement, ValidationResult
 
 __all__ = ["Attempt", "Sampler", "SamplingResult", "SamplingStrategy"]
@@ -17,11 +20,15 @@ class Attempt:
 
     Attributes:
         answer: What the model said, as one chunk.
-        validations: Each requirement and its result, in order.
+        validations: Each requirement that was decided, and its result, in order.
+        kept: The beginning of the text whose units were all validated while it streamed.
+        score: How good a strategy found it, where it measures that.
     """
 
     answer: Chunk
     validations: tuple[tuple[Requirement, ValidationResult], ...]
+    kept: str = ""
+    score: float | None = None
 
     @property
     def text(self) -> str:
@@ -43,6 +50,15 @@ class Attempt:
         """How many requirements are met."""
         return sum(bool(result) for _, result in self.validations)
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it was rejected: a reason for each requirement that is not met."""
+        return tuple(
+            f"{each.description}: {result.reason}" if result.reason else each.description
+            for each, result in self.validations
+            if not result
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SamplingResult:
@@ -60,15 +76,53 @@ class SamplingResult:
 
 
 class Sampler(Protocol):
-    """What a strategy works with; one per call."""
+    """What a strategy works with; one per call.
 
-    async def attempt(self) -> Attempt:
-        """Generate once and validate."""
+    Attributes:
+        request: What the call asks.
+    """
+
+    @property
+    def request(self) -> Request: ...
+
+    async def attempt(
+        self,
+        request: Request | None = None,
+        *,
+        backend: Backend | None = None,
+        after: str = "",
+        release: bool = False,
+    ) -> Attempt:
+        """Generate once and validate.
+
+        Attempts are counted, and `ModelOption.SEED` grows with them, so that none repeats another.
+        Being cancelled ends the request on the server.
+
+        Args:
+            request: What to ask; the call's own by default.
+            backend: Whom to ask; the call's own by default.
+            after: Text that the answer goes on from: the `kept` of an attempt before.
+            release: Readers get units as soon as they are validated. Only where the value will
+                begin with them, whatever becomes of this attempt.
+
+        Raises:
+            InvalidInputError: `after`, and the backend cannot go on from a text.
+            MelleaRxError: The generation, or a function of the user's, failed.
+        """
+        ...
+
+    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function of the user's: a sync one in a thread, an async one on their loop."""
         ...
 
 
 class SamplingStrategy(Protocol):
-    """Decides how often to try, and which attempt becomes the value."""
+    """Decides how often to try, and which attempt becomes the value.
+
+    Two attributes are asked for where a strategy has them: `always` (True: it samples also where a
+    call has no requirements; else such a call's one attempt goes out as it comes) and `callables`
+    (functions of the user's that it calls).
+    """
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until it is content. On the engine; readers see only the chosen one."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mellea_rx.core.backend import Backend, resolved
 from mellea_rx.core.request import Request
 from mellea_rx.core.source import Push, forward
@@ -18,5 +20,6 @@ async def answer(backend: Backend, request: Request, push: Push) -> None:
     """
     taken = await resolved(backend)
     if taken is not backend:  # decided only now, so the door could not ask it
+        request = replace(request, options=request.options.over(taken.model_options))
         taken.check(request.options)
     await forward(taken.stream(request), push)

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.component import Component
-from mellea_rx.core.fold import Fold
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.options import Options
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.output import OutputView
-from mellea_rx.core.request import Request
 from mellea_rx.core.requirement import Requirement, ValidationResult
-from mellea_rx.core.sampling import Attempt, SamplingStrategy
+from mellea_rx.core.sampling import SamplingResult, SamplingStrategy
 from mellea_rx.core.thunk import ModelOutputThunk
-from mellea_rx.errors import DependencyError, MelleaRxError
+from mellea_rx.errors import DependencyError, RequirementsNotMetError
 from mellea_rx.formatters.chat import Prompt
 from mellea_rx.stdlib.answers import answer
+from mellea_rx.stdlib.attempt import CallSetting
 from mellea_rx.stdlib.requirements import validate_all
+from mellea_rx.stdlib.sampler import CallSampler
 
 __all__ = ["Call", "start_call", "start_validation"]
 
@@ -35,56 +36,56 @@ class Call:
     Attributes:
         backend: Who generates.
         prompt: What is asked.
+        given: The options of call and session, without the backend's own.
         requirements: What the answer has to be.
-        strategy: How often to try; None where there are no requirements.
+        strategy: How often to try; None for one attempt, whose text goes out as it comes.
+        require: Whether an answer that does not meet the requirements is an error.
         loop: The event loop that made the call, if one did.
     """
 
     backend: Backend
     prompt: Prompt
+    given: Options
     requirements: tuple[Requirement, ...]
     strategy: SamplingStrategy | None
+    require: bool
     loop: asyncio.AbstractEventLoop | None
 
     async def run(self, generation: Generation) -> None:
         """Generate. Runs on the engine."""
         request = await self.prompt.request()
-        if self.strategy is None or not self.requirements:
+        if self.strategy is None:
             generation.open(self.backend.name, request.messages[-1].content)
             await answer(self.backend, request, generation.push)
             return
-        sampled = await self.strategy.sample(_CallSampler(self, request))
+        setting = CallSetting(self.backend, request, self.given, self.requirements, self.loop)
+        sampler = CallSampler(generation, setting)
+        sampled = await self.strategy.sample(sampler)
         generation.sampling = sampled
-        generation.push(sampled.attempts[sampled.chosen].answer)
+        chosen = sampled.attempts[sampled.chosen]
+        if self.require and not sampled.success:
+            raise _not_met(sampled)
+        sampler.release_rest(chosen.answer)
 
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
         """The event loops that have to run for this call to go on."""
-        return tuple({*self.prompt.needs, *_loops(self.requirements, self.loop)})
+        functions = (*_functions(self.requirements), *getattr(self.strategy, "callables", ()))
+        return tuple({*self.prompt.needs, *_loops(functions, self.loop)})
 
 
-@dataclass(frozen=True, slots=True)
-class _CallSampler:
-    call: Call
-    request: Request
-
-    async def attempt(self) -> Attempt:
-        call = self.call
-        fold = Fold()
-        try:
-            await answer(call.backend, self.request, fold.add)
-        except MelleaRxError as error:
-            error.text = error.text or fold.peek().text
-            raise
-        said = fold.peek()
-        results = await validate_all(
-            call.requirements,
-            said.text,
-            backend=call.backend,
-            options=self.request.options,
-            loop=call.loop,
-        )
-        return Attempt(said, tuple(zip(call.requirements, results, strict=True)))
+def _not_met(sampled: SamplingResult) -> RequirementsNotMetError:
+    reasons = [
+        f"attempt {number}: {reason}"
+        for number, attempt in enumerate(sampled.attempts, 1)
+        for reason in attempt.reasons
+    ]
+    told = "\n  ".join(reasons)
+    return RequirementsNotMetError(
+        f"no answer met the requirements in {len(sampled.attempts)} attempts:\n  {told}",
+        text=sampled.attempts[sampled.chosen].text,
+        reasons=tuple(reasons),
+    )
 
 
 def start_call(call: Call, action: Component[T]) -> ModelOutputThunk[T]:
@@ -110,7 +111,7 @@ def start_validation(
             await validate_all(requirements, text, backend=backend, options=options, loop=loop)
         )
 
-    needs = set(_loops(requirements, loop))
+    needs = set(_loops(_functions(requirements), loop))
     if not isinstance(output, str):
         needs.update(output.needs)
     return ModelOutputThunk(run, needs=tuple(needs), parse=lambda _: list(results))
@@ -126,12 +127,17 @@ async def _text_of(output: ModelOutputThunk[Any] | OutputView) -> str:
     return view.text
 
 
+def _functions(requirements: tuple[Requirement, ...]) -> Iterator[Callable[..., Any]]:
+    for each in requirements:
+        for function in (each.validation_fn, each.stream_validate, each.output_to_bool):
+            if function is not None:
+                yield function
+
+
 def _loops(
-    requirements: tuple[Requirement, ...], loop: asyncio.AbstractEventLoop | None
+    functions: Iterable[Callable[..., Any]], loop: asyncio.AbstractEventLoop | None
 ) -> tuple[asyncio.AbstractEventLoop, ...]:
-    """The caller's loop, where a validation function is async and so has to run on it."""
-    if loop is not None and any(
-        inspect.iscoroutinefunction(each.validation_fn) for each in requirements
-    ):
+    """The caller's loop, where a function is async and so has to run on it."""
+    if loop is not None and any(inspect.iscoroutinefunction(each) for each in functions):
         return (loop,)
     return ()

@@ -17,6 +17,7 @@ from mellea_rx.core.options import Options
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.output import OutputView
 from mellea_rx.core.requirement import Requirement, ValidationResult
+from mellea_rx.core.sampling import SamplingStrategy
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import InvalidInputError, NoSessionError, SessionClosedError
 from mellea_rx.formatters import template
@@ -86,7 +87,8 @@ class MelleaSession(Verbs):
         template.load()
         load_engine()
         self.backend = backend
-        self._base_options = Options(model_options).over(backend.model_options)
+        self._own_options = Options(model_options)
+        self._base_options = self._own_options.over(backend.model_options)
         backend.check(self._base_options)
         self.ctx: Context = SimpleContext() if ctx is None else ctx
         self._lock = ProcessLock()
@@ -103,7 +105,7 @@ class MelleaSession(Verbs):
         """
         self._require_open()
         twin = _Clone(self.backend, self.ctx)
-        twin._base_options = self._base_options
+        twin._own_options, twin._base_options = self._own_options, self._base_options
         return twin
 
     def reset(self) -> None:
@@ -156,11 +158,7 @@ class MelleaSession(Verbs):
 
     def _start(self, action: Component[T], spec: CallSpec) -> ModelOutputThunk[T]:
         self._require_open()
-        if spec.requirements and spec.strategy is None:
-            raise InvalidInputError(
-                "requirements need a strategy: leave strategy= out (two attempts), give "
-                "RejectionSampling(loop_budget=1) for one, or check later with validate"
-            )
+        strategy = _strategy_of(spec)
         options = self._options(spec.model_options)
         self.backend.check(options)
         with self._lock:
@@ -168,7 +166,15 @@ class MelleaSession(Verbs):
             if not ctx.is_simple and ctx.last is not None and ctx.last.output.is_running:
                 _log.warning(STALE_CONTEXT_WARNING)
             prompt = prompt_for(action, ctx.history(), options)
-            call = Call(self.backend, prompt, spec.requirements, spec.strategy, running_loop())
+            call = Call(
+                self.backend,
+                prompt,
+                Options(spec.model_options).over(self._own_options),
+                spec.requirements,
+                strategy,
+                spec.require,
+                running_loop(),
+            )
             thunk = start_call(call, action)
             self.ctx = ctx.add(action, prompt.messages, thunk)
         self._running.add(thunk)
@@ -199,6 +205,23 @@ class MelleaSession(Verbs):
     def __repr__(self) -> str:
         state = " closed" if self._closed else ""
         return f"<{type(self).__name__}{state} {self.backend!r}>"
+
+
+def _strategy_of(spec: CallSpec) -> SamplingStrategy | None:
+    """The strategy that has something to do in a call, if there is one.
+
+    Raises:
+        InvalidInputError: Requirements without a strategy, or the other way round.
+    """
+    if spec.requirements and spec.strategy is None:
+        raise InvalidInputError(
+            "requirements need a strategy: leave strategy= out (two attempts), give "
+            "RejectionSampling(loop_budget=1) for one, or check later with validate"
+        )
+    if spec.require and not spec.requirements:
+        raise InvalidInputError("require=True needs requirements: there are none to be met")
+    always = getattr(spec.strategy, "always", False)
+    return spec.strategy if spec.requirements or always else None
 
 
 class _Clone(MelleaSession):

@@ -35,11 +35,13 @@ class CallSpec:
     Attributes:
         requirements: What the answer has to be.
         strategy: How often to try; None for once, without requirements.
+        require: Whether an answer that does not meet the requirements is an error.
         model_options: As given.
     """
 
     requirements: tuple[Requirement, ...] = ()
     strategy: SamplingStrategy | None = None
+    require: bool = False
     model_options: ModelOptions | None = None
 
 
@@ -70,6 +72,7 @@ class Verbs(ABC):
         requirements: Requirements | None = None,
         user_variables: Mapping[str, Any] | None = None,
         strategy: SamplingStrategy | None = _DEFAULT_STRATEGY,
+        require: bool = False,
         model_options: ModelOptions | None = None,
     ) -> ModelOutputThunk[str]:
         """Have the model do a task; the a-verb returns the running thunk at once.
@@ -82,6 +85,7 @@ class Verbs(ABC):
                 are waited for, in the pipeline.
             strategy: How often to try when requirements are not met (two attempts by default);
                 None only without requirements.
+            require: Fail when the budget is spent; by default the best attempt is the value.
             model_options: By `ModelOption`, or by a name of the server's own.
 
         Returns:
@@ -89,12 +93,13 @@ class Verbs(ABC):
 
         Raises:
             InvalidInputError: An argument that cannot be used, by name.
+            RequirementsNotMetError: (when read) With `require`: no attempt met them.
             MelleaRxError: (when read; from the sync verb at once) The generation failed.
         """
         checks = as_requirements(requirements)
         stated = tuple(each.description for each in checks if not each.check_only)
         action = Instruction(description, stated, user_variables)
-        return self._start(action, CallSpec(checks, strategy, model_options))
+        return self._start(action, CallSpec(checks, strategy, require, model_options))
 
     async def achat(
         self, content: str, *, model_options: ModelOptions | None = None
@@ -121,6 +126,7 @@ class Verbs(ABC):
         *,
         requirements: Requirements | None = None,
         strategy: SamplingStrategy | None = _DEFAULT_STRATEGY,
+        require: bool = False,
         model_options: ModelOptions | None = None,
     ) -> ModelOutputThunk[T]:
         """Ask any component; the a-verb returns the running thunk at once.
@@ -129,6 +135,7 @@ class Verbs(ABC):
             action: What to ask.
             requirements: What the answer has to be (checked, not stated in the prompt).
             strategy: How often to try; None only without requirements.
+            require: Fail when the budget is spent; by default the best attempt is the value.
             model_options: By `ModelOption`, or by a name of the server's own.
 
         Returns:
@@ -142,7 +149,8 @@ class Verbs(ABC):
                 f"act takes a component (an object with template() and parse()), not "
                 f"{type(action).__name__}; for a task in words use instruct"
             )
-        return self._start(action, CallSpec(as_requirements(requirements), strategy, model_options))
+        checks = as_requirements(requirements)
+        return self._start(action, CallSpec(checks, strategy, require, model_options))
 
     async def avalidate(
         self,

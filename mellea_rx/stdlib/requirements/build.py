@@ -4,33 +4,76 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from functools import wraps
 from typing import Any, TypeAlias, cast
 
-from mellea_rx.core.requirement import Requirement, ValidationFunction, ValidationResult
+from mellea_rx.core.requirement import (
+    Requirement,
+    StreamValidation,
+    ValidationFunction,
+    ValidationResult,
+)
 from mellea_rx.errors import InvalidInputError
+from mellea_rx.operators.units import Unit, splitter
 
 __all__ = ["as_requirements", "check", "req", "simple_validate", "verdict"]
 
 Verdict: TypeAlias = bool | tuple[bool, str] | ValidationResult
 
 
-def req(description: str, validation_fn: ValidationFunction | None = None) -> Requirement:
+def req(
+    description: str,
+    validation_fn: ValidationFunction | None = None,
+    *,
+    output_to_bool: Callable[[str], bool] | None = None,
+    stream_validate: StreamValidation | None = None,
+    unit: Unit = "sentence",
+) -> Requirement:
     """A requirement that the prompt states.
 
     Args:
         description: In words.
         validation_fn: Decides (see `simple_validate`); None leaves it to the model as judge.
+        output_to_bool: Reads the judge's answer; by default a "yes" or "no" in it.
+        stream_validate: Decides for each unit while the answer streams; see `Requirement`.
+        unit: What `stream_validate` gets.
 
     Example:
         >>> short = req("at most 20 words", simple_validate(lambda text: len(text.split()) <= 20))
+        >>> calm = req("no shouting", stream_validate=lambda unit: not unit.isupper(), unit="word")
+
+    Raises:
+        InvalidInputError: An argument that cannot be used, by name.
     """
-    return _requirement(description, validation_fn, check_only=False)
+    return _checked(
+        Requirement(
+            description,
+            validation_fn,
+            output_to_bool=output_to_bool,
+            stream_validate=stream_validate,
+            unit=unit,
+        )
+    )
 
 
-def check(description: str, validation_fn: ValidationFunction | None = None) -> Requirement:
-    """A requirement that is checked, but not stated in the prompt."""
-    return _requirement(description, validation_fn, check_only=True)
+def check(
+    description: str,
+    validation_fn: ValidationFunction | None = None,
+    *,
+    output_to_bool: Callable[[str], bool] | None = None,
+    stream_validate: StreamValidation | None = None,
+    unit: Unit = "sentence",
+) -> Requirement:
+    """A requirement that is checked, but not stated in the prompt; else as `req`."""
+    stated = req(
+        description,
+        validation_fn,
+        output_to_bool=output_to_bool,
+        stream_validate=stream_validate,
+        unit=unit,
+    )
+    return replace(stated, check_only=True)
 
 
 def simple_validate(
@@ -95,23 +138,27 @@ def as_requirements(
             f"requirements are a list of str or Requirement, not {type(given).__name__}"
         )
     items = [given] if isinstance(given, (str, Requirement)) else list(given)
-    return tuple(item if isinstance(item, Requirement) else _from_text(item) for item in items)
+    return tuple(_from(item) for item in items)
 
 
-def _from_text(item: object) -> Requirement:
+def _from(item: object) -> Requirement:
+    if isinstance(item, Requirement):
+        return _checked(item)
     if not isinstance(item, str):
         raise InvalidInputError(
             f"a requirement is a str or a Requirement, not {type(item).__name__} "
             "(a function goes into req(description, function))"
         )
-    return _requirement(item, None, check_only=False)
+    return _checked(Requirement(item))
 
 
-def _requirement(
-    description: str, fn: ValidationFunction | None, *, check_only: bool
-) -> Requirement:
+def _checked(requirement: Requirement) -> Requirement:
+    description = requirement.description
     if not isinstance(description, str) or not description.strip():
         raise InvalidInputError("a requirement needs a description in words")
-    if fn is not None and not callable(fn):
-        raise InvalidInputError(f"validation_fn is a function, not {type(fn).__name__}")
-    return Requirement(description, fn, check_only)
+    for name in ("validation_fn", "output_to_bool", "stream_validate"):
+        function = getattr(requirement, name)
+        if function is not None and not callable(function):
+            raise InvalidInputError(f"{name} is a function, not {type(function).__name__}")
+    splitter(requirement.unit)
+    return requirement

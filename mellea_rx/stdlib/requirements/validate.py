@@ -8,12 +8,14 @@ from collections.abc import Sequence
 
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.callbacks import call_user
+from mellea_rx.core.component import Template
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.requirement import Requirement, ValidationFunction, ValidationResult
-from mellea_rx.errors import CallerLoopClosedError, ValidatorError
+from mellea_rx.formatters import template
 from mellea_rx.stdlib.answers import answer
+from mellea_rx.stdlib.requirements.blame import validator_failed
 from mellea_rx.stdlib.requirements.build import verdict
 
 __all__ = ["validate_all"]
@@ -22,9 +24,9 @@ _JUDGE_PROMPT = """\
 Decide whether a text meets a requirement.
 
 Text:
-{text}
+{{ text }}
 
-Requirement: {requirement}
+Requirement: {{ requirement }}
 
 Does the text meet the requirement? Answer yes or no."""
 
@@ -45,6 +47,7 @@ async def validate_all(
     backend: Backend,
     options: Options,
     loop: asyncio.AbstractEventLoop | None,
+    where: str = "the output",
 ) -> list[ValidationResult]:
     """Decide all requirements at once. Runs on the engine.
 
@@ -54,6 +57,7 @@ async def validate_all(
         backend: Judges where there is no function.
         options: The call's model options; the judge takes its time limit and own names from them.
         loop: The caller's event loop, for async functions.
+        where: What messages call the text ("attempt 2").
 
     Returns:
         A result for each requirement, in order.
@@ -65,8 +69,8 @@ async def validate_all(
 
     async def decide(requirement: Requirement) -> ValidationResult:
         if requirement.validation_fn is None:
-            return await _judge(requirement, text, backend, options)
-        return await _call(requirement, requirement.validation_fn, text, loop)
+            return await _judge(requirement, text, backend, options, loop, where)
+        return await _call(requirement, requirement.validation_fn, text, loop, where)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -81,23 +85,23 @@ async def _call(
     function: ValidationFunction,
     text: str,
     loop: asyncio.AbstractEventLoop | None,
+    where: str,
 ) -> ValidationResult:
     try:
         return verdict(await call_user(function, text, loop=loop))
-    except CallerLoopClosedError:
-        raise
     except Exception as error:
-        name = getattr(function, "__name__", type(function).__name__)
-        raise ValidatorError(
-            f"the validation function {name!r} of requirement {requirement.description!r} "
-            f"raised {type(error).__name__}: {error}",
-            text=text,
-        ) from error
+        raise validator_failed(requirement, function, error, text, where) from error
 
 
 async def _judge(
-    requirement: Requirement, text: str, backend: Backend, options: Options
+    requirement: Requirement,
+    text: str,
+    backend: Backend,
+    options: Options,
+    loop: asyncio.AbstractEventLoop | None,
+    where: str,
 ) -> ValidationResult:
+    read = requirement.output_to_bool
     judge_options = Options(
         {
             ModelOption.TEMPERATURE: 0,
@@ -106,11 +110,26 @@ async def _judge(
             **options.extra,
         }
     )
-    prompt = _JUDGE_PROMPT.format(text=text, requirement=requirement.description)
+    prompt = template.render(
+        Template(_JUDGE_PROMPT, {"text": text, "requirement": requirement.description})
+    )
     fold = Fold()
-    request = Request((WireMessage("user", prompt),), judge_options, schema=_YES_OR_NO)
-    await answer(backend, request, fold.add)
+    # A reader of the user's own may look for more than a yes or no.
+    schema = _YES_OR_NO if read is None else None
+    await answer(
+        backend, Request((WireMessage("user", prompt),), judge_options, schema=schema), fold.add
+    )
     said = fold.peek().text
+    if read is None:
+        return _yes_or_no(said, requirement)
+    try:
+        passed = bool(await call_user(read, said, loop=loop))
+    except Exception as error:
+        raise validator_failed(requirement, read, error, text, where) from error
+    return ValidationResult(passed, reason=None if passed else f"the judge says: {said[:200]}")
+
+
+def _yes_or_no(said: str, requirement: Requirement) -> ValidationResult:
     words = re.findall(r"\b(yes|no)\b", said, flags=re.IGNORECASE)
     if not words:
         return ValidationResult(

@@ -1,6 +1,21 @@
 """Sampling strategies: how often to try, and which attempt becomes the value."""
 
 from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult, SamplingStrategy
+from mellea_rx.stdlib.sampling.best_of_n import BestOfN
+from mellea_rx.stdlib.sampling.majority import MajorityVoting
 from mellea_rx.stdlib.sampling.rejection import RejectionSampling
+from mellea_rx.stdlib.sampling.repair import MultiTurn, RepairTemplate
+from mellea_rx.stdlib.sampling.weak_then_strong import WeakThenStrong
 
-__all__ = ["Attempt", "RejectionSampling", "Sampler", "SamplingResult", "SamplingStrategy"]
+__all__ = [
+    "Attempt",
+    "BestOfN",
+    "MajorityVoting",
+    "MultiTurn",
+    "RejectionSampling",
+    "RepairTemplate",
+    "Sampler",
+    "SamplingResult",
+    "SamplingStrategy",
+    "WeakThenStrong",
+]

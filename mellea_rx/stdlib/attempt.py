@@ -1,0 +1,198 @@
+"""One attempt: generated, judged while it streams and at its end, and told of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from mellea_rx.core.backend import Backend
+from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.events import Validated
+from mellea_rx.core.fold import Fold
+from mellea_rx.core.journal import Journal
+from mellea_rx.core.options import Options
+from mellea_rx.core.request import Request
+from mellea_rx.core.requirement import Requirement, UnitVerdict, ValidationResult
+from mellea_rx.core.sampling import Attempt
+from mellea_rx.errors import MelleaRxError
+from mellea_rx.stdlib.answers import answer
+from mellea_rx.stdlib.requirements import StreamJudge, validate_all
+
+__all__ = ["CallSetting", "RunningAttempt"]
+
+Release = Callable[[str], None]
+"""Hands text to readers."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallSetting:
+    """What all attempts of a call have in common.
+
+    Attributes:
+        backend: Whom to ask.
+        request: What to ask.
+        given: The call's options, without the backend's own.
+        requirements: What an answer has to be.
+        loop: The caller's event loop, for async functions.
+    """
+
+    backend: Backend
+    request: Request
+    given: Options
+    requirements: tuple[Requirement, ...]
+    loop: asyncio.AbstractEventLoop | None
+
+
+class RunningAttempt:
+    """One attempt, while it runs. Lives on the engine.
+
+    Args:
+        setting: What it has in common with the call's other attempts.
+        number: Which one it is, from 0.
+        journal: Where it tells what happens.
+        after: Text that it goes on from.
+        release: Gets validated text as soon as it is; None where readers have to wait.
+    """
+
+    def __init__(
+        self,
+        setting: CallSetting,
+        number: int,
+        journal: Journal,
+        after: str,
+        release: Release | None,
+    ) -> None:
+        self._setting = setting
+        self._number = number
+        self._journal = journal
+        self._release = release
+        self._fold = Fold()
+        self._seam = _Seam(after)
+        self._size = len(after)
+        self._waiting = ""
+        """What came and was not released yet."""
+        self._judge = StreamJudge(
+            setting.requirements,
+            setting.loop,
+            self._tell_unit,
+            start=len(after),
+            where=self._where,
+        )
+        if after:
+            self._fold.add(Chunk(after))
+
+    @property
+    def _where(self) -> str:
+        return f"attempt {self._number + 1}"
+
+    async def run(self, backend: Backend, request: Request) -> Attempt:
+        """Generate and validate.
+
+        Raises:
+            MelleaRxError: The generation, or a function of the user's, failed.
+        """
+        try:
+            await self._generate(backend, request)
+            said = self._fold.peek()
+            decided = await self._decided(said.text, backend, request)
+        except MelleaRxError as error:
+            error.text = self._fold.peek().text
+            raise
+        for requirement, result in decided:
+            told = (self._number, requirement.description, result.result, result.reason)
+            self._journal.add(Validated(self._journal.now(), *told))
+        return Attempt(said, decided, said.text[: self._good])
+
+    async def _generate(self, backend: Backend, request: Request) -> None:
+        """Have it answer, judged meanwhile; a unit that fails ends it at once."""
+        judge = self._judge
+        if not judge.has_work:
+            await answer(backend, request, self._take)
+            return
+        writing = asyncio.ensure_future(answer(backend, request, self._take))
+        judging = asyncio.ensure_future(judge.run())
+        try:
+            await asyncio.wait({writing, judging}, return_when=asyncio.FIRST_COMPLETED)
+            if not judging.done():
+                await writing
+                judge.flush()
+            await judging
+        finally:
+            writing.cancel()
+            judging.cancel()
+            # The request has ended on the server when its task has.
+            await asyncio.gather(writing, judging, return_exceptions=True)
+
+    def _take(self, chunk: Chunk) -> None:
+        if chunk.text:
+            chunk = replace_text(chunk, self._seam.join(chunk.text))
+        self._fold.add(chunk)
+        self._journal.chunk(self._number, chunk)
+        if chunk.text:
+            self._size += len(chunk.text)
+            self._judge.feed(chunk.text)
+            if self._release is not None:
+                self._waiting += chunk.text
+                self._go_out()
+
+    @property
+    def _good(self) -> int:
+        """So many characters are validated."""
+        return self._judge.good if self._setting.requirements else self._size
+
+    def _go_out(self) -> None:
+        """Release what is validated and waits."""
+        known = len(self._waiting) - (self._size - self._good)
+        if self._release is not None and known > 0:
+            text, self._waiting = self._waiting[:known], self._waiting[known:]
+            self._release(text)
+
+    def _tell_unit(self, requirement: Requirement, verdict: UnitVerdict, unit: str) -> None:
+        told = (self._number, requirement.description, verdict.result, verdict.reason, unit)
+        self._journal.add(Validated(self._journal.now(), *told))
+        self._go_out()
+
+    async def _decided(
+        self, text: str, backend: Backend, request: Request
+    ) -> tuple[tuple[Requirement, ValidationResult], ...]:
+        failure = self._judge.failure
+        if failure is not None:
+            return (failure,)
+        requirements, met = self._setting.requirements, self._judge.met
+        results = await validate_all(
+            [each for each in requirements if each not in met],
+            text,
+            backend=backend,
+            options=request.options,
+            loop=self._setting.loop,
+            where=self._where,
+        )
+        rest = iter(results)
+        return tuple(
+            (each, ValidationResult(True) if each in met else next(rest)) for each in requirements
+        )
+
+
+def replace_text(chunk: Chunk, text: str) -> Chunk:
+    """The chunk with another text."""
+    return chunk if text == chunk.text else msgspec.structs.replace(chunk, text=text)
+
+
+class _Seam:
+    """Joins an answer to the text that it goes on from: white space there is not doubled."""
+
+    __slots__ = ("_open",)
+
+    def __init__(self, after: str) -> None:
+        self._open = after[-1:].isspace()
+
+    def join(self, text: str) -> str:
+        """What of the next piece goes behind what is there."""
+        if not self._open:
+            return text
+        text = text.lstrip()
+        self._open = not text
+        return text

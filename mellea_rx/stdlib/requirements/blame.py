@@ -1,0 +1,37 @@
+"""Whose fault a failed validation is, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mellea_rx.core.requirement import Requirement
+from mellea_rx.errors import CallerLoopClosedError, MelleaRxError, ValidatorError
+
+__all__ = ["validator_failed"]
+
+
+def validator_failed(
+    requirement: Requirement,
+    function: Callable[..., Any],
+    error: Exception,
+    text: str,
+    where: str,
+) -> MelleaRxError:
+    """What to raise for an exception of a user's validation function.
+
+    Args:
+        requirement: Whose function it is.
+        function: The function.
+        error: What it raised.
+        text: What it was to judge.
+        where: Which answer that is of ("attempt 2").
+    """
+    if isinstance(error, CallerLoopClosedError):
+        return error
+    name = getattr(function, "__name__", type(function).__name__)
+    return ValidatorError(
+        f"the validation function {name!r} of requirement {requirement.description!r} "
+        f"raised {type(error).__name__} in {where}: {error}",
+        text=text,
+    )

@@ -1,0 +1,123 @@
+"""What a strategy works with: attempts, one after the other or at once, each told of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from mellea_rx.core.backend import Backend, capabilities_of, resolved
+from mellea_rx.core.callbacks import call_user
+from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.events import AttemptStarted, Rejected, Retrying
+from mellea_rx.core.generation import Generation
+from mellea_rx.core.options import ModelOption, Options
+from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.sampling import Attempt
+from mellea_rx.errors import InvalidInputError, UnexpectedError
+from mellea_rx.stdlib.attempt import CallSetting, RunningAttempt, replace_text
+
+__all__ = ["CallSampler"]
+
+
+class CallSampler:
+    """Makes the attempts of one call; see `Sampler`. Lives on the engine.
+
+    Args:
+        generation: Whose readers get what is released.
+        setting: What all attempts have in common.
+    """
+
+    def __init__(
+        self,
+        generation: Generation,
+        setting: CallSetting,
+    ) -> None:
+        self._setting = setting
+        self._generation = generation
+        self._journal = generation.narrate()
+        self._count = 0
+        self._rejected: Attempt | None = None
+        self._released = ""
+
+    @property
+    def request(self) -> Request:
+        """What the call asks."""
+        return self._setting.request
+
+    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function of the user's; see `Sampler.call`."""
+        return await call_user(function, *args, loop=self._setting.loop)
+
+    async def attempt(
+        self,
+        request: Request | None = None,
+        *,
+        backend: Backend | None = None,
+        after: str = "",
+        release: bool = False,
+    ) -> Attempt:
+        """Generate once and validate; see `Sampler.attempt`."""
+        number, self._count = self._count, self._count + 1
+        asked = self.request if request is None else request
+        taken = await resolved(self._setting.backend if backend is None else backend)
+        if backend is not None:
+            asked = replace(asked, options=self._setting.given.over(taken.model_options))
+            taken.check(asked.options)
+        if after:
+            asked = _going_on(asked, after, taken)
+        self._tell_start(number, taken, asked)
+        out = self._release if release else None
+        running = RunningAttempt(self._setting, number, self._journal, after, out)
+        attempt = await running.run(taken, _with_own_seed(asked, number))
+        if not attempt.success:
+            self._rejected = attempt
+            self._journal.add(Rejected(self._journal.now(), number, attempt.reasons))
+        return attempt
+
+    def _tell_start(self, number: int, backend: Backend, request: Request) -> None:
+        journal, rejected = self._journal, self._rejected
+        self._rejected = None
+        if rejected is not None:
+            journal.add(Retrying(journal.now(), number, "; ".join(rejected.reasons)))
+        prompt = request.messages[-1].content
+        journal.add(AttemptStarted(journal.now(), number, backend.name, prompt))
+
+    def _release(self, text: str) -> None:
+        self._released += text
+        self._generation.push(Chunk(text))
+
+    def release_rest(self, value: Chunk) -> None:
+        """Hand readers what they have not got of the value.
+
+        Raises:
+            UnexpectedError: They have got something else: a strategy released what it gave up.
+        """
+        if not value.text.startswith(self._released):
+            raise UnexpectedError(
+                "the sampling strategy released text that its value does not begin with",
+                text=self._released,
+            )
+        self._generation.push(replace_text(value, value.text[len(self._released) :]))
+
+
+def _going_on(request: Request, text: str, backend: Backend) -> Request:
+    """The request whose answer goes on from `text`."""
+    if not capabilities_of(backend).continues:
+        raise InvalidInputError(
+            f"repair='continue' needs a backend that goes on from an assistant's message, and "
+            f"{backend.name!r} does not: use repair='restart'"
+        )
+    asked = request.messages
+    if asked[-1].role == "assistant":
+        asked = asked[:-1]
+    # A model is at a loss after a space at the end: its words begin with one.
+    return replace(request, messages=(*asked, WireMessage("assistant", text.rstrip())))
+
+
+def _with_own_seed(request: Request, number: int) -> Request:
+    seed = request.options.get(ModelOption.SEED)
+    if seed is None or number == 0:
+        return request
+    own = Options({ModelOption.SEED: seed + number})
+    return replace(request, options=own.over(request.options))

@@ -1,0 +1,100 @@
+"""Try again, and tell the model what was wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from mellea_rx.core.component import Template
+from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult
+from mellea_rx.formatters import template
+from mellea_rx.stdlib.sampling.budget import outcome, require_budget, until_accepted
+
+__all__ = ["MultiTurn", "RepairTemplate"]
+
+_REPAIR = """\
+{{ prompt }}
+
+An answer to this was rejected, for these reasons:
+- {{ reasons | join('\n- ') }}
+Write an answer that has none of these faults."""
+
+_REPAIR_TURN = """\
+This answer was rejected, for these reasons:
+- {{ reasons | join('\n- ') }}
+Answer again, without these faults."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepairTemplate:
+    """Rejection sampling whose prompt is told why the attempt before was rejected.
+
+    Attributes:
+        loop_budget: At most so many attempts.
+
+    Raises:
+        InvalidInputError: The budget is below 1.
+    """
+
+    loop_budget: int = 2
+
+    def __post_init__(self) -> None:
+        require_budget(self.loop_budget, "loop_budget")
+
+    async def sample(self, sampler: Sampler) -> SamplingResult:
+        """Make attempts until one succeeds, each with the reasons of the one before."""
+
+        async def following(last: Attempt | None) -> Attempt:
+            asked = sampler.request
+            return await sampler.attempt(asked if last is None else _repaired(asked, last))
+
+        return outcome(await until_accepted(following, self.loop_budget))
+
+
+@dataclass(frozen=True, slots=True)
+class MultiTurn:
+    """Rejection sampling as a conversation: the model sees its answers, and why each was rejected.
+
+    Attributes:
+        loop_budget: At most so many attempts.
+
+    Raises:
+        InvalidInputError: The budget is below 1.
+    """
+
+    loop_budget: int = 2
+
+    def __post_init__(self) -> None:
+        require_budget(self.loop_budget, "loop_budget")
+
+    async def sample(self, sampler: Sampler) -> SamplingResult:
+        """Make attempts until one succeeds, each as a further turn."""
+        asked = sampler.request
+
+        async def following(last: Attempt | None) -> Attempt:
+            nonlocal asked
+            if last is not None:
+                asked = _with_turn(asked, last)
+            return await sampler.attempt(asked)
+
+        return outcome(await until_accepted(following, self.loop_budget))
+
+
+def _repaired(request: Request, failed: Attempt) -> Request:
+    """The request with the reasons in its last message of the user's."""
+    messages = list(request.messages)
+    index = max(i for i, message in enumerate(messages) if message.role != "assistant")
+    values = {"prompt": messages[index].content, "reasons": list(failed.reasons)}
+    content = template.render(Template(_REPAIR, values))
+    messages[index] = replace(messages[index], content=content)
+    return replace(request, messages=tuple(messages))
+
+
+def _with_turn(request: Request, failed: Attempt) -> Request:
+    """The request, the answer that failed, and the reasons as the user's next message."""
+    reasons = template.render(Template(_REPAIR_TURN, {"reasons": list(failed.reasons)}))
+    asked = request.messages
+    begun = asked[-1:] if asked[-1].role == "assistant" else ()
+    said = WireMessage("assistant", failed.text, tool_calls=failed.answer.tool_calls)
+    turns = (*asked[: len(asked) - len(begun)], said, WireMessage("user", reasons), *begun)
+    return replace(request, messages=turns)

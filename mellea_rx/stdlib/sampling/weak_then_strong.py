@@ -1,0 +1,54 @@
+"""A cheap backend first; a better one when its budget is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mellea_rx.core.backend import Backend
+from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult
+from mellea_rx.errors import InvalidInputError
+from mellea_rx.stdlib.sampling.budget import outcome, require_budget, until_accepted
+
+__all__ = ["WeakThenStrong"]
+
+
+@dataclass(frozen=True, slots=True)
+class WeakThenStrong:
+    """Ask the session's backend, and another one when no attempt of it is accepted::
+
+        weak:      --a--x --b--x
+        strong:                  ---c---|
+        thunk:     --------------------c|
+
+    Attributes:
+        strong: The other backend; its own model options hold for what the call does not set.
+        weak_budget: At most so many attempts of the session's backend.
+        strong_budget: At most so many of the other one.
+
+    Raises:
+        InvalidInputError: A budget is below 1, or `strong` is no backend.
+    """
+
+    strong: Backend
+    weak_budget: int = 2
+    strong_budget: int = 1
+
+    def __post_init__(self) -> None:
+        require_budget(self.weak_budget, "weak_budget")
+        require_budget(self.strong_budget, "strong_budget")
+        if not isinstance(self.strong, Backend):
+            raise InvalidInputError(
+                f"strong must be a backend, not {type(self.strong).__name__} "
+                "(of a session: its `backend`)"
+            )
+
+    async def sample(self, sampler: Sampler) -> SamplingResult:
+        """Make attempts until one succeeds."""
+        attempts: list[Attempt] = []
+
+        async def following(_: Attempt | None) -> Attempt:
+            weak = len(attempts) < self.weak_budget
+            attempts.append(await sampler.attempt(backend=None if weak else self.strong))
+            return attempts[-1]
+
+        return outcome(await until_accepted(following, self.weak_budget + self.strong_budget))
