@@ -101,9 +101,10 @@ class RunningAttempt:
         except MelleaRxError as error:
             error.text = self._fold.peek().text
             raise
-        for requirement, result in decided:
-            told = (self._number, requirement.description, result.result, result.reason)
-            self._journal.add(Validated(self._journal.now(), *told))
+        if self._judge.failure is None:  # else it was told of with its unit
+            for requirement, result in decided:
+                told = (self._number, requirement.description, result.result, result.reason)
+                self._journal.add(Validated(self._journal.now(), *told))
         return Attempt(said, decided, said.text[: self._good])
 
     async def _generate(self, backend: Backend, request: Request) -> None:

@@ -157,16 +157,11 @@ class StreamJudge:
             await asyncio.gather(*lanes, return_exceptions=True)
 
     async def _follow(self, lane: _Lane) -> None:
-        while (unit := await lane.units.get()) is not None and self._failure is None:
+        while self._failure is None and (unit := await lane.units.get()) is not None:
             lane.count += 1
             verdict = await self._judge(lane, unit)
             if verdict.result is False:
-                found = f"{lane.requirement.unit} {lane.count} ({unit.strip()[:80]!r})"
-                reason = f"{found}: {verdict.reason}" if verdict.reason else f"{found} does not"
-                self._failure = self._failure or (
-                    lane.requirement,
-                    ValidationResult(False, reason),
-                )
+                self._failure = self._failure or _failed(lane, unit, verdict)
             lane.note(unit, verdict)
             self._decided(lane.requirement, verdict, unit)
 
@@ -179,3 +174,9 @@ class StreamJudge:
         except Exception as error:
             where = f"{lane.requirement.unit} {lane.count} of {self._where}"
             raise validator_failed(lane.requirement, function, error, unit, where) from error
+
+
+def _failed(lane: _Lane, unit: str, verdict: UnitVerdict) -> tuple[Requirement, ValidationResult]:
+    found = f"{lane.requirement.unit} {lane.count} ({unit.strip()[:80]!r})"
+    reason = f"{found}: {verdict.reason}" if verdict.reason else f"{found} does not"
+    return lane.requirement, ValidationResult(False, reason)
