@@ -16,6 +16,7 @@ SHOWS = {
     "plain_iterator": r".+\n\((length|stop), first text after \d+\.\d\d s\)$",
     "requirements": r"^running\n(.|\n)+\nmet: (True|False), attempts: [1-3]\n1\. Use at most 30",
     "scripted": r"passed: test_a_title\w+\npassed: test_what\w+$",
+    "stream_validation": r"\w+(.|\n)*\nmet: (True|False), attempts: [1-6]$",
     "streaming_side_by_side": r"forests: \d+\.\d\d s, Usage\(prompt_tokens=\d+, ",
     "subscribe_with_rx": r"length \d+\n(.|\n)*end    completed",
 }
