@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 from reactivex import Observable
 
-from mellea_rx.core.backend import Capabilities
+from mellea_rx.core.backend import Capabilities, require_images
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import Engine, engine
 from mellea_rx.core.options import Options
@@ -182,6 +182,7 @@ class HttpBackend:
         _close_soon(self._client.connections)
 
     async def _produce(self, request: Request, push: Push) -> None:
+        require_images(self, request.images)
         self._hold_connections()
         dialect, model = self._dialect, self.model
         body = msgspec.json.encode(dialect.encode(request, model))

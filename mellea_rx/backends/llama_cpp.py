@@ -14,7 +14,7 @@ from reactivex import Observable
 
 from mellea_rx.backends.llama_model import LoadedModel, ModelSetup, shared_model
 from mellea_rx.backends.model_files import DEFAULT_FILE, is_default, resolve_model
-from mellea_rx.core.backend import Capabilities
+from mellea_rx.core.backend import Capabilities, require_images
 from mellea_rx.core.chunk import Chunk, Usage
 from mellea_rx.core.engine import engine
 from mellea_rx.core.options import ModelOption, Options
@@ -183,6 +183,7 @@ class LocalBackend:
 
     async def _produce(self, request: Request, push: Push) -> None:
         self.check(request.options)
+        require_images(self, request.images)
         use = self._use
         if use is None or not use.model.is_usable:
             use = self._use = _Use(shared_model(self._setup))

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from mellea_rx.backends.http_backend import HttpBackend
+from mellea_rx.backends.messages import for_ollama
 from mellea_rx.core.backend import Capabilities
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
 from mellea_rx.core.options import ModelOption, Options
@@ -235,7 +236,7 @@ class OllamaDialect:
         given = request.options
         body: dict[str, Any] = {
             "model": model,
-            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+            "messages": [for_ollama(each) for each in request.messages],
             "stream": True,
         }
         options: dict[str, Any] = {

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from reactivex import Observable
 
 from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.image import Image
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
+from mellea_rx.errors import InvalidInputError
 
-__all__ = ["Backend", "Capabilities", "capabilities_of", "resolved"]
+__all__ = [
+    "Backend",
+    "Capabilities",
+    "capabilities_of",
+    "decides_late",
+    "require_images",
+    "resolved",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,11 @@ def capabilities_of(backend: Backend) -> Capabilities:
     return told if isinstance(told, Capabilities) else Capabilities()
 
 
+def decides_late(backend: Backend) -> bool:
+    """Whether it is decided in a call which backend does the work: nothing can be asked before."""
+    return hasattr(backend, "resolve")
+
+
 async def resolved(backend: Backend) -> Backend:
     """The backend that will do the work: what `resolve()` gives, where it decides late.
 
@@ -83,3 +98,20 @@ async def resolved(backend: Backend) -> Backend:
     resolve = getattr(backend, "resolve", None)
     taken: Backend = backend if resolve is None else await resolve()
     return taken
+
+
+def require_images(backend: Backend, images: Iterable[Image]) -> None:
+    """Refuse images that a backend would not show to its model.
+
+    Raises:
+        InvalidInputError: It takes none, or none by URL.
+    """
+    for image in images:
+        can = capabilities_of(backend)
+        if not can.images:
+            raise InvalidInputError(f"backend {backend.name!r} takes no images")
+        if not image.data and not can.image_urls:
+            raise InvalidInputError(
+                f"backend {backend.name!r} takes no images by URL ({image.url[:200]}), and this "
+                "library fetches none: give the file, with Image.from_file or Image.from_bytes"
+            )

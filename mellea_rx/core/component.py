@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
-from mellea_rx.core.request import Image, Role
+from mellea_rx.core.image import Image
+from mellea_rx.core.request import Role
 from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.errors import CallbackError, InvalidInputError, MelleaRxError
 
-__all__ = ["Component", "Said", "Template", "is_component", "said_by", "thunks_in"]
+__all__ = [
+    "Component",
+    "Said",
+    "Template",
+    "is_component",
+    "parts_of",
+    "said_by",
+    "template_of",
+    "thunks_in",
+]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -20,22 +31,48 @@ T_co = TypeVar("T_co", covariant=True)
 class Template:
     """A Jinja template and its values.
 
+    Example:
+        >>> Template("Greet {{ name }}.").given(name="Ada")
+        Template(source='Greet {{ name }}.', variables={'name': 'Ada'}, name='')
+
     Attributes:
         source: The template, as its author wrote it. Only this is rendered, once.
         variables: Its values, by name: text, objects whose attributes the template reads, other
             templates and components (rendered first, then taken as text), thunks (waited for).
+        name: Under which a file of the user's may take the place of `source`; "" for none.
     """
 
     source: str
     variables: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    name: str = ""
+
+    def given(self, **variables: Any) -> Template:
+        """This template with these values."""
+        return Template(self.source, variables, self.name)
 
 
 @runtime_checkable
 class Component(Protocol[T_co]):
-    """Something that can be asked of a model."""
+    """Something that can be asked of a model, or be a part of what is asked.
+
+    What consists of several messages, or of one that is not the user's, has a method `said()`
+    besides, which returns its messages as a tuple of `Said`; `template()` is then how it reads as
+    a part of another component.
+
+    Example:
+        >>> class Synonyms:
+        ...     def __init__(self, word):
+        ...         self.word = word
+        ...     def template(self):
+        ...         return Template("Synonyms of {{ word }}, one a line:", {"word": self.word})
+        ...     def parse(self, text):
+        ...         return text.split()
+        >>> is_component(Synonyms("big"))
+        True
+    """
 
     def template(self) -> Template:
-        """How it reads in a prompt."""
+        """How it reads in a prompt. Its variables are its parts."""
         ...
 
     def parse(self, text: str) -> T_co:
@@ -62,10 +99,49 @@ class Said:
     tool_call_id: str = ""
 
 
+def template_of(component: Component[Any]) -> Template:
+    """How a component reads, in its own words.
+
+    Raises:
+        CallbackError: Its `template()` raised.
+        InvalidInputError: It returned something else.
+    """
+    given: object = _told(component, component.template)
+    if not isinstance(given, Template):
+        kind = type(component).__name__
+        raise InvalidInputError(
+            f"{kind}.template() has to return a Template, not {type(given).__name__}"
+        )
+    return given
+
+
 def said_by(component: Component[Any]) -> tuple[Said, ...]:
-    """The messages of a component: what its `said()` gives, else its template, as the user's."""
-    said: Callable[[], tuple[Said, ...]] | None = getattr(component, "said", None)
-    return (Said(component.template()),) if said is None else said()
+    """The messages of a component: what its `said()` gives, else its template, as the user's.
+
+    Raises:
+        CallbackError: Its `said()` or `template()` raised.
+        InvalidInputError: They returned something else.
+    """
+    said: Callable[[], object] | None = getattr(component, "said", None)
+    if said is None:
+        return (Said(template_of(component)),)
+    given = _told(component, said)
+    messages = tuple(given) if isinstance(given, Iterable) else (given,)
+    if not messages or not all(isinstance(each, Said) for each in messages):
+        kind = type(component).__name__
+        raise InvalidInputError(f"{kind}.said() has to return a tuple of Said, not {given!r}")
+    return cast("tuple[Said, ...]", messages)
+
+
+def _told(component: Component[Any], method: Callable[[], object]) -> object:
+    try:
+        return method()
+    except (MelleaRxError, RecursionError):
+        raise
+    except Exception as error:
+        raise CallbackError(
+            f"{type(component).__name__} cannot say how it reads: {type(error).__name__}: {error}"
+        ) from error
 
 
 @lru_cache(maxsize=256)
@@ -81,19 +157,27 @@ def is_component(value: object) -> bool:
     return _has_face(cast("Hashable", type(value)))
 
 
-def thunks_in(value: object) -> Iterator[ModelOutputThunk[Any]]:
-    """Every thunk that a prompt's value is made of, in order; containers are looked into."""
+def parts_of(value: object) -> Iterable[object]:
+    """What a prompt's value is made of; nothing where it has no parts that a prompt knows."""
     if isinstance(value, (str, bytes, int, float)):
-        return
+        return ()
+    if isinstance(value, Template):
+        return value.variables.values()
+    if isinstance(value, Mapping):
+        return value.values()
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return value
+    if is_component(value):
+        return (template_of(cast("Component[Any]", value)),)
+    if is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, each.name) for each in fields(value)]
+    return ()
+
+
+def thunks_in(value: object) -> Iterator[ModelOutputThunk[Any]]:
+    """Every thunk that a prompt's value is made of, in order, each part looked into."""
     if isinstance(value, ModelOutputThunk):
         yield value
-    elif isinstance(value, Template):
-        yield from thunks_in(value.variables)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from thunks_in(item)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for item in value:
-            yield from thunks_in(item)
-    elif is_component(value):
-        yield from thunks_in(cast("Component[Any]", value).template())
+        return
+    for part in parts_of(value):
+        yield from thunks_in(part)

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mellea_rx.core.chunk import ToolCall
+from mellea_rx.core.image import Image
 from mellea_rx.core.options import Options
 
-__all__ = ["Image", "Request", "Role", "WireMessage"]
+__all__ = ["Request", "Role", "WireMessage", "begins"]
 
 Role = Literal["system", "user", "assistant", "tool"]
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """A picture in a message: its bytes, or where a server finds it.
-
-    Attributes:
-        media_type: "image/png", "image/jpeg" or "image/webp"; "" for one that is only a URL.
-        data: The file's bytes; b"" for one that is only a URL.
-        url: Where it is; never fetched by this library. "" for one that is bytes.
-    """
-
-    media_type: str = ""
-    data: bytes = field(default=b"", repr=False)
-    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +36,11 @@ class WireMessage:
     tool_call_id: str = ""
 
 
+def begins(messages: Sequence[WireMessage]) -> bool:
+    """Whether the last message is the assistant's: how the answer begins."""
+    return bool(messages) and messages[-1].role == "assistant"
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One generation, as a backend gets it.
@@ -64,3 +55,13 @@ class Request:
     messages: tuple[WireMessage, ...]
     options: Options = field(default_factory=Options)
     schema: Mapping[str, Any] | None = None
+
+    @property
+    def beginning(self) -> str:
+        """How the answer begins; "" where that is left to the model."""
+        return self.messages[-1].content if begins(self.messages) else ""
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """All its pictures."""
+        return tuple(image for message in self.messages for image in message.images)

@@ -9,11 +9,13 @@ from typing import Any
 
 from mellea_rx.core.component import Component, said_by, thunks_in
 from mellea_rx.core.context import Turn
+from mellea_rx.core.image import Image
 from mellea_rx.core.options import ModelOption, Options
-from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.request import Request, WireMessage, begins
 from mellea_rx.core.thunk import ModelOutputThunk
-from mellea_rx.errors import DependencyError
+from mellea_rx.errors import DependencyError, InvalidInputError
 from mellea_rx.formatters import template
+from mellea_rx.formatters.template import NO_SOURCES, Sources
 
 __all__ = ["Prompt", "prompt_for"]
 
@@ -26,15 +28,19 @@ class Prompt:
         action: What is asked.
         history: What was said before.
         options: The call's model options.
+        sources: What takes the place of templates, by their names.
         messages: What the action says, where it could be rendered at once; else None.
         dependencies: The thunks that the action is made of.
+        images: The pictures of the action.
     """
 
     action: Component[Any]
     history: tuple[Turn, ...]
     options: Options
+    sources: Sources
     messages: tuple[WireMessage, ...] | None
     dependencies: tuple[ModelOutputThunk[Any], ...] = ()
+    images: tuple[Image, ...] = ()
 
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
@@ -68,19 +74,24 @@ class Prompt:
         for turn in self.history:
             # A turn that failed or was cancelled was never said.
             if turn.output.is_complete:
-                asked = _rendered(turn.action) if turn.messages is None else turn.messages
+                asked = turn.messages
+                if asked is None:
+                    asked = _rendered(turn.action, self.sources)
                 # How the answer was to begin is part of the answer.
-                yield from (message for message in asked if message.role != "assistant")
+                yield from asked[:-1] if begins(asked) else asked
                 output = turn.output
                 yield WireMessage("assistant", output.text, tool_calls=output.tool_calls)
-        yield from _rendered(self.action) if self.messages is None else self.messages
+        if self.messages is None:
+            yield from _rendered(self.action, self.sources)
+        else:
+            yield from self.messages
 
 
-def _rendered(action: Component[Any]) -> tuple[WireMessage, ...]:
+def _rendered(action: Component[Any], sources: Sources) -> tuple[WireMessage, ...]:
     return tuple(
         WireMessage(
             said.role,
-            template.render(said.template),
+            template.render(said.template, sources),
             said.images,
             tool_name=said.tool_name,
             tool_call_id=said.tool_call_id,
@@ -89,19 +100,40 @@ def _rendered(action: Component[Any]) -> tuple[WireMessage, ...]:
     )
 
 
-def prompt_for(action: Component[Any], history: tuple[Turn, ...], options: Options) -> Prompt:
+def prompt_for(
+    action: Component[Any],
+    history: tuple[Turn, ...],
+    options: Options,
+    sources: Sources = NO_SOURCES,
+) -> Prompt:
     """Check an action, and render it where all its parts are there.
+
+    Args:
+        action: What is asked.
+        history: What was said before.
+        options: The call's model options.
+        sources: What takes the place of templates, by their names.
 
     Raises:
         TemplateError: It cannot be rendered.
+        InvalidInputError: It contains itself.
+        CallbackError: A component of the user's raised.
     """
-    templates = [said.template for said in said_by(action)]
-    dependencies = tuple(thunks_in(templates))
-    if not dependencies:
-        return Prompt(action, history, options, _rendered(action))
-    for each in templates:
-        template.check(each)
-    return Prompt(action, history, options, None, dependencies)
+    try:
+        said = said_by(action)
+        templates = [each.template for each in said]
+        dependencies = tuple(thunks_in(templates))
+        messages = None
+        if dependencies:
+            template.check(templates, sources)
+        else:
+            messages = _rendered(action, sources)
+    except RecursionError:
+        raise InvalidInputError(
+            f"this {type(action).__name__} contains itself, or its parts are nested too deeply"
+        ) from None
+    images = tuple(image for each in said for image in each.images)
+    return Prompt(action, history, options, sources, messages, dependencies, images)
 
 
 async def _computed(thunks: tuple[ModelOutputThunk[Any], ...]) -> None:

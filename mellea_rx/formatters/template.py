@@ -2,25 +2,33 @@
 
 The environment is an immutable sandbox, an undefined variable is an error, and only an author's
 template is rendered, once: a value that looks like a template stays what it is.
+
+A template that has a name may be replaced by a source of the user's (`Sources`). Which sources hold
+comes in as an argument, from the session down: nothing here is set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from mellea_rx.core.component import Template, is_component
+from mellea_rx.core.component import Template, is_component, parts_of, template_of
 from mellea_rx.core.locks import no_fork
 from mellea_rx.core.thunk import ModelOutputThunk
-from mellea_rx.errors import TemplateError
+from mellea_rx.errors import MelleaRxError, TemplateError
 
 if TYPE_CHECKING:
     import jinja2
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-__all__ = ["check", "load", "render"]
+__all__ = ["NO_SOURCES", "Sources", "check", "load", "render", "variables_of"]
+
+Sources: TypeAlias = Mapping[str, str]
+"""What takes the place of a template's own source, by the template's name."""
+
+NO_SOURCES: Sources = MappingProxyType({})
 
 
 @lru_cache(maxsize=1)
@@ -49,17 +57,24 @@ def _compiled(source: str) -> jinja2.Template:
 
 
 @lru_cache(maxsize=256)
-def _variables(source: str) -> frozenset[str]:
-    """The variables that a template reads."""
+def variables_of(source: str) -> frozenset[str]:
+    """The variables that a template reads.
+
+    Raises:
+        TemplateError: It does not parse, or is made of other templates.
+    """
     jinja = _jinja()
     try:
         with no_fork:
             tree = _environment().parse(source)
-        return frozenset(jinja.meta.find_undeclared_variables(tree))
+        variables = frozenset(jinja.meta.find_undeclared_variables(tree))
     except jinja.TemplateSyntaxError as error:
         raise TemplateError(
             f"the template does not parse (line {error.lineno}): {error.message}"
         ) from None
+    if any(jinja.meta.find_referenced_templates(tree)):
+        raise TemplateError("the template includes or extends another one, which it cannot here")
+    return variables
 
 
 def load() -> None:
@@ -67,31 +82,44 @@ def load() -> None:
     _environment()
 
 
-def check(template: Template) -> None:
-    """Refuse what cannot be rendered, before its values are there.
+def check(value: object, sources: Sources = NO_SOURCES) -> None:
+    """Refuse a template that cannot be rendered, before its values are there; its parts as well.
 
     Raises:
         TemplateError: It does not parse, or a variable that it reads was not given.
     """
-    missing = _variables(template.source).difference(template.variables)
+    if isinstance(value, Template):
+        _source(value, sources)
+    for part in parts_of(value):
+        check(part, sources)
+
+
+def _source(template: Template, sources: Sources) -> str:
+    """What is rendered of a template: all that it reads was given."""
+    source = sources.get(template.name, template.source)
+    missing = variables_of(source).difference(template.variables)
     if missing:
         raise _missing(min(missing), template)
-    for value in template.variables.values():
-        if isinstance(value, Template):
-            check(value)
+    return source
 
 
-def render(template: Template) -> str:
+def render(template: Template, sources: Sources = NO_SOURCES) -> str:
     """The template's text. Its thunks must be computed.
+
+    Args:
+        template: What to render.
+        sources: What takes the place of its source, and of those of its parts, by their names.
 
     Raises:
         TemplateError: It reads what is not there, or does what a template may not.
     """
-    check(template)
+    source = _source(template, sources)
     jinja = _jinja()
-    values = {name: _value(value) for name, value in template.variables.items()}
+    values = {name: _value(value, sources) for name, value in template.variables.items()}
     try:
-        return _compiled(template.source).render(values)
+        return _compiled(source).render(values)
+    except MelleaRxError:
+        raise
     except jinja.exceptions.SecurityError as error:
         raise TemplateError(f"the template does what it may not: {error}") from None
     except jinja.TemplateError as error:
@@ -102,21 +130,21 @@ def render(template: Template) -> str:
         ) from error
 
 
-def _value(value: Any) -> Any:
+def _value(value: Any, sources: Sources) -> Any:
     if isinstance(value, (str, int, float)):
         return value
     if isinstance(value, ModelOutputThunk):
         return value.text
     if isinstance(value, Template):
-        return render(value)
+        return render(value, sources)
     if isinstance(value, list):
-        return [_value(item) for item in value]
-    if type(value) is tuple:
-        return tuple(_value(item) for item in value)
+        return [_value(item, sources) for item in value]
+    if type(value) in (tuple, set, frozenset):
+        return type(value)(_value(item, sources) for item in value)
     if isinstance(value, Mapping):
-        return {key: _value(item) for key, item in value.items()}
+        return {key: _value(item, sources) for key, item in value.items()}
     if is_component(value):
-        return render(value.template())
+        return render(template_of(value), sources)
     return value
 
 

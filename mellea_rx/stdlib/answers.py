@@ -4,22 +4,50 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mellea_rx.core.backend import Backend, resolved
+from mellea_rx.core.backend import Backend, capabilities_of, require_images, resolved
 from mellea_rx.core.request import Request
 from mellea_rx.core.source import Push, forward
+from mellea_rx.formatters.template import NO_SOURCES, Sources
+from mellea_rx.stdlib.beginnings import Opener, Unrepeated, in_words
 
-__all__ = ["answer"]
+__all__ = ["answer", "answer_from_its_beginning"]
 
 
-async def answer(backend: Backend, request: Request, push: Push) -> None:
+async def answer(
+    backend: Backend, request: Request, push: Push, sources: Sources = NO_SOURCES
+) -> None:
     """Have `backend` answer, and push all chunks of it. Runs on the engine.
+
+    Where the request ends with an assistant's message, only what follows that message is pushed:
+    whoever makes the call says the beginning itself (`answer_from_its_beginning` does). A backend
+    that cannot go on from it is asked for it in words, and what it repeats of it is dropped.
+
+    Args:
+        backend: Who answers.
+        request: What it is asked.
+        push: Takes the chunks.
+        sources: What takes the place of templates, by their names.
 
     Raises:
         OptionError: An option that the backend does not have, where it was decided only now.
+        InvalidInputError: An image that the backend does not take.
         MelleaRxError: What the backend failed with.
     """
     taken = await resolved(backend)
     if taken is not backend:  # decided only now, so the door could not ask it
         request = replace(request, options=request.options.over(taken.model_options))
         taken.check(request.options)
+    require_images(taken, request.images)
+    if request.beginning and not capabilities_of(taken).continues:
+        push = Unrepeated(request.beginning, push).add
+        request = in_words(request, sources)
     await forward(taken.stream(request), push)
+
+
+async def answer_from_its_beginning(
+    backend: Backend, request: Request, push: Push, sources: Sources = NO_SOURCES
+) -> None:
+    """As `answer`, with how the answer begins pushed ahead of what follows it."""
+    opener = Opener(request.beginning, push)
+    await answer(backend, request, opener.add, sources)
+    opener.end()

@@ -19,7 +19,7 @@ from mellea_rx.core.sampling import SamplingResult, SamplingStrategy
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import DependencyError, RequirementsNotMetError
 from mellea_rx.formatters.chat import Prompt
-from mellea_rx.stdlib.answers import answer
+from mellea_rx.stdlib.answers import answer_from_its_beginning
 from mellea_rx.stdlib.attempt import CallSetting
 from mellea_rx.stdlib.requirements import validate_all
 from mellea_rx.stdlib.sampler import CallSampler
@@ -56,7 +56,9 @@ class Call:
         request = await self.prompt.request()
         if self.strategy is None:
             generation.open(self.backend.name, request.messages[-1].content)
-            await answer(self.backend, request, generation.push)
+            await answer_from_its_beginning(
+                self.backend, request, generation.push, self.prompt.sources
+            )
             return
         setting = CallSetting(self.backend, request, self.given, self.requirements, self.loop)
         sampler = CallSampler(generation, setting)

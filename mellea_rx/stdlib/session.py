@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import weakref
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from mellea_rx.core.backend import Backend
+from mellea_rx.core.backend import Backend, decides_late, require_images
 from mellea_rx.core.component import Component
 from mellea_rx.core.context import Context
 from mellea_rx.core.engine import load_engine
@@ -24,6 +25,7 @@ from mellea_rx.formatters import template
 from mellea_rx.formatters.chat import prompt_for
 from mellea_rx.stdlib.calls import Call, start_call, start_validation
 from mellea_rx.stdlib.context import SimpleContext
+from mellea_rx.stdlib.templates import read_templates
 from mellea_rx.stdlib.verbs import CallSpec, ModelOptions, Verbs
 
 __all__ = ["MelleaSession", "get_session"]
@@ -51,6 +53,7 @@ class MelleaSession(Verbs):
         backend: Who generates.
         ctx: What prompts begin with; a `SimpleContext` (nothing) by default.
         model_options: For every call which does not set them itself.
+        templates: A folder with files that take the places of the library's templates, read now.
 
     Example:
         >>> from mellea_rx import ScriptedBackend
@@ -63,6 +66,7 @@ class MelleaSession(Verbs):
 
     Raises:
         OptionError: A model option that is unknown, wrong, or not of this backend.
+        TemplateError: A file of `templates` that cannot be used.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class MelleaSession(Verbs):
         ctx: Context | None = None,
         *,
         model_options: ModelOptions | None = None,
+        templates: str | os.PathLike[str] | None = None,
     ) -> None:
         if not isinstance(backend, Backend):
             raise InvalidInputError(
@@ -86,6 +91,7 @@ class MelleaSession(Verbs):
         # Loaded here, so that the first call is as quick as any other.
         template.load()
         load_engine()
+        self._sources = read_templates(templates)
         self.backend = backend
         self._own_options = Options(model_options)
         self._base_options = self._own_options.over(backend.model_options)
@@ -106,6 +112,7 @@ class MelleaSession(Verbs):
         self._require_open()
         twin = _Clone(self.backend, self.ctx)
         twin._own_options, twin._base_options = self._own_options, self._base_options
+        twin._sources = self._sources
         return twin
 
     def reset(self) -> None:
@@ -165,7 +172,9 @@ class MelleaSession(Verbs):
             ctx = self.ctx
             if not ctx.is_simple and ctx.last is not None and ctx.last.output.is_running:
                 _log.warning(STALE_CONTEXT_WARNING)
-            prompt = prompt_for(action, ctx.history(), options)
+            prompt = prompt_for(action, ctx.history(), options, self._sources)
+            if not decides_late(self.backend):
+                require_images(self.backend, prompt.images)
             call = Call(
                 self.backend,
                 prompt,

@@ -24,6 +24,7 @@ def start_session(
     *,
     context_type: str | Callable[[], Context] | None = None,
     model_options: Mapping[Any, Any] | None = None,
+    templates: str | os.PathLike[str] | None = None,
     base_url: str | None = None,
     api_key: str | None = None,
     **backend_options: Any,
@@ -39,6 +40,8 @@ def start_session(
         ctx: What prompts begin with; a `SimpleContext` (nothing) by default.
         context_type: "simple", "chat" or a class, instead of `ctx`.
         model_options: For every call which does not set them itself.
+        templates: A folder with files that take the places of the library's templates;
+            `MELLEA_RX_TEMPLATES` by default.
         base_url: The server's address.
         api_key: The server's key.
         backend_options: Whatever else the backend takes.
@@ -51,13 +54,15 @@ def start_session(
     Raises:
         UnknownBackendError: No such backend; the message lists those there are.
         InvalidInputError: An argument that cannot be used, by name.
+        TemplateError: A file of `templates` that cannot be used.
         MissingExtraError: The backend needs an extra that is not installed.
     """
     name, model = _from_environment(backend_name, model_id)
     given = {"base_url": base_url, "api_key": api_key, "model_options": model_options}
     options = {**backend_options, **{k: v for k, v in given.items() if v is not None}}
     backend = _create(name, model, options)
-    return MelleaSession(backend, _context(ctx, context_type))
+    folder = templates or os.environ.get("MELLEA_RX_TEMPLATES", "").strip() or None
+    return MelleaSession(backend, _context(ctx, context_type), templates=folder)
 
 
 def _from_environment(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from mellea_rx.core.component import Component, is_component
+from mellea_rx.core.image import Images
 from mellea_rx.core.options import Options
 from mellea_rx.core.requirement import Requirement, ValidationResult
 from mellea_rx.core.sampling import SamplingStrategy
@@ -15,6 +16,8 @@ from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.helpers.blocking import blocking, settle
 from mellea_rx.stdlib.components import Instruction, Message, Query, Transform
+from mellea_rx.stdlib.components.message import Speaker
+from mellea_rx.stdlib.components.parts import Part, Text
 from mellea_rx.stdlib.requirements import as_requirements
 from mellea_rx.stdlib.sampling import RejectionSampling
 
@@ -69,8 +72,12 @@ class Verbs(ABC):
         self,
         description: str,
         *,
+        images: Images | None = None,
         requirements: Requirements | None = None,
+        icl_examples: Iterable[Part] | Part | None = None,
+        grounding_context: Mapping[str, Part] | Iterable[Part] | None = None,
         user_variables: Mapping[str, Any] | None = None,
+        prefix: Text | None = None,
         strategy: SamplingStrategy | None = _DEFAULT_STRATEGY,
         require: bool = False,
         model_options: ModelOptions | None = None,
@@ -79,10 +86,16 @@ class Verbs(ABC):
 
         Args:
             description: The task. With `user_variables` it is a Jinja template, else plain text.
+            images: Pictures that the task is about: `Image`s, paths, URLs (never fetched here; for
+                servers that take them) or bytes of PNG, JPEG or WebP files; one, or a list.
             requirements: What the result has to be: texts (the model judges them) or
                 `Requirement`s; stated in the prompt, and checked.
+            icl_examples: What good results look like: texts, components or thunks.
+            grounding_context: What the result has to be based on: texts, `Document`s, components
+                or thunks by their names, or a list of them.
             user_variables: Values for the description, by name; never rendered themselves. Thunks
                 are waited for, in the pipeline.
+            prefix: What the result begins with; readers see it first.
             strategy: How often to try when requirements are not met (two attempts by default);
                 None only without requirements.
             require: Fail when the budget is spent; by default the best attempt is the value.
@@ -98,16 +111,31 @@ class Verbs(ABC):
         """
         checks = as_requirements(requirements)
         stated = tuple(each.description for each in checks if not each.check_only)
-        action = Instruction(description, stated, user_variables)
+        action = Instruction(
+            description,
+            stated,
+            icl_examples=() if icl_examples is None else icl_examples,
+            grounding_context=grounding_context,
+            user_variables=user_variables,
+            prefix=prefix,
+            images=() if images is None else images,
+        )
         return self._start(action, CallSpec(checks, strategy, require, model_options))
 
     async def achat(
-        self, content: str, *, model_options: ModelOptions | None = None
+        self,
+        content: Text,
+        role: Speaker = "user",
+        *,
+        images: Images | None = None,
+        model_options: ModelOptions | None = None,
     ) -> ModelOutputThunk[str]:
         """Say something to the model. Waits for the answer, unless `ModelOption.STREAM` is set.
 
         Args:
-            content: What to say; never rendered.
+            content: What to say; never rendered. A thunk is waited for, in the pipeline.
+            role: Who says it: "user", "assistant" (the answer goes on from it) or "system".
+            images: Pictures that belong to it, as in `ainstruct`.
             model_options: By `ModelOption`, or by a name of the server's own.
 
         Returns:
@@ -117,7 +145,8 @@ class Verbs(ABC):
             InvalidInputError: An argument that cannot be used, by name.
             MelleaRxError: The generation failed.
         """
-        thunk = self._start(Message(content), CallSpec(model_options=model_options))
+        message = Message(content, role, () if images is None else images)
+        thunk = self._start(message, CallSpec(model_options=model_options))
         return thunk if self._options(model_options).stream else await settle(thunk)
 
     async def aact(

@@ -1,8 +1,21 @@
 """Components: what can be asked of a model."""
 
-from mellea_rx.core.component import Component, Template
+from mellea_rx.core.component import Component, Said, Template
+from mellea_rx.core.image import Image
+from mellea_rx.stdlib.components.document import Document
 from mellea_rx.stdlib.components.instruction import Instruction
-from mellea_rx.stdlib.components.message import Message
+from mellea_rx.stdlib.components.message import Message, ToolMessage
 from mellea_rx.stdlib.components.query import Query, Transform
 
-__all__ = ["Component", "Instruction", "Message", "Query", "Template", "Transform"]
+__all__ = [
+    "Component",
+    "Document",
+    "Image",
+    "Instruction",
+    "Message",
+    "Query",
+    "Said",
+    "Template",
+    "ToolMessage",
+    "Transform",
+]

@@ -1,35 +1,41 @@
-"""A task in words, with what its result has to be."""
+"""A task in words, with all that its result depends on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mellea_rx.core.component import Template
+from mellea_rx.core.component import Said, Template
+from mellea_rx.core.image import Images, as_images
+from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import InvalidInputError
+from mellea_rx.stdlib.components.parts import (
+    Part,
+    Text,
+    as_named_parts,
+    as_parts,
+    require_text,
+)
 
-__all__ = ["Instruction", "require_text"]
+__all__ = ["INSTRUCTION", "Instruction"]
 
-_LAYOUT = (
+INSTRUCTION = Template(
     "{{ description }}"
     "{% if requirements %}"
     "{{ '\n\nRequirements:\n- ' }}{{ requirements | join('\n- ') }}"
     "{% endif %}"
+    "{% for example in icl_examples %}"
+    "{{ '\n\nExample ' }}{{ loop.index }}:{{ '\n' }}{{ example }}"
+    "{% endfor %}"
+    "{% if grounding_context %}{{ '\n\nContext:' }}{% endif %}"
+    "{% for name, text in grounding_context %}"
+    "{{ '\n\n' }}{% if name %}[{{ name }}]{{ '\n' }}{% endif %}{{ text }}"
+    "{% endfor %}",
+    name="instruction",
 )
 
-
-def require_text(value: object, name: str) -> str:
-    """Refuse what is no text, or has none.
-
-    Raises:
-        InvalidInputError: It is not a str, or it is blank.
-    """
-    if not isinstance(value, str):
-        raise InvalidInputError(f"{name} must be a str, not {type(value).__name__}")
-    if not value.strip():
-        raise InvalidInputError(f"{name} is empty: there is nothing to ask the model")
-    return value
+_PREFIX = Template("{{ prefix }}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,34 +44,66 @@ class Instruction:
 
     Example:
         >>> task = Instruction("Greet {{name}}.", user_variables={"name": "Ada"})
+        >>> task = Instruction("Say when it opens.", grounding_context={"sign": "Open from 9."})
 
     Attributes:
         description: The task. With `user_variables` it is a Jinja template, else plain text.
         requirements: What the result has to be, in words.
+        icl_examples: What good results look like: texts, components or thunks.
+        grounding_context: What the result has to be based on: texts, documents, components or
+            thunks by their names, or a list of them.
         user_variables: Values for the description, by name; thunks are waited for.
+        prefix: What the result begins with.
+        images: Pictures that the task is about; see `Image`.
 
     Raises:
-        InvalidInputError: The description is empty.
+        InvalidInputError: The description is empty, or something that cannot be used, by name.
     """
 
     description: str
     requirements: tuple[str, ...] = ()
+    icl_examples: Iterable[Part] | Part = ()
+    grounding_context: Mapping[str, Part] | Iterable[Part] | None = None
     user_variables: Mapping[str, Any] | None = None
+    prefix: Text | None = None
+    images: Images = ()
 
     def __post_init__(self) -> None:
         require_text(self.description, "the instruction")
         if self.user_variables is not None and not isinstance(self.user_variables, Mapping):
             kind = type(self.user_variables).__name__
             raise InvalidInputError(f"user_variables must be a dict of names, not {kind}")
+        if self.prefix is not None and not isinstance(self.prefix, ModelOutputThunk):
+            require_text(self.prefix, "the prefix")
+        # What was asked is what it was at the time of the call, whatever becomes of the caller's.
+        keep = object.__setattr__
+        if self.user_variables is not None:
+            keep(self, "user_variables", dict(self.user_variables))
+        if self.grounding_context is not None:
+            named = as_named_parts(self.grounding_context, "grounding_context")
+            is_dict = isinstance(self.grounding_context, Mapping)
+            keep(self, "grounding_context", dict(named) if is_dict else [part for _, part in named])
+        keep(self, "icl_examples", as_parts(self.icl_examples, "icl_examples"))
+        keep(self, "images", as_images(self.images))
 
     def template(self) -> Template:
-        """The description, then the requirements as a list."""
+        """The description, then the requirements, examples and context that there are."""
         description: str | Template = self.description
         if self.user_variables is not None:
             description = Template(self.description, self.user_variables)
-        return Template(
-            _LAYOUT, {"description": description, "requirements": list(self.requirements)}
+        return INSTRUCTION.given(
+            description=description,
+            requirements=self.requirements,
+            icl_examples=self.icl_examples,
+            grounding_context=as_named_parts(self.grounding_context, "grounding_context"),
         )
+
+    def said(self) -> tuple[Said, ...]:
+        """The task, and the beginning of its answer where it has one."""
+        task = Said(self.template(), images=as_images(self.images))
+        if self.prefix is None:
+            return (task,)
+        return (task, Said(_PREFIX.given(prefix=self.prefix), "assistant"))
 
     def parse(self, text: str) -> str:
         """The text as it is."""

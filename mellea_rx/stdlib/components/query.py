@@ -9,31 +9,38 @@ from typing import Any
 from mellea_rx.core.component import Template
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.stdlib.components.instruction import require_text
+from mellea_rx.stdlib.components.parts import require_text
 
-__all__ = ["Query", "Transform", "public_face"]
+__all__ = ["OBJECT", "QUERY", "TRANSFORM", "Query", "Transform", "public_face"]
 
-_FACE = (
+OBJECT = Template(
     "{% if kind %}"
     "{{ kind }}{% for name, value in attributes %}{{ '\n- ' }}{{ name }}: {{ value }}{% endfor %}"
     "{{ '\n' if text is not none else '' }}"
     "{% endif %}"
-    "{% if text is not none %}{{ text }}{% endif %}"
+    "{% if text is not none %}{{ text }}{% endif %}",
+    name="object",
 )
 
-_QUERY = """\
+QUERY = Template(
+    """\
 Read this, then answer the question about it.
 
 {{ face }}
 
-Question: {{ question }}"""
+Question: {{ question }}""",
+    name="query",
+)
 
-_TRANSFORM = """\
+TRANSFORM = Template(
+    """\
 Rewrite this as the task says. Answer with the result only.
 
 {{ face }}
 
-Task: {{ task }}"""
+Task: {{ task }}""",
+    name="transform",
+)
 
 
 def public_face(obj: object) -> Template:
@@ -47,7 +54,7 @@ def public_face(obj: object) -> Template:
         InvalidInputError: The object shows nothing.
     """
     if isinstance(obj, (str, int, float, bool, list, tuple, set, frozenset, ModelOutputThunk)):
-        return Template(_FACE, {"kind": "", "attributes": (), "text": obj})
+        return OBJECT.given(kind="", attributes=(), text=obj)
     attributes = _attributes(obj)
     has_text = type(obj).__str__ is not object.__str__ and not is_dataclass(obj)
     if not attributes and not has_text:
@@ -58,7 +65,7 @@ def public_face(obj: object) -> Template:
     pairs = [[name, value] for name, value in attributes.items()]
     kind = "" if isinstance(obj, Mapping) and not pairs else type(obj).__name__
     text = str(obj) if has_text and not isinstance(obj, Mapping) else None
-    return Template(_FACE, {"kind": kind, "attributes": pairs, "text": text})
+    return OBJECT.given(kind=kind, attributes=pairs, text=text)
 
 
 def _attributes(obj: object) -> dict[str, Any]:
@@ -103,7 +110,7 @@ class Query:
 
     def template(self) -> Template:
         """The object, then the question."""
-        return Template(_QUERY, {"face": public_face(self.obj), "question": self.question})
+        return QUERY.given(face=public_face(self.obj), question=self.question)
 
     def parse(self, text: str) -> str:
         """The text as it is."""
@@ -131,7 +138,7 @@ class Transform:
 
     def template(self) -> Template:
         """The object, then the task."""
-        return Template(_TRANSFORM, {"face": public_face(self.obj), "task": self.transformation})
+        return TRANSFORM.given(face=public_face(self.obj), task=self.transformation)
 
     def parse(self, text: str) -> str:
         """The text as it is."""

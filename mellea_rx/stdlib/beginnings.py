@@ -1,0 +1,102 @@
+"""How an answer begins: said first to its readers, and asked for where a backend cannot go on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+
+from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.component import Template
+from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.source import Push
+from mellea_rx.formatters.template import Sources, render
+
+__all__ = ["CONTINUE", "Opener", "Unrepeated", "in_words"]
+
+CONTINUE = Template(
+    """\
+Begin your answer with exactly this text, and go on from it:
+{{ beginning }}""",
+    name="continue",
+)
+
+
+def in_words(request: Request, sources: Sources) -> Request:
+    """A request that asks for the beginning of its answer in words, with the user's message."""
+    wish = render(CONTINUE.given(beginning=request.beginning), sources)
+    *before, _ = request.messages
+    # Some models' templates refuse two messages of the user's in a row.
+    if before and before[-1].role == "user":
+        last = before.pop()
+        return replace(
+            request, messages=(*before, replace(last, content=f"{last.content}\n\n{wish}"))
+        )
+    return replace(request, messages=(*before, WireMessage("user", wish)))
+
+
+class Opener:
+    """Pushes how an answer begins ahead of its first chunk, so that times stay the model's own.
+
+        answer:  ---- pon a-- time|
+        pushed:  ----U pon a-- time|
+
+    Args:
+        beginning: How it begins.
+        push: Takes the chunks.
+    """
+
+    def __init__(self, beginning: str, push: Push) -> None:
+        self._beginning = beginning
+        self._push = push
+
+    def add(self, chunk: Chunk) -> None:
+        """Take a chunk of what follows."""
+        self.end()
+        self._push(chunk)
+
+    def end(self) -> None:
+        """Say the beginning, where nothing followed it. Idempotent."""
+        if self._beginning:
+            beginning, self._beginning = self._beginning, ""
+            self._push(Chunk(beginning))
+
+
+class Unrepeated:
+    """Drops a beginning that the model repeats; what differs from it goes through as it is.
+
+    White space around it is not compared: models leave it out, or add to it.
+
+    Args:
+        beginning: What may be repeated.
+        push: Takes the chunks without it.
+    """
+
+    def __init__(self, beginning: str, push: Push) -> None:
+        self._beginning = beginning.strip()
+        self._spaced = beginning != beginning.rstrip()
+        self._push = push
+        self._held = ""
+        self._decided = not self._beginning
+        self._trims = False
+
+    def add(self, chunk: Chunk) -> None:
+        """Take a chunk of the answer."""
+        text = chunk.text if self._decided else self._compared(chunk.text)
+        if self._trims:
+            text = text.lstrip()
+            self._trims = not text
+        passed = chunk if text == chunk.text else msgspec.structs.replace(chunk, text=text)
+        self._push(passed)
+
+    def _compared(self, text: str) -> str:
+        """What is to be passed on, now that this text came."""
+        self._held += text
+        held = self._held.lstrip()
+        if self._beginning.startswith(held) and held != self._beginning:
+            return ""
+        self._decided = True
+        if not held.startswith(self._beginning):
+            return self._held
+        self._trims = self._spaced
+        return held[len(self._beginning) :]

@@ -1,0 +1,70 @@
+"""The library's own templates, and a user's files that take their places."""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+
+from mellea_rx.errors import TemplateError
+from mellea_rx.formatters.template import NO_SOURCES, Sources, variables_of
+from mellea_rx.stdlib.beginnings import CONTINUE
+from mellea_rx.stdlib.components.document import DOCUMENT
+from mellea_rx.stdlib.components.instruction import INSTRUCTION
+from mellea_rx.stdlib.components.message import MESSAGE, TOOL_MESSAGE
+from mellea_rx.stdlib.components.query import OBJECT, QUERY, TRANSFORM
+
+__all__ = ["TEMPLATES", "read_templates"]
+
+_ALL = (CONTINUE, DOCUMENT, INSTRUCTION, MESSAGE, OBJECT, QUERY, TOOL_MESSAGE, TRANSFORM)
+
+TEMPLATES = MappingProxyType({each.name: each for each in _ALL})
+"""Every template that a file can take the place of, by its name."""
+
+_SUFFIX = ".jinja"
+
+
+def read_templates(folder: str | os.PathLike[str] | None) -> Sources:
+    """The templates in a folder: each file `<name>.jinja` takes the place of the one of that name.
+
+    Every file there has to be one, but for those whose names begin with a dot.
+
+    Args:
+        folder: Where they are; None for no folder.
+
+    Returns:
+        The files' texts (UTF-8; without the newline at their end), by template name.
+
+    Raises:
+        TemplateError: The folder or a file cannot be read; a file's name is no template's; it does
+            not parse; or it reads a variable that the template does not have.
+    """
+    if folder is None:
+        return NO_SOURCES
+    try:
+        files = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
+        sources = {path.stem: _source(path) for path in files}
+    except (OSError, UnicodeDecodeError, TypeError) as error:
+        raise TemplateError(f"the templates in {folder!r} cannot be read: {error}") from error
+    return MappingProxyType(sources)
+
+
+def _source(path: Path) -> str:
+    names = {f"{name}{_SUFFIX}": template for name, template in TEMPLATES.items()}
+    template = names.get(path.name)
+    if template is None:
+        near = get_close_matches(path.name, names, n=1)
+        hint = f", did you mean {near[0]}?" if near else "."
+        raise TemplateError(f"{path} takes no template's place{hint} There are: {', '.join(names)}")
+    source = path.read_text("utf-8").removesuffix("\n")
+    try:
+        unknown = variables_of(source) - variables_of(template.source)
+    except TemplateError as error:
+        raise TemplateError(f"{path}: {error}") from None
+    if unknown:
+        raise TemplateError(
+            f"{path}: it reads {min(unknown)!r}, which template {path.stem!r} does not have "
+            f"(it has: {', '.join(sorted(variables_of(template.source)))})"
+        )
+    return source
