@@ -20,6 +20,7 @@
     ├── CallerLoopClosedError               the caller's event loop is gone
     ├── UnexpectedError                     a bug, ours or a plugin's; its cause is chained
     ├── DependencyError                     a thunk that this prompt needs has failed
+    │   └── DependencyCycleError            calls that wait for each other in a circle
     ├── CallbackError                       a callable of the user's raised
     │   └── ValidatorError
     ├── RequirementsNotMetError             no attempt met them, and the call said require=True
@@ -60,6 +61,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectTimeoutError",
     "ConnectionFailedError",
+    "DependencyCycleError",
     "DependencyError",
     "EngineStoppedError",
     "FirstTokenTimeoutError",
@@ -185,6 +187,13 @@ class UnexpectedError(MelleaRxError):
 
 class DependencyError(MelleaRxError):
     """A thunk that the prompt is made of failed; its error is the cause."""
+
+
+class DependencyCycleError(DependencyError):
+    """A wait for a call that, directly or by way of others, waits for the very call it is made in.
+
+    The message names the calls on the way round.
+    """
 
 
 class CallbackError(MelleaRxError):

@@ -14,6 +14,7 @@ from mellea_rx.core.engine import engine_loop
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.hub import Backlog, Hub
 from mellea_rx.core.outlet import Outlet, Ready, loop_outlet, running_loop
+from mellea_rx.core.waits import begin_wait, end_wait
 from mellea_rx.errors import (
     BlockingWaitError,
     WaitTimeoutError,
@@ -182,9 +183,14 @@ class EndWatch:
         pass
 
     async def wait(self) -> None:
-        """Return when the generation has ended. Cancelling this wait ends nothing else."""
+        """Return when the generation has ended. Cancelling this wait ends nothing else.
+
+        Raises:
+            DependencyCycleError: It waits for the very call that this wait is made in.
+        """
         generation = self._generation
         if not generation.has_ended:
+            waiter = begin_wait(generation)
             loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()
             self._outlet = loop_outlet(loop)
@@ -193,6 +199,7 @@ class EndWatch:
                 await self._waiter
             finally:
                 generation.detach(self)
+                end_wait(waiter, generation)
 
     def wait_blocking(self, timeout: float | None = None) -> None:
         """As `wait`, blocking this thread.
@@ -202,11 +209,13 @@ class EndWatch:
 
         Raises:
             BlockingWaitError: It could never end.
+            DependencyCycleError: It waits for the very call that this wait is made in.
             WaitTimeoutError: The time ran out; the generation goes on.
         """
         generation = self._generation
         refuse_deadlock(generation)
         if not generation.has_ended:
+            waiter = begin_wait(generation)
             event = self._waiter = threading.Event()
             generation.attach(self)
             try:
@@ -217,6 +226,7 @@ class EndWatch:
                     )
             finally:
                 generation.detach(self)
+                end_wait(waiter, generation)
 
 
 class Announcement:

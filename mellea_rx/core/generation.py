@@ -19,6 +19,7 @@ from mellea_rx.core.events import AttemptStarted, Completed, Event, Failed, even
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.hub import Consumer
 from mellea_rx.core.journal import Journal
+from mellea_rx.core.waits import Waiter, runs_here
 from mellea_rx.errors import (
     CallbackError,
     EngineStoppedError,
@@ -30,6 +31,7 @@ from mellea_rx.errors import (
 __all__ = ["Generation", "Pipeline"]
 
 _UNPARSED: Any = object()
+_LONGEST_NAME = 80
 
 
 Pipeline = Callable[["Generation"], Awaitable[None]]
@@ -44,6 +46,7 @@ class Generation:
         needs: Event loops that have to run for this generation to go on (they run callables of
             the user's), so a blocking wait on one of them could never end.
         parse: The whole text into what it stands for; the text itself by default.
+        about: What it is asked, for messages that have to name it.
     """
 
     __slots__ = (
@@ -61,12 +64,14 @@ class Generation:
         "_parsed",
         "_started_at",
         "_value",
+        "about",
         "announcement",
         "live",
         "lock",
         "needs",
         "sampling",
         "seen",
+        "waits_for",
     )
 
     def __init__(
@@ -75,8 +80,11 @@ class Generation:
         live: bool = False,
         needs: tuple[asyncio.AbstractEventLoop, ...] = (),
         parse: Callable[[str], Any] = str,
+        about: object = "a call",
     ) -> None:
         self._parse = parse
+        self.about = about
+        self.waits_for: tuple[Waiter, ...] = ()
         self.live = live
         self.needs = needs
         self.lock = threading.Lock()
@@ -147,6 +155,7 @@ class Generation:
         return journal.record(tuple(events_of(0, journal.now(), chunk)))
 
     async def _run(self, pipeline: Pipeline) -> None:
+        runs_here(self)
         try:
             await pipeline(self)
         except asyncio.CancelledError:
@@ -272,6 +281,12 @@ class Generation:
             return value
         with self.lock:
             return self._fold.peek()
+
+    @property
+    def name(self) -> str:
+        """What a message calls it: what it is asked, cut short."""
+        name = self.about if isinstance(self.about, str) else repr(self.about)
+        return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
     @property
     def has_ended(self) -> bool:

@@ -18,6 +18,7 @@ from mellea_rx.core.consumers import refuse_deadlock
 from mellea_rx.core.fold import TextBuffer
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.outlet import Outlet, loop_outlet
+from mellea_rx.core.waits import Waiter, begin_wait, end_wait
 from mellea_rx.errors import ConcurrentReaderError
 
 __all__ = ["Inbox"]
@@ -46,6 +47,7 @@ class Inbox:
         "_piece",
         "_resume",
         "_taken",
+        "_waiter",
     )
 
     def __init__(self, generation: Generation) -> None:
@@ -62,6 +64,7 @@ class Inbox:
         self._context: Context | None = None
         self._cancelled = False
         self._asyncio_future_blocking = False
+        self._waiter: Waiter | None = None
         generation.attach(self)
 
     # Called with the generation's lock held.
@@ -153,12 +156,14 @@ class Inbox:
         Raises:
             ConcurrentReaderError: Another reader waits in it already.
             BlockingWaitError: It could never end.
+            DependencyCycleError: It waits for the very call that this wait is made in.
             MelleaRxError: The generation failed, and all its text was taken.
         """
         self.reading()
         piece = self.poll()
         while piece == "":
             refuse_deadlock(self._generation)
+            waiter = begin_wait(self._generation)
             event = threading.Event()
             try:
                 with self._generation.lock:
@@ -168,6 +173,7 @@ class Inbox:
                 event.wait()
             finally:
                 self._event = None
+                end_wait(waiter, self._generation)
             piece = self.poll()
         return piece
 
@@ -198,6 +204,7 @@ class Inbox:
         # Without the lock: what comes just now is seen by `add_done_callback`, under it.
         if self._piece or self._ended:
             raise StopIteration(self.poll())
+        self._waiter = begin_wait(self._generation)
         self._asyncio_future_blocking = True
         return self
 
@@ -231,6 +238,9 @@ class Inbox:
 
     def result(self) -> None:
         """What a task asks when it goes on."""
+        if self._waiter is not None:
+            waiter, self._waiter = self._waiter, None
+            end_wait(waiter, self._generation)
         if self._cancelled:
             self._cancelled = False
             raise asyncio.CancelledError

@@ -24,6 +24,7 @@ from reactivex.scheduler import (
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
 from mellea_rx.core.engine import engine_loop
+from mellea_rx.core.waits import RUNNING
 
 __all__ = ["Outlet", "Ready", "loop_outlet", "outlet_for", "running_loop"]
 
@@ -95,6 +96,14 @@ class Outlet:
         with self._lock:
             ready, self._ready = self._ready, []
             self._posted = False
+        # Posted from within some call, which does not wait for what its consumers do.
+        token = RUNNING.set(None)
+        try:
+            self._deliver(ready)
+        finally:
+            RUNNING.reset(token)
+
+    def _deliver(self, ready: list[Ready]) -> None:
         for index, consumer in enumerate(ready):
             try:
                 consumer.deliver()

@@ -53,6 +53,7 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
         live: bool = False,
         needs: tuple[asyncio.AbstractEventLoop, ...] = (),
         parse: Callable[[str], T] | None = None,
+        about: object = "a call",
     ) -> None:
         """Start a generation. Users get thunks from a session's verbs.
 
@@ -61,9 +62,10 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
             live: Readers and subscribers get chunks as they come; else the whole, once.
             needs: Event loops on which the pipeline calls functions of the user's.
             parse: The whole text into `parsed`; the text itself by default.
+            about: What it is asked, for messages that have to name it.
         """
         super().__init__()
-        self._generation = Generation(live=live, needs=needs, parse=parse or str)
+        self._generation = Generation(live=live, needs=needs, parse=parse or str, about=about)
         self._inbox: Inbox | None = None
         loop = running_loop()
         if loop is not None and not live:

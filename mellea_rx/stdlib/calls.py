@@ -93,7 +93,11 @@ def _not_met(sampled: SamplingResult) -> RequirementsNotMetError:
 def start_call(call: Call, action: Component[T]) -> ModelOutputThunk[T]:
     """Start a call; returns its thunk at once."""
     return ModelOutputThunk(
-        call.run, live=call.prompt.options.stream, needs=call.needs, parse=action.parse
+        call.run,
+        live=call.prompt.options.stream,
+        needs=call.needs,
+        parse=action.parse,
+        about=action,
     )
 
 
@@ -116,7 +120,9 @@ def start_validation(
     needs = set(_loops(_functions(requirements), loop))
     if not isinstance(output, str):
         needs.update(output.needs)
-    return ModelOutputThunk(run, needs=tuple(needs), parse=lambda _: list(results))
+    return ModelOutputThunk(
+        run, needs=tuple(needs), parse=lambda _: list(results), about="a validation"
+    )
 
 
 async def _text_of(output: ModelOutputThunk[Any] | OutputView) -> str:

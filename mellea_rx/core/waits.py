@@ -1,0 +1,106 @@
+"""Who waits for whom: calls that wait for each other in a circle fail, where they would hang.
+
+A pipeline runs with its own call in `RUNNING`, and context variables travel to whatever it awaits
+or calls: a worker thread, the caller's loop, tasks made there. So a wait knows which call would
+stand still for it, and notes that down as long as it lasts. The wait that would close a circle is
+refused. A wait outside of every call costs one look at a context variable.
+"""
+
+from __future__ import annotations
+
+import weakref
+from contextvars import ContextVar
+from typing import Protocol
+
+from mellea_rx.core.locks import ProcessLock
+from mellea_rx.errors import DependencyCycleError
+
+__all__ = ["RUNNING", "Waiter", "begin_wait", "end_wait", "runs_here"]
+
+
+class Waiter(Protocol):
+    """A call that may wait for others, and be waited for.
+
+    Attributes:
+        waits_for: Those whose end it waits for just now.
+    """
+
+    waits_for: tuple[Waiter, ...]
+
+    @property
+    def name(self) -> str:
+        """What a message calls it."""
+        ...
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing can wait for it any more."""
+        ...
+
+
+RUNNING: ContextVar[weakref.ref[Waiter] | None] = ContextVar("mellea_rx_running", default=None)
+"""The call whose pipeline this code is a part of; None outside of every call.
+
+(Weak: a context outlives its call wherever something keeps it, such as a pooled connection.)
+"""
+
+_lock = ProcessLock()
+
+
+def runs_here(call: Waiter) -> None:
+    """From here on, this context belongs to `call`."""
+    RUNNING.set(weakref.ref(call))
+
+
+def begin_wait(target: Waiter) -> Waiter | None:
+    """Note that the call which runs here, if one does, waits for `target` from now on.
+
+    Returns:
+        That call, for `end_wait`; None outside of every call.
+
+    Raises:
+        DependencyCycleError: `target` waits for that very call, directly or by way of others.
+    """
+    running = RUNNING.get()
+    waiter = None if running is None else running()
+    if waiter is None or waiter.has_ended:
+        return None
+    with _lock:
+        way = _way(target, waiter)
+        if way is None:
+            waiter.waits_for = (*waiter.waits_for, target)
+            return waiter
+    names = " → ".join(each.name for each in (waiter, *way))
+    raise DependencyCycleError(
+        f"this wait could never end, since these calls wait for each other: {names}"
+    )
+
+
+def end_wait(waiter: Waiter | None, target: Waiter) -> None:
+    """It waits no more."""
+    if waiter is None:
+        return
+    with _lock:
+        left = list(waiter.waits_for)
+        left.remove(target)
+        waiter.waits_for = tuple(left)
+
+
+def _way(start: Waiter, goal: Waiter) -> list[Waiter] | None:
+    """From one call to another, along what they wait for."""
+    came_from: dict[Waiter, Waiter | None] = {start: None}
+    open_ends = [start]
+    while open_ends:
+        here = open_ends.pop()
+        if here is goal:
+            way = []
+            step: Waiter | None = here
+            while step is not None:
+                way.append(step)
+                step = came_from[step]
+            return way[::-1]
+        for following in here.waits_for:
+            if following not in came_from and not following.has_ended:
+                came_from[following] = here
+                open_ends.append(following)
+    return None

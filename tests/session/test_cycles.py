@@ -1,0 +1,360 @@
+"""Calls that wait for each other in a circle fail, and say who waits for whom; none hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from reactivex import Observable
+
+from mellea_rx import (
+    ChatContext,
+    Chunk,
+    DependencyCycleError,
+    DependencyError,
+    InvalidInputError,
+    MelleaRxError,
+    MelleaSession,
+    ModelOutputThunk,
+    ScriptedBackend,
+)
+from mellea_rx.core.options import Options
+from mellea_rx.core.request import Request
+from mellea_rx.core.source import ChunkSource, Push
+from mellea_rx.stdlib.components import Template
+from mellea_rx.stdlib.requirements import Requirement, req, simple_validate
+from mellea_rx.stdlib.sampling import RejectionSampling
+from tests.core.hand import PATIENCE, STREAM, soon, until
+
+Thunk = ModelOutputThunk[Any]
+ONCE = RejectionSampling(loop_budget=1)
+
+
+def session(*answers: Any) -> MelleaSession:
+    return MelleaSession(ScriptedBackend(*(answers or ("a",))))
+
+
+def after(wait: Callable[[], Awaitable[Any]]) -> Requirement:
+    """A requirement that is met when an async wait is over."""
+
+    async def waits(_: str) -> bool:
+        await wait()
+        return True
+
+    return req("waits", simple_validate(waits))
+
+
+def after_blocking(wait: Callable[[], Any]) -> Requirement:
+    """A requirement that is met when a blocking wait is over."""
+
+    def waits(_: str) -> bool:
+        wait()
+        return True
+
+    return req("waits", simple_validate(waits))
+
+
+def cycle_in(error: BaseException | None) -> DependencyCycleError:
+    """The circle that an error came from."""
+    while error is not None:
+        if isinstance(error, DependencyCycleError):
+            return error
+        error = error.__cause__
+    raise AssertionError("no circle in it")
+
+
+async def failure(thunk: Thunk) -> MelleaRxError:
+    with pytest.raises(MelleaRxError) as caught:
+        await soon(thunk.avalue())
+    return caught.value
+
+
+async def piece_of(thunk: Thunk) -> None:
+    await thunk.astream()
+
+
+async def pieces_of(thunk: Thunk) -> None:
+    async for _ in thunk.astream():
+        pass
+
+
+async def with_others(thunk: Thunk) -> None:
+    await asyncio.gather(thunk.avalue(), asyncio.sleep(0))
+
+
+async def as_a_task(thunk: Thunk) -> None:
+    await asyncio.create_task(thunk.avalue())
+
+
+async def in_a_thread(thunk: Thunk) -> None:
+    await asyncio.to_thread(str, thunk)
+
+
+ASYNC_WAITS: list[Callable[[Thunk], Awaitable[Any]]] = [
+    *(ModelOutputThunk.avalue, piece_of, pieces_of, with_others, as_a_task),
+]
+
+
+@pytest.mark.parametrize("wait", ASYNC_WAITS, ids=lambda wait: wait.__name__)
+@pytest.mark.parametrize("stream", [{}, STREAM], ids=["whole", "stream"])
+def test_a_validator_awaits_a_call_that_needs_the_answer(
+    wait: Callable[[Thunk], Awaitable[Any]], stream: Any
+) -> None:
+    async def main() -> None:
+        m = session()
+        later: list[Thunk] = []
+        first = await m.ainstruct(
+            "First.", requirements=after(lambda: wait(later[0])), strategy=ONCE
+        )
+        later.append(
+            await m.ainstruct("{{it}}", user_variables={"it": first}, model_options=stream)
+        )
+        told = str(cycle_in(await failure(first)))
+        assert "Instruction(description='First.'" in told
+        assert told.count("→") == 2
+        second = await failure(later[0])
+        assert isinstance(second, DependencyError)
+        assert second.__cause__ is first.error
+
+    asyncio.run(main())
+
+
+def test_a_thread_of_the_validators_counts_as_the_validator() -> None:
+    async def main() -> None:
+        m = session()
+        later: list[Thunk] = []
+        check = after(lambda: in_a_thread(later[0]))
+        first = await m.ainstruct("First.", requirements=check, strategy=ONCE)
+        later.append(await m.ainstruct("{{it}}", user_variables={"it": first}))
+        cycle_in(await failure(first))
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("wait", [str, ModelOutputThunk.wait, lambda t: list(t.stream())])
+def test_a_sync_validator_waits_for_a_call_that_needs_the_answer(wait: Any) -> None:
+    m = session()
+    later: list[Thunk] = []
+    made = threading.Event()
+
+    def wait_for_it() -> None:
+        assert made.wait(PATIENCE)
+        wait(later[0])
+
+    async def main() -> None:
+        check = after_blocking(wait_for_it)
+        first = await m.ainstruct("First.", requirements=check, strategy=ONCE)
+        later.append(await m.ainstruct("{{it}}", user_variables={"it": first}))
+        made.set()
+        cycle_in(await failure(first))
+
+    asyncio.run(main())
+
+
+def test_a_validator_waits_for_its_own_call() -> None:
+    async def main() -> None:
+        own: list[Thunk] = []
+        check = after(lambda: own[0].avalue())
+        own.append(await session().ainstruct("Go.", requirements=check, strategy=ONCE))
+        assert str(cycle_in(await failure(own[0]))).count("→") == 1
+
+    asyncio.run(main())
+
+
+def test_a_circle_by_way_of_others_names_all_of_them() -> None:
+    async def main() -> None:
+        m = session()
+        last: list[Thunk] = []
+        check = after(lambda: last[0].avalue())
+        first = await m.ainstruct("first", requirements=check, strategy=ONCE)
+        second = await m.ainstruct("second {{x}}", user_variables={"x": first})
+        last.append(await m.ainstruct("third {{x}}", user_variables={"x": second}))
+        told = str(cycle_in(await failure(first)))
+        places = [told.index(f"description='{word}") for word in ("first", "third", "second")]
+        assert places == sorted(places)
+        assert told.rindex("description='first") > places[-1]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("blocking", [False, True], ids=["async", "sync"])
+def test_a_validator_asks_the_conversation_that_waits_for_it(blocking: bool) -> None:
+    async def main() -> None:
+        m = MelleaSession(ScriptedBackend("a"), ChatContext())
+
+        async def ask() -> None:
+            await m.achat("Is it good?")
+
+        check = after_blocking(lambda: m.chat("Is it good?")) if blocking else after(ask)
+        first = await m.ainstruct("First.", requirements=check, strategy=ONCE)
+        cycle_in(await failure(first))
+
+    asyncio.run(main())
+
+
+def test_two_validators_wait_for_each_others_calls() -> None:
+    async def main() -> None:
+        m = session()
+        made: list[Thunk] = []
+        for other in (1, 0):
+            check = after(lambda other=other: made[other].avalue())  # type: ignore[misc]
+            made.append(await m.ainstruct("Go.", requirements=check, strategy=ONCE))
+        failures = [await failure(thunk) for thunk in made]
+        assert any(cycle_in(each) for each in failures)
+
+    asyncio.run(main())
+
+
+class Reading:
+    """A value whose own code waits for a call."""
+
+    def __init__(self) -> None:
+        self.of: list[Thunk] = []
+
+    def __str__(self) -> str:
+        return str(self.of[0])
+
+
+def test_a_values_own_code_waits_for_the_call_that_it_is_a_part_of() -> None:
+    async def main() -> None:
+        m = session()
+        value = Reading()
+        first = await m.ainstruct("First.")
+        second = await m.ainstruct("{{a}} {{b}}", user_variables={"a": first, "b": value})
+        value.of.append(second)
+        assert isinstance(await failure(second), DependencyCycleError)
+
+    asyncio.run(main())
+
+
+class Awaiting:
+    """A backend whose second answer waits for a call."""
+
+    name = "awaiting"
+
+    def __init__(self) -> None:
+        self.model_options = Options()
+        self.of: list[Thunk] = []
+        self.known = threading.Event()
+
+    def check(self, options: Options) -> None:
+        """Every option is fine."""
+
+    def stream(self, request: Request) -> Observable[Chunk]:
+        """What the call says that it waits for."""
+
+        async def produce(push: Push) -> None:
+            assert await asyncio.to_thread(self.known.wait, PATIENCE)
+            push(Chunk(await self.of[0]))
+
+        return ChunkSource(produce)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def test_a_backend_waits_for_a_call_that_waits_for_its_answer() -> None:
+    async def main() -> None:
+        backend = Awaiting()
+        first = await MelleaSession(backend).ainstruct("First.")
+        backend.of.append(await session().ainstruct("{{it}}", user_variables={"it": first}))
+        backend.known.set()
+        assert isinstance(await failure(first), DependencyCycleError)
+
+    asyncio.run(main())
+
+
+class Hall:
+    """A component that contains itself."""
+
+    def template(self) -> Template:
+        """A mirror in a mirror."""
+        return Template("{{ mirror }}", {"mirror": self})
+
+    def parse(self, text: str) -> str:
+        """The text as it is."""
+        return text
+
+
+def test_a_component_or_a_value_that_contains_itself_is_refused() -> None:
+    m = session()
+    with pytest.raises(InvalidInputError, match="Hall contains itself"):
+        m.act(Hall())
+    knot: list[Any] = []
+    knot.append(knot)
+    with pytest.raises(InvalidInputError, match="contains itself"):
+        m.instruct("{{knot}}", user_variables={"knot": knot})
+
+
+# What is no circle.
+
+
+@pytest.mark.parametrize("loop", [True, False], ids=["on a loop", "on the delivery thread"])
+def test_a_subscriber_may_wait_for_a_call_that_needs_its_source(loop: bool) -> None:
+    seen: list[str] = []
+
+    async def main() -> None:
+        m = session()
+        first = await m.ainstruct("First.", model_options=STREAM)
+        second = await m.ainstruct("{{it}}", user_variables={"it": first})
+
+        def follow(_: Chunk) -> None:
+            if loop:
+                asyncio.ensure_future(second.avalue()).add_done_callback(
+                    lambda done: seen.append(done.result())
+                )
+            else:
+                seen.append(str(second))
+
+        await asyncio.to_thread(first.subscribe, follow) if not loop else first.subscribe(follow)
+        await until(lambda: seen)
+
+    asyncio.run(main())
+    assert seen[0] == "a"
+
+
+def test_a_wait_that_was_given_up_is_none() -> None:
+    async def main() -> None:
+        m = session(["slow"], ["second"])
+        slow = await MelleaSession(ScriptedBackend("a", delay=30)).ainstruct("Slow.")
+
+        async def give_up() -> None:
+            for read in (slow.avalue, lambda: piece_of(slow)):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(read(), 0.01)
+
+        thunk = await m.ainstruct("Go.", requirements=after(give_up), strategy=ONCE)
+        assert await soon(thunk.avalue()) == "slow"
+        assert thunk._generation.waits_for == ()
+        slow.cancel()
+
+    asyncio.run(main())
+
+
+def test_a_validator_may_wait_for_any_other_call() -> None:
+    async def main() -> None:
+        m = session()
+        helper = await m.ainstruct("Help.")
+        more = await m.ainstruct("{{it}}", user_variables={"it": helper})
+        thunk = await m.ainstruct("Go.", requirements=after(more.avalue), strategy=ONCE)
+        assert await soon(thunk.avalue()) == "a"
+
+    asyncio.run(main())
+
+
+def test_a_validator_may_look_at_its_own_call() -> None:
+    async def main() -> None:
+        seen: list[Any] = []
+
+        async def look() -> None:
+            seen.append((own[0].is_computed(), own[0].value))
+
+        own = [await session().ainstruct("Go.", requirements=after(look), strategy=ONCE)]
+        await soon(own[0].avalue())
+        assert seen == [(False, None)]
+
+    asyncio.run(main())
