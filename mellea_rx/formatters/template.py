@@ -72,7 +72,7 @@ def variables_of(source: str) -> frozenset[str]:
         raise TemplateError(
             f"the template does not parse (line {error.lineno}): {error.message}"
         ) from None
-    if any(jinja.meta.find_referenced_templates(tree)):
+    if [*jinja.meta.find_referenced_templates(tree)]:
         raise TemplateError("the template includes or extends another one, which it cannot here")
     return variables
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -231,25 +232,26 @@ def test_a_values_own_code_waits_for_the_call_that_it_is_a_part_of() -> None:
     asyncio.run(main())
 
 
-class Awaiting:
-    """A backend whose second answer waits for a call."""
+class Gated:
+    """A backend that says a word, and goes on when it is told to: by what `rest` then gives."""
 
-    name = "awaiting"
+    name = "gated"
 
-    def __init__(self) -> None:
+    def __init__(self, rest: Callable[[], Awaitable[str]]) -> None:
         self.model_options = Options()
-        self.of: list[Thunk] = []
-        self.known = threading.Event()
+        self.opened = threading.Event()
+        self._rest = rest
 
     def check(self, options: Options) -> None:
         """Every option is fine."""
 
     def stream(self, request: Request) -> Observable[Chunk]:
-        """What the call says that it waits for."""
+        """A word, and the rest."""
 
         async def produce(push: Push) -> None:
-            assert await asyncio.to_thread(self.known.wait, PATIENCE)
-            push(Chunk(await self.of[0]))
+            push(Chunk("one"))
+            assert await asyncio.to_thread(self.opened.wait, PATIENCE)
+            push(Chunk(await self._rest()))
 
         return ChunkSource(produce)
 
@@ -259,10 +261,11 @@ class Awaiting:
 
 def test_a_backend_waits_for_a_call_that_waits_for_its_answer() -> None:
     async def main() -> None:
-        backend = Awaiting()
+        later: list[Thunk] = []
+        backend = Gated(lambda: later[0].avalue())
         first = await MelleaSession(backend).ainstruct("First.")
-        backend.of.append(await session().ainstruct("{{it}}", user_variables={"it": first}))
-        backend.known.set()
+        later.append(await session().ainstruct("{{it}}", user_variables={"it": first}))
+        backend.opened.set()
         assert isinstance(await failure(first), DependencyCycleError)
 
     asyncio.run(main())
@@ -295,26 +298,34 @@ def test_a_component_or_a_value_that_contains_itself_is_refused() -> None:
 
 @pytest.mark.parametrize("loop", [True, False], ids=["on a loop", "on the delivery thread"])
 def test_a_subscriber_may_wait_for_a_call_that_needs_its_source(loop: bool) -> None:
-    seen: list[str] = []
-
     async def main() -> None:
-        m = session()
-        first = await m.ainstruct("First.", model_options=STREAM)
-        second = await m.ainstruct("{{it}}", user_variables={"it": first})
+        begun, here = asyncio.Event(), asyncio.get_running_loop()
+        backend = Gated(partial(asyncio.sleep, 0, " two"))
+        first = await MelleaSession(backend).ainstruct("First.", model_options=STREAM)
+        second = await session(lambda r: r.messages[-1].content).ainstruct(
+            "{{it}}", user_variables={"it": first}
+        )
+        waits: list[asyncio.Task[str]] = []
+        texts: list[str] = []
 
         def follow(_: Chunk) -> None:
+            if begun.is_set():
+                return
             if loop:
-                asyncio.ensure_future(second.avalue()).add_done_callback(
-                    lambda done: seen.append(done.result())
-                )
+                waits.append(asyncio.ensure_future(second.avalue()))
+                asyncio.get_running_loop().call_soon(begun.set)
             else:
-                seen.append(str(second))
+                here.call_soon_threadsafe(begun.set)
+                texts.append(str(second))
 
         await asyncio.to_thread(first.subscribe, follow) if not loop else first.subscribe(follow)
-        await until(lambda: seen)
+        await soon(begun.wait())
+        backend.opened.set()
+        if loop:
+            texts.append(await soon(waits[0]))
+        assert await until(lambda: texts) == ["one two"]
 
     asyncio.run(main())
-    assert seen[0] == "a"
 
 
 def test_a_wait_that_was_given_up_is_none() -> None:

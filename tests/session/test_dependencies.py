@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,13 @@ from mellea_rx import (
     GenerationCancelledError,
     GenerationFailedError,
     MelleaSession,
+    OllamaBackend,
     ScriptedBackend,
     TemplateError,
 )
 from mellea_rx.core.request import Request
 from tests.core.hand import STREAM, Hand, soon, until
+from tests.support.server_process import ServerProcess
 
 
 def echo(request: Request) -> list[str]:
@@ -186,5 +189,60 @@ def test_it_may_come_from_another_session() -> None:
         critic = MelleaSession(ScriptedBackend(echo))
         thunk = await critic.ainstruct("{{p}}", user_variables={"p": await poet.ainstruct("Go.")})
         assert await soon(thunk.avalue()) == "<a poem>"
+
+    asyncio.run(main())
+
+
+# A diamond: two calls need the first, the last needs both.
+
+TAKES = {"root": 0.2, "left": 0.1, "right": 0.4, "last": 0.2}
+"""How long the server takes for each, in seconds."""
+
+
+async def diamond(m: MelleaSession) -> list[Any]:
+    root = await m.ainstruct("root")
+    left = await m.ainstruct("left {{x}}", user_variables={"x": root})
+    right = await m.ainstruct("right {{x}}", user_variables={"x": root})
+    last = await m.ainstruct("last {{x}} {{y}}", user_variables={"x": left, "y": right})
+    return [root, left, right, last]
+
+
+def test_a_diamond_takes_its_longest_path_and_asks_for_each_once(server: ServerProcess) -> None:
+    script = {name: {"chunks": [name], "first_delay": takes} for name, takes in TAKES.items()}
+    server.script("m", by_prompt=script)
+
+    async def main() -> None:
+        with MelleaSession(OllamaBackend("m", base_url=server.url)) as m:
+            before = time.monotonic()
+            thunks = await diamond(m)
+            fired = time.monotonic() - before
+            assert not any(thunk.is_computed() for thunk in thunks)
+            assert await soon(thunks[-1].avalue()) == "last"
+            took = time.monotonic() - before
+        assert fired < 0.05
+        longest = TAKES["root"] + TAKES["right"] + TAKES["last"]
+        assert longest <= took < longest + TAKES["left"]
+
+    asyncio.run(main())
+    asked = {entry["body"]["messages"][-1]["content"]: entry for entry in server.log("m")}
+    assert list(asked)[0] == "root"
+    assert sorted(asked) == ["last left right", "left root", "right root", "root"]
+    assert len(server.log("m")) == 4
+    left, right = asked["left root"], asked["right root"]
+    assert asked["root"]["ended"] <= min(left["started"], right["started"])
+    assert max(left["started"], right["started"]) < min(left["ended"], right["ended"])
+    assert max(left["ended"], right["ended"]) <= asked["last left right"]["started"]
+
+
+def test_a_diamonds_root_that_fails_fails_all_with_the_cause_chained() -> None:
+    async def main() -> None:
+        backend = ScriptedBackend(GenerationFailedError("crashed"))
+        root, left, right, last = await diamond(MelleaSession(backend))
+        for thunk in (left, right, last):
+            with pytest.raises(DependencyError):
+                await soon(thunk.avalue())
+        assert left.error.__cause__ is right.error.__cause__ is root.error
+        assert last.error.__cause__ is left.error
+        assert len(backend.requests) == 1
 
     asyncio.run(main())
