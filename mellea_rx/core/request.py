@@ -57,6 +57,12 @@ class Request:
     schema: Mapping[str, Any] | None = None
 
     @property
+    def prompt(self) -> str:
+        """What the model is asked: the last message that is not how its answer begins."""
+        index = -2 if len(self.messages) > 1 and begins(self.messages) else -1
+        return self.messages[index].content
+
+    @property
     def beginning(self) -> str:
         """How the answer begins; "" where that is left to the model."""
         return self.messages[-1].content if begins(self.messages) else ""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.chunk import Chunk, Usage
+from mellea_rx.core.component import Template
 from mellea_rx.core.request import Request
 from mellea_rx.core.requirement import Requirement, ValidationResult
 
@@ -108,6 +109,14 @@ class Sampler(Protocol):
         Raises:
             InvalidInputError: `after`, and the backend cannot go on from a text.
             MelleaRxError: The generation, or a function of the user's, failed.
+        """
+        ...
+
+    def render(self, template: Template) -> str:
+        """The text of a template whose values are all there; the user's own, where they have one.
+
+        Raises:
+            TemplateError: It cannot be rendered.
         """
         ...
 

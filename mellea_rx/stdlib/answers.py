@@ -8,7 +8,7 @@ from mellea_rx.core.backend import Backend, capabilities_of, require_images, res
 from mellea_rx.core.request import Request
 from mellea_rx.core.source import Push, forward
 from mellea_rx.formatters.template import NO_SOURCES, Sources
-from mellea_rx.stdlib.beginnings import Opener, Unrepeated, in_words
+from mellea_rx.stdlib.beginnings import Opener, Unrepeated, Unspaced, in_words, without_last_space
 
 __all__ = ["answer", "answer_from_its_beginning"]
 
@@ -20,7 +20,8 @@ async def answer(
 
     Where the request ends with an assistant's message, only what follows that message is pushed:
     whoever makes the call says the beginning itself (`answer_from_its_beginning` does). A backend
-    that cannot go on from it is asked for it in words, and what it repeats of it is dropped.
+    that cannot go on from it is asked for it in words, and what it repeats of it is dropped. White
+    space where the two meet is not doubled.
 
     Args:
         backend: Who answers.
@@ -38,9 +39,13 @@ async def answer(
         request = replace(request, options=request.options.over(taken.model_options))
         taken.check(request.options)
     require_images(taken, request.images)
-    if request.beginning and not capabilities_of(taken).continues:
-        push = Unrepeated(request.beginning, push).add
-        request = in_words(request, sources)
+    if request.beginning:
+        push = Unspaced(request.beginning, push).add
+        if capabilities_of(taken).continues:
+            request = without_last_space(request)
+        else:
+            push = Unrepeated(request.beginning, push).add
+            request = in_words(request, sources)
     await forward(taken.stream(request), push)
 
 

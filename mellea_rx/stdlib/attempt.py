@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
-
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.events import Validated
@@ -18,7 +16,8 @@ from mellea_rx.core.request import Request
 from mellea_rx.core.requirement import Requirement, UnitVerdict, ValidationResult
 from mellea_rx.core.sampling import Attempt
 from mellea_rx.errors import MelleaRxError
-from mellea_rx.stdlib.answers import answer
+from mellea_rx.formatters.template import Sources
+from mellea_rx.stdlib.answers import answer, answer_from_its_beginning
 from mellea_rx.stdlib.requirements import StreamJudge, validate_all
 
 __all__ = ["CallSetting", "RunningAttempt"]
@@ -37,6 +36,7 @@ class CallSetting:
         given: The call's options, without the backend's own.
         requirements: What an answer has to be.
         loop: The caller's event loop, for async functions.
+        sources: What takes the place of templates, by their names.
     """
 
     backend: Backend
@@ -44,6 +44,7 @@ class CallSetting:
     given: Options
     requirements: tuple[Requirement, ...]
     loop: asyncio.AbstractEventLoop | None
+    sources: Sources
 
 
 class RunningAttempt:
@@ -70,7 +71,7 @@ class RunningAttempt:
         self._journal = journal
         self._release = release
         self._fold = Fold()
-        self._seam = _Seam(after)
+        self._goes_on = bool(after)
         self._size = len(after)
         self._waiting = ""
         """What came and was not released yet."""
@@ -110,10 +111,13 @@ class RunningAttempt:
     async def _generate(self, backend: Backend, request: Request) -> None:
         """Have it answer, judged meanwhile; a unit that fails ends it at once."""
         judge = self._judge
+        # What it goes on from is there already.
+        ask = answer if self._goes_on else answer_from_its_beginning
+        answering = ask(backend, request, self._take, self._setting.sources)
         if not judge.has_work:
-            await answer(backend, request, self._take)
+            await answering
             return
-        writing = asyncio.ensure_future(answer(backend, request, self._take))
+        writing = asyncio.ensure_future(answering)
         judging = asyncio.ensure_future(judge.run())
         try:
             await asyncio.wait({writing, judging}, return_when=asyncio.FIRST_COMPLETED)
@@ -128,8 +132,6 @@ class RunningAttempt:
             await asyncio.gather(writing, judging, return_exceptions=True)
 
     def _take(self, chunk: Chunk) -> None:
-        if chunk.text:
-            chunk = replace_text(chunk, self._seam.join(chunk.text))
         self._fold.add(chunk)
         self._journal.chunk(self._number, chunk)
         if chunk.text:
@@ -170,30 +172,9 @@ class RunningAttempt:
             options=request.options,
             loop=self._setting.loop,
             where=self._where,
+            sources=self._setting.sources,
         )
         rest = iter(results)
         return tuple(
             (each, ValidationResult(True) if each in met else next(rest)) for each in requirements
         )
-
-
-def replace_text(chunk: Chunk, text: str) -> Chunk:
-    """The chunk with another text."""
-    return chunk if text == chunk.text else msgspec.structs.replace(chunk, text=text)
-
-
-class _Seam:
-    """Joins an answer to the text that it goes on from: white space there is not doubled."""
-
-    __slots__ = ("_open",)
-
-    def __init__(self, after: str) -> None:
-        self._open = after[-1:].isspace()
-
-    def join(self, text: str) -> str:
-        """What of the next piece goes behind what is there."""
-        if not self._open:
-            return text
-        text = text.lstrip()
-        self._open = not text
-        return text

@@ -12,7 +12,15 @@ from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.source import Push
 from mellea_rx.formatters.template import Sources, render
 
-__all__ = ["CONTINUE", "Opener", "Unrepeated", "in_words"]
+__all__ = [
+    "CONTINUE",
+    "Opener",
+    "Unrepeated",
+    "Unspaced",
+    "in_words",
+    "with_text",
+    "without_last_space",
+]
 
 CONTINUE = Template(
     """\
@@ -33,6 +41,21 @@ def in_words(request: Request, sources: Sources) -> Request:
             request, messages=(*before, replace(last, content=f"{last.content}\n\n{wish}"))
         )
     return replace(request, messages=(*before, WireMessage("user", wish)))
+
+
+def without_last_space(request: Request) -> Request:
+    """A request whose answer begins without the space at the end.
+
+    A model is at a loss after one: its words begin with a space.
+    """
+    *before, last = request.messages
+    bare = replace(last, content=last.content.rstrip(" \t"))
+    return replace(request, messages=(*before, bare))
+
+
+def with_text(chunk: Chunk, text: str) -> Chunk:
+    """The chunk with another text."""
+    return chunk if text == chunk.text else msgspec.structs.replace(chunk, text=text)
 
 
 class Opener:
@@ -74,20 +97,14 @@ class Unrepeated:
 
     def __init__(self, beginning: str, push: Push) -> None:
         self._beginning = beginning.strip()
-        self._spaced = beginning != beginning.rstrip()
         self._push = push
         self._held = ""
         self._decided = not self._beginning
-        self._trims = False
 
     def add(self, chunk: Chunk) -> None:
         """Take a chunk of the answer."""
         text = chunk.text if self._decided else self._compared(chunk.text)
-        if self._trims:
-            text = text.lstrip()
-            self._trims = not text
-        passed = chunk if text == chunk.text else msgspec.structs.replace(chunk, text=text)
-        self._push(passed)
+        self._push(with_text(chunk, text))
 
     def _compared(self, text: str) -> str:
         """What is to be passed on, now that this text came."""
@@ -98,5 +115,28 @@ class Unrepeated:
         self._decided = True
         if not held.startswith(self._beginning):
             return self._held
-        self._trims = self._spaced
         return held[len(self._beginning) :]
+
+
+class Unspaced:
+    """Drops the white space that an answer begins with, where the text before it ends with such.
+
+    After a line's end only further ones are dropped: what a line begins with may have a meaning.
+
+    Args:
+        before: What the answer goes on from.
+        push: Takes the chunks.
+    """
+
+    def __init__(self, before: str, push: Push) -> None:
+        self._drops = "\r\n" if before.endswith("\n") else None
+        self._push = push
+        self._open = before[-1:].isspace()
+
+    def add(self, chunk: Chunk) -> None:
+        """Take a chunk of the answer."""
+        if self._open and chunk.text:
+            text = chunk.text.lstrip(self._drops)
+            self._open = not text
+            chunk = with_text(chunk, text)
+        self._push(chunk)

@@ -19,6 +19,7 @@ from mellea_rx.core.sampling import SamplingResult, SamplingStrategy
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import DependencyError, RequirementsNotMetError
 from mellea_rx.formatters.chat import Prompt
+from mellea_rx.formatters.template import Sources
 from mellea_rx.stdlib.answers import answer_from_its_beginning
 from mellea_rx.stdlib.attempt import CallSetting
 from mellea_rx.stdlib.requirements import validate_all
@@ -55,12 +56,19 @@ class Call:
         """Generate. Runs on the engine."""
         request = await self.prompt.request()
         if self.strategy is None:
-            generation.open(self.backend.name, request.messages[-1].content)
+            generation.open(self.backend.name, request.prompt)
             await answer_from_its_beginning(
                 self.backend, request, generation.push, self.prompt.sources
             )
             return
-        setting = CallSetting(self.backend, request, self.given, self.requirements, self.loop)
+        setting = CallSetting(
+            self.backend,
+            request,
+            self.given,
+            self.requirements,
+            self.loop,
+            self.prompt.sources,
+        )
         sampler = CallSampler(generation, setting)
         sampled = await self.strategy.sample(sampler)
         generation.sampling = sampled
@@ -106,6 +114,7 @@ def start_validation(
     output: str | ModelOutputThunk[Any] | OutputView,
     backend: Backend,
     options: Options,
+    sources: Sources,
 ) -> ModelOutputThunk[list[ValidationResult]]:
     """Start to decide requirements; `parsed` of the thunk is the list of results."""
     loop = running_loop()
@@ -114,7 +123,9 @@ def start_validation(
     async def run(generation: Generation) -> None:
         text = output if isinstance(output, str) else await _text_of(output)
         results.extend(
-            await validate_all(requirements, text, backend=backend, options=options, loop=loop)
+            await validate_all(
+                requirements, text, backend=backend, options=options, loop=loop, sources=sources
+            )
         )
 
     needs = set(_loops(_functions(requirements), loop))

@@ -9,13 +9,16 @@ from typing import Any
 from mellea_rx.core.backend import Backend, capabilities_of, resolved
 from mellea_rx.core.callbacks import call_user
 from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.component import Template
 from mellea_rx.core.events import AttemptStarted, Rejected, Retrying
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.sampling import Attempt
 from mellea_rx.errors import InvalidInputError, UnexpectedError
-from mellea_rx.stdlib.attempt import CallSetting, RunningAttempt, replace_text
+from mellea_rx.formatters.template import render
+from mellea_rx.stdlib.attempt import CallSetting, RunningAttempt
+from mellea_rx.stdlib.beginnings import with_text
 
 __all__ = ["CallSampler"]
 
@@ -49,6 +52,10 @@ class CallSampler:
         """Call a function of the user's; see `Sampler.call`."""
         return await call_user(function, *args, loop=self._setting.loop)
 
+    def render(self, template: Template) -> str:
+        """A template's text; see `Sampler.render`."""
+        return render(template, self._setting.sources)
+
     async def attempt(
         self,
         request: Request | None = None,
@@ -80,8 +87,7 @@ class CallSampler:
         self._rejected = None
         if rejected is not None:
             journal.add(Retrying(journal.now(), number, "; ".join(rejected.reasons)))
-        prompt = request.messages[-1].content
-        journal.add(AttemptStarted(journal.now(), number, backend.name, prompt))
+        journal.add(AttemptStarted(journal.now(), number, backend.name, request.prompt))
 
     def _release(self, text: str) -> None:
         self._released += text
@@ -98,7 +104,7 @@ class CallSampler:
                 "the sampling strategy released text that its value does not begin with",
                 text=self._released,
             )
-        self._generation.push(replace_text(value, value.text[len(self._released) :]))
+        self._generation.push(with_text(value, value.text[len(self._released) :]))
 
 
 def _going_on(request: Request, text: str, backend: Backend) -> Request:
@@ -111,8 +117,7 @@ def _going_on(request: Request, text: str, backend: Backend) -> Request:
     asked = request.messages
     if asked[-1].role == "assistant":
         asked = asked[:-1]
-    # A model is at a loss after a space at the end: its words begin with one.
-    return replace(request, messages=(*asked, WireMessage("assistant", text.rstrip())))
+    return replace(request, messages=(*asked, WireMessage("assistant", text)))
 
 
 def _with_own_seed(request: Request, number: int) -> Request:

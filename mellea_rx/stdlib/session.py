@@ -197,7 +197,8 @@ class MelleaSession(Verbs):
     ) -> ModelOutputThunk[list[ValidationResult]]:
         self._require_open()
         judged = self._latest_output() if output is None else output
-        thunk = start_validation(requirements, judged, self.backend, self._options(model_options))
+        options = self._options(model_options)
+        thunk = start_validation(requirements, judged, self.backend, options, self._sources)
         self._running.add(thunk)
         return thunk
 

@@ -14,10 +14,24 @@ from mellea_rx.stdlib.components.document import DOCUMENT
 from mellea_rx.stdlib.components.instruction import INSTRUCTION
 from mellea_rx.stdlib.components.message import MESSAGE, TOOL_MESSAGE
 from mellea_rx.stdlib.components.query import OBJECT, QUERY, TRANSFORM
+from mellea_rx.stdlib.requirements.validate import JUDGE
+from mellea_rx.stdlib.sampling.repair import REPAIR, REPAIR_TURN
 
 __all__ = ["TEMPLATES", "read_templates"]
 
-_ALL = (CONTINUE, DOCUMENT, INSTRUCTION, MESSAGE, OBJECT, QUERY, TOOL_MESSAGE, TRANSFORM)
+_ALL = (
+    CONTINUE,
+    DOCUMENT,
+    INSTRUCTION,
+    JUDGE,
+    MESSAGE,
+    OBJECT,
+    QUERY,
+    REPAIR,
+    REPAIR_TURN,
+    TOOL_MESSAGE,
+    TRANSFORM,
+)
 
 TEMPLATES = MappingProxyType({each.name: each for each in _ALL})
 """Every template that a file can take the place of, by its name."""

@@ -66,6 +66,24 @@ def test_it_is_the_last_message_on_the_wire(server: ServerProcess, kind: Any) ->
     assert goes_on == ((False, True) if kind is OpenAIBackend else (None, None))
 
 
+@pytest.mark.parametrize(
+    ("prefix", "sent", "chunks", "value"),
+    [
+        ("Title: ", "Title:", [" The", " Sea"], "Title: The Sea"),
+        ("Title: ", "Title:", [" ", "\nThe Sea"], "Title: The Sea"),
+        ("def f():\n", "def f():\n", ["\n", "    return 1"], "def f():\n    return 1"),
+        ("Sun", "Sun", ["flower "], "Sunflower "),
+    ],
+)
+def test_white_space_where_the_two_meet_is_not_doubled(
+    server: ServerProcess, prefix: str, sent: str, chunks: list[str], value: str
+) -> None:
+    server.script("m", chunks=chunks)
+    with MelleaSession(OllamaBackend("m", base_url=server.url)) as m:
+        assert m.instruct("Go.", prefix=prefix).value == value
+    assert server.log("m")[0]["body"]["messages"][-1]["content"] == sent
+
+
 def test_openais_own_server_is_asked_in_words() -> None:
     assert not OpenAIBackend("m", api_key="k").capabilities.continues
 
@@ -99,8 +117,9 @@ def test_a_backend_that_does_not_is_asked_in_words_and_nothing_is_there_twice(an
 @pytest.mark.parametrize(
     ("prefix", "answer", "value"),
     [
+        ("Title: ", ["\nThe Sea"], "Title: The Sea"),
         ("Title: ", ["Title:", " The", " Sea"], "Title: The Sea"),
-        ("Title:\n", ["Title: The Sea"], "Title:\nThe Sea"),
+        ("Title:\n", ["Title:\nThe Sea"], "Title:\nThe Sea"),
         ('{"a": ', ['{"a": 1}'], '{"a": 1}'),
         ("Once", ["Only", " this"], "OnceOnly this"),
         ("Once upon", ["Once"], "Once upon"),
@@ -129,7 +148,7 @@ def test_a_repeated_beginning_is_dropped_however_it_is_cut(
         filtered.add(Chunk(whole[at:cut]))
         at = max(at, cut)
     text = "".join(chunk.text for chunk in pushed)
-    assert text == (rest.lstrip() if beginning != beginning.rstrip() else rest)
+    assert text == beginning[len(beginning.rstrip()) :] + rest
 
 
 def test_where_no_user_spoke_last_the_wish_is_a_message_of_its_own() -> None:

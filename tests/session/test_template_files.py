@@ -11,7 +11,9 @@ import pytest
 from mellea_rx import MelleaSession, ScriptedBackend, TemplateError, start_session
 from mellea_rx.core.backend import Capabilities
 from mellea_rx.formatters.template import variables_of
-from mellea_rx.stdlib.components import Document, ToolMessage
+from mellea_rx.stdlib.components import Document, Message, ToolMessage
+from mellea_rx.stdlib.requirements import check, simple_validate
+from mellea_rx.stdlib.sampling import MultiTurn, RepairTemplate
 from mellea_rx.stdlib.templates import TEMPLATES
 from tests.core.hand import soon
 from tests.docs.pages import table_rows
@@ -34,13 +36,18 @@ class Plain(ScriptedBackend):
     capabilities = Capabilities()
 
 
+NEVER = check("x", simple_validate(lambda _: False))
+
 USES: dict[str, Any] = {
     "continue": lambda m: m.instruct("Go.", prefix="x"),
     "document": lambda m: m.instruct("Go.", grounding_context=[Document("x")]),
     "instruction": lambda m: m.instruct("x"),
+    "judge": lambda m: m.validate("x", output="y"),
     "message": lambda m: m.chat("x"),
     "object": lambda m: m.query("x", "What?"),
     "query": lambda m: m.query("x", "What?"),
+    "repair": lambda m: m.instruct("Go.", requirements=NEVER, strategy=RepairTemplate()),
+    "repair_turn": lambda m: m.instruct("Go.", requirements=NEVER, strategy=MultiTurn()),
     "tool_message": lambda m: m.act(ToolMessage("f", "x")),
     "transform": lambda m: m.transform("x", "Shorten."),
 }
@@ -56,8 +63,8 @@ def test_each_template_can_be_replaced_with_all_its_variables(name: str, tmp_pat
     text = "OURS " + " ".join(f"{{{{ {each} }}}}" for each in variables)
     m = MelleaSession(Plain("a"), templates=folder(tmp_path, **{name: text}))
     USES[name](m)
-    assert "OURS" in prompts(m)[0]
-    assert "x" in prompts(m)[0]
+    assert "OURS" in prompts(m)[-1]
+    assert "x" in prompts(m)[-1]
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -84,8 +91,6 @@ def test_they_hold_for_a_call_that_waits_and_for_nested_parts(tmp_path: Path) ->
     ours = folder(tmp_path, instruction="OURS {{ description }}", message="M {{ content }}")
 
     async def main() -> None:
-        from mellea_rx.stdlib.components import Message
-
         m = MelleaSession(ScriptedBackend("draft", echo), templates=ours)
         first = await m.ainstruct("Draft.")
         values = {"it": first, "part": Message("x")}

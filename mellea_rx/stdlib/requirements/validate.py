@@ -13,14 +13,15 @@ from mellea_rx.core.fold import Fold
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.requirement import Requirement, ValidationFunction, ValidationResult
-from mellea_rx.formatters import template
+from mellea_rx.formatters.template import Sources, render
 from mellea_rx.stdlib.answers import answer
 from mellea_rx.stdlib.requirements.blame import validator_failed
 from mellea_rx.stdlib.requirements.build import verdict
 
-__all__ = ["validate_all"]
+__all__ = ["JUDGE", "validate_all"]
 
-_JUDGE_PROMPT = """\
+JUDGE = Template(
+    """\
 Decide whether a text meets a requirement.
 
 Text:
@@ -28,7 +29,9 @@ Text:
 
 Requirement: {{ requirement }}
 
-Does the text meet the requirement? Answer yes or no."""
+Does the text meet the requirement? Answer yes or no.""",
+    name="judge",
+)
 
 _YES_OR_NO = {
     "type": "object",
@@ -48,6 +51,7 @@ async def validate_all(
     options: Options,
     loop: asyncio.AbstractEventLoop | None,
     where: str = "the output",
+    sources: Sources,
 ) -> list[ValidationResult]:
     """Decide all requirements at once. Runs on the engine.
 
@@ -58,6 +62,7 @@ async def validate_all(
         options: The call's model options; the judge takes its time limit and own names from them.
         loop: The caller's event loop, for async functions.
         where: What messages call the text ("attempt 2").
+        sources: What takes the place of templates, by their names.
 
     Returns:
         A result for each requirement, in order.
@@ -69,7 +74,7 @@ async def validate_all(
 
     async def decide(requirement: Requirement) -> ValidationResult:
         if requirement.validation_fn is None:
-            return await _judge(requirement, text, backend, options, loop, where)
+            return await _judge(requirement, text, backend, options, loop, where, sources)
         return await _call(requirement, requirement.validation_fn, text, loop, where)
 
     try:
@@ -100,6 +105,7 @@ async def _judge(
     options: Options,
     loop: asyncio.AbstractEventLoop | None,
     where: str,
+    sources: Sources,
 ) -> ValidationResult:
     read = requirement.output_to_bool
     judge_options = Options(
@@ -110,9 +116,7 @@ async def _judge(
             **options.extra,
         }
     )
-    prompt = template.render(
-        Template(_JUDGE_PROMPT, {"text": text, "requirement": requirement.description})
-    )
+    prompt = render(JUDGE.given(text=text, requirement=requirement.description), sources)
     fold = Fold()
     # A reader of the user's own may look for more than a yes or no.
     schema = _YES_OR_NO if read is None else None

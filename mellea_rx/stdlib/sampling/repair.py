@@ -7,22 +7,27 @@ from dataclasses import dataclass, replace
 from mellea_rx.core.component import Template
 from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult
-from mellea_rx.formatters import template
 from mellea_rx.stdlib.sampling.budget import outcome, require_budget, until_accepted
 
-__all__ = ["MultiTurn", "RepairTemplate"]
+__all__ = ["REPAIR", "REPAIR_TURN", "MultiTurn", "RepairTemplate"]
 
-_REPAIR = """\
+REPAIR = Template(
+    """\
 {{ prompt }}
 
 An answer to this was rejected, for these reasons:
 - {{ reasons | join('\n- ') }}
-Write an answer that has none of these faults."""
+Write an answer that has none of these faults.""",
+    name="repair",
+)
 
-_REPAIR_TURN = """\
+REPAIR_TURN = Template(
+    """\
 This answer was rejected, for these reasons:
 - {{ reasons | join('\n- ') }}
-Answer again, without these faults."""
+Answer again, without these faults.""",
+    name="repair_turn",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +50,8 @@ class RepairTemplate:
         """Make attempts until one succeeds, each with the reasons of the one before."""
 
         async def following(last: Attempt | None) -> Attempt:
-            asked = sampler.request
-            return await sampler.attempt(asked if last is None else _repaired(asked, last))
+            asked = None if last is None else _repaired(sampler, last)
+            return await sampler.attempt(asked)
 
         return outcome(await until_accepted(following, self.loop_budget))
 
@@ -74,25 +79,25 @@ class MultiTurn:
         async def following(last: Attempt | None) -> Attempt:
             nonlocal asked
             if last is not None:
-                asked = _with_turn(asked, last)
+                asked = _with_turn(sampler, asked, last)
             return await sampler.attempt(asked)
 
         return outcome(await until_accepted(following, self.loop_budget))
 
 
-def _repaired(request: Request, failed: Attempt) -> Request:
-    """The request with the reasons in its last message of the user's."""
+def _repaired(sampler: Sampler, failed: Attempt) -> Request:
+    """The call's request with the reasons in its last message of the user's."""
+    request = sampler.request
     messages = list(request.messages)
     index = max(i for i, message in enumerate(messages) if message.role != "assistant")
-    values = {"prompt": messages[index].content, "reasons": list(failed.reasons)}
-    content = template.render(Template(_REPAIR, values))
+    content = sampler.render(REPAIR.given(prompt=messages[index].content, reasons=failed.reasons))
     messages[index] = replace(messages[index], content=content)
     return replace(request, messages=tuple(messages))
 
 
-def _with_turn(request: Request, failed: Attempt) -> Request:
+def _with_turn(sampler: Sampler, request: Request, failed: Attempt) -> Request:
     """The request, the answer that failed, and the reasons as the user's next message."""
-    reasons = template.render(Template(_REPAIR_TURN, {"reasons": list(failed.reasons)}))
+    reasons = sampler.render(REPAIR_TURN.given(reasons=failed.reasons))
     asked = request.messages
     begun = asked[-1:] if asked[-1].role == "assistant" else ()
     said = WireMessage("assistant", failed.text, tool_calls=failed.answer.tool_calls)
