@@ -12,7 +12,9 @@ from tests.examples.program import EXAMPLES, run_program
 SHOWS = {
     "cancel": r"cancelled: True, \d+ characters came\nthe user left the page; it had said '.+'",
     "chat": r"you   My name is Ada\.\nmodel .+\nyou   What is my name\?\nmodel (.|\n)+\n2 turns$",
+    "dependencies": r"draft computed: False\nbetter: (.|\n)+\nplan: (.|\n)+\nsights was there",
     "own_backend": r"Is there anybody\? ?\necho-1 stop$",
+    "own_component": r"^fruits \['\w+.*\]\nanimals \['\w+.*\]$",
     "plain_iterator": r".+\n\((length|stop), first text after \d+\.\d\d s\)$",
     "requirements": r"^running\n(.|\n)+\nmet: (True|False), attempts: [1-3]\n1\. Use at most 30",
     "scripted": r"passed: test_a_title\w+\npassed: test_what\w+$",
