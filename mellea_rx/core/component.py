@@ -26,6 +26,8 @@ __all__ = [
 
 T_co = TypeVar("T_co", covariant=True)
 
+_PLAIN = (str, bytes, int, float)
+
 
 @dataclass(frozen=True, slots=True)
 class Template:
@@ -126,11 +128,10 @@ def said_by(component: Component[Any]) -> tuple[Said, ...]:
     if said is None:
         return (Said(template_of(component)),)
     given = _told(component, said)
-    messages = tuple(given) if isinstance(given, Iterable) else (given,)
-    if not messages or not all(isinstance(each, Said) for each in messages):
+    if not (given and isinstance(given, tuple) and all(isinstance(each, Said) for each in given)):
         kind = type(component).__name__
         raise InvalidInputError(f"{kind}.said() has to return a tuple of Said, not {given!r}")
-    return cast("tuple[Said, ...]", messages)
+    return given
 
 
 def _told(component: Component[Any], method: Callable[[], object]) -> object:
@@ -159,14 +160,14 @@ def is_component(value: object) -> bool:
 
 def parts_of(value: object) -> Iterable[object]:
     """What a prompt's value is made of; nothing where it has no parts that a prompt knows."""
-    if isinstance(value, (str, bytes, int, float)):
+    if value is None or isinstance(value, _PLAIN):
         return ()
     if isinstance(value, Template):
         return value.variables.values()
-    if isinstance(value, Mapping):
-        return value.values()
     if isinstance(value, (list, tuple, set, frozenset)):
         return value
+    if isinstance(value, Mapping):
+        return value.values()
     if is_component(value):
         return (template_of(cast("Component[Any]", value)),)
     if is_dataclass(value) and not isinstance(value, type):
@@ -180,4 +181,5 @@ def thunks_in(value: object) -> Iterator[ModelOutputThunk[Any]]:
         yield value
         return
     for part in parts_of(value):
-        yield from thunks_in(part)
+        if not isinstance(part, _PLAIN):
+            yield from thunks_in(part)

@@ -134,7 +134,7 @@ def as_images(given: Images | None) -> tuple[Image, ...]:
     Raises:
         InvalidInputError: What is no picture, by name.
     """
-    if given is None:
+    if given is None or given == ():
         return ()
     if isinstance(given, (Image, str, os.PathLike, bytes)):
         return (_as_image(given),)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from mellea_rx.core.component import Component, said_by, thunks_in
+from mellea_rx.core.component import Component, Said, said_by, thunks_in
 from mellea_rx.core.context import Turn
 from mellea_rx.core.image import Image
 from mellea_rx.core.options import ModelOption, Options
@@ -76,18 +76,18 @@ class Prompt:
             if turn.output.is_complete:
                 asked = turn.messages
                 if asked is None:
-                    asked = _rendered(turn.action, self.sources)
+                    asked = _rendered(said_by(turn.action), self.sources)
                 # How the answer was to begin is part of the answer.
                 yield from asked[:-1] if begins(asked) else asked
                 output = turn.output
                 yield WireMessage("assistant", output.text, tool_calls=output.tool_calls)
         if self.messages is None:
-            yield from _rendered(self.action, self.sources)
+            yield from _rendered(said_by(self.action), self.sources)
         else:
             yield from self.messages
 
 
-def _rendered(action: Component[Any], sources: Sources) -> tuple[WireMessage, ...]:
+def _rendered(messages: tuple[Said, ...], sources: Sources) -> tuple[WireMessage, ...]:
     return tuple(
         WireMessage(
             said.role,
@@ -96,7 +96,7 @@ def _rendered(action: Component[Any], sources: Sources) -> tuple[WireMessage, ..
             tool_name=said.tool_name,
             tool_call_id=said.tool_call_id,
         )
-        for said in said_by(action)
+        for said in messages
     )
 
 
@@ -127,7 +127,7 @@ def prompt_for(
         if dependencies:
             template.check(templates, sources)
         else:
-            messages = _rendered(action, sources)
+            messages = _rendered(said, sources)
     except RecursionError:
         raise InvalidInputError(
             f"this {type(action).__name__} contains itself, or its parts are nested too deeply"

@@ -37,7 +37,7 @@ def as_parts(given: Iterable[Part] | Part | None, name: str) -> tuple[Part, ...]
     Raises:
         InvalidInputError: Something that is no part.
     """
-    if given is None:
+    if given is None or given == ():
         return ()
     if _is_part(given):
         return (given,)
@@ -54,6 +54,8 @@ def as_named_parts(
     Raises:
         InvalidInputError: Something that is no part, or a name that is no text.
     """
+    if given is None:
+        return ()
     if not isinstance(given, Mapping):
         return tuple(("", part) for part in as_parts(given, name))
     return tuple(
