@@ -21,6 +21,7 @@
     ├── UnexpectedError                     a bug, ours or a plugin's; its cause is chained
     ├── DependencyError                     a thunk that this prompt needs has failed
     │   └── DependencyCycleError            calls that wait for each other in a circle
+    ├── AnswerFormatError                   an answer that is not the JSON, or the type, asked for
     ├── CallbackError                       a callable of the user's raised
     │   └── ValidatorError
     ├── RequirementsNotMetError             no attempt met them, and the call said require=True
@@ -31,7 +32,8 @@
         ├── GenerationTimeoutError (TimeoutError)
         │   ├── ConnectTimeoutError
         │   ├── FirstTokenTimeoutError
-        │   └── IdleTimeoutError
+        │   ├── IdleTimeoutError
+        │   └── TotalTimeoutError
         ├── StreamInterruptedError          it broke, or ended before its end
         ├── ProtocolError                   an answer that is not the protocol
         ├── ResponseTooLargeError
@@ -51,6 +53,7 @@ Each carries `text`: what the model had said when it happened ("" when it had sa
 from __future__ import annotations
 
 __all__ = [
+    "AnswerFormatError",
     "AuthenticationError",
     "BackendError",
     "BadRequestError",
@@ -91,6 +94,7 @@ __all__ = [
     "StreamInterruptedError",
     "TLSError",
     "TemplateError",
+    "TotalTimeoutError",
     "UnexpectedError",
     "UnknownBackendError",
     "ValidatorError",
@@ -196,6 +200,10 @@ class DependencyCycleError(DependencyError):
     """
 
 
+class AnswerFormatError(MelleaRxError):
+    """An answer is not the JSON, or not of the type, that was asked for; `text` has it."""
+
+
 class CallbackError(MelleaRxError):
     """A callable of the user's raised; its exception is the cause."""
 
@@ -248,6 +256,10 @@ class FirstTokenTimeoutError(GenerationTimeoutError):
 
 class IdleTimeoutError(GenerationTimeoutError):
     """The answer began, and then stopped coming."""
+
+
+class TotalTimeoutError(GenerationTimeoutError):
+    """The whole answer took longer than its deadline."""
 
 
 class StreamInterruptedError(BackendError):

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Chunk", "ToolCall", "Usage"]
+__all__ = ["Chunk", "ToolCall", "Usage", "as_chunk"]
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -71,3 +71,8 @@ class Chunk(msgspec.Struct, frozen=True):
     def __bool__(self) -> bool:
         """Whether there is anything in it that a reader could show."""
         return bool(self.text or self.thinking or self.tool_calls)
+
+
+def as_chunk(item: object) -> Chunk:
+    """A chunk as it is; of anything else a chunk with its text, `str(item)`."""
+    return item if isinstance(item, Chunk) else Chunk(str(item))

@@ -28,7 +28,7 @@ from mellea_rx.errors import (
     UnexpectedError,
 )
 
-__all__ = ["Generation", "Pipeline"]
+__all__ = ["Generation", "Pipeline", "as_ours"]
 
 _UNPARSED: Any = object()
 _LONGEST_NAME = 80
@@ -36,6 +36,15 @@ _LONGEST_NAME = 80
 
 Pipeline = Callable[["Generation"], Awaitable[None]]
 """What a generation does: runs on the engine, calls `push` for every chunk, returns at the end."""
+
+
+def as_ours(error: Exception) -> MelleaRxError:
+    """What a generation fails with: an error of the tree as it is, any other as its cause."""
+    if isinstance(error, MelleaRxError):
+        return error
+    wrapped = UnexpectedError(f"the generation failed: {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 class Generation:
@@ -160,12 +169,8 @@ class Generation:
             await pipeline(self)
         except asyncio.CancelledError:
             self.end(GenerationCancelledError("the generation was cancelled"))
-        except MelleaRxError as error:
-            self.end(error)
         except Exception as error:
-            wrapped = UnexpectedError(f"the generation failed: {type(error).__name__}: {error}")
-            wrapped.__cause__ = error
-            self.end(wrapped)
+            self.end(as_ours(error))
         else:
             self.end(None)
 

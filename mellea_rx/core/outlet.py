@@ -12,7 +12,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from reactivex import abc
 from reactivex.scheduler import (
@@ -26,7 +26,15 @@ from reactivex.scheduler.eventloop import AsyncIOScheduler
 from mellea_rx.core.engine import engine_loop
 from mellea_rx.core.waits import RUNNING
 
-__all__ = ["Outlet", "Ready", "loop_outlet", "outlet_for", "running_loop"]
+__all__ = [
+    "Outlet",
+    "Ready",
+    "delivery_scheduler",
+    "has_a_place",
+    "loop_outlet",
+    "outlet_for",
+    "running_loop",
+]
 
 _log = logging.getLogger("mellea_rx")
 
@@ -118,6 +126,7 @@ class Outlet:
 _loop_outlets: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Outlet] = (
     weakref.WeakKeyDictionary()
 )
+_thread_scheduler: EventLoopScheduler | None = None
 _thread_outlet: Outlet | None = None
 _guard = threading.Lock()
 
@@ -159,20 +168,33 @@ def outlet_for(scheduler: abc.SchedulerBase | None) -> Outlet:
     """
     if isinstance(scheduler, AsyncIOScheduler):  # its own `schedule` is not thread-safe
         return loop_outlet(scheduler._loop)
-    if scheduler is not None and not isinstance(
-        scheduler, (CurrentThreadScheduler, ImmediateScheduler, TrampolineScheduler)
-    ):
-        target = scheduler
-        return Outlet(lambda function: target.schedule(lambda *_: function()))
+    if has_a_place(scheduler):
+        return Outlet(lambda function: scheduler.schedule(lambda *_: function()))
     loop = running_loop()
     return loop_outlet(loop) if loop is not None else _delivery_thread()
 
 
+def has_a_place(scheduler: abc.SchedulerBase | None) -> TypeGuard[abc.SchedulerBase]:
+    """Whether it runs work in a place of its own, and not where it is called."""
+    return scheduler is not None and not isinstance(
+        scheduler, (CurrentThreadScheduler, ImmediateScheduler, TrampolineScheduler)
+    )
+
+
+def delivery_scheduler() -> EventLoopScheduler:
+    """The scheduler of the delivery thread."""
+    global _thread_scheduler
+    with _guard:
+        if _thread_scheduler is None:
+            _thread_scheduler = EventLoopScheduler(thread_factory=_named_daemon)
+        return _thread_scheduler
+
+
 def _delivery_thread() -> Outlet:
     global _thread_outlet
+    scheduler = delivery_scheduler()
     with _guard:
         if _thread_outlet is None:
-            scheduler = EventLoopScheduler(thread_factory=_named_daemon)
             _thread_outlet = Outlet(lambda function: scheduler.schedule(lambda *_: function()))
         return _thread_outlet
 
@@ -182,9 +204,9 @@ def _named_daemon(target: Callable[..., None]) -> threading.Thread:
 
 
 def _start_afresh_in_child() -> None:
-    global _thread_outlet, _guard, _loop_outlets
+    global _thread_scheduler, _thread_outlet, _guard, _loop_outlets
     _guard = threading.Lock()
-    _thread_outlet = None
+    _thread_scheduler = _thread_outlet = None
     _loop_outlets = weakref.WeakKeyDictionary()
 
 

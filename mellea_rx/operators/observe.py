@@ -1,0 +1,85 @@
+"""A side channel: somebody else sees what flows by, and cannot disturb it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import reactivex as rx
+from reactivex import Observable, abc
+from reactivex import operators as ops
+
+from mellea_rx.errors import InvalidInputError
+
+__all__ = ["observe"]
+
+_log = logging.getLogger("mellea_rx")
+
+T = TypeVar("T")
+
+
+def observe(
+    sink: abc.ObserverBase[Any] | Callable[[T], object],
+) -> Callable[[Observable[T]], Observable[T]]:
+    """Show a stream to `sink`, and hand it on as it is.
+
+    The sink sees each item before the subscriber does. When it raises, that is logged (logger
+    `mellea_rx`) and it sees nothing more of this subscription; the stream goes on.
+
+        source:          -a-b-c-|
+        observe(sink):   -a-b-c-|
+        the sink gets:   -a-b-c-|
+
+    Example:
+        >>> import reactivex as rx
+        >>> seen = []
+        >>> _ = rx.of("a", "b").pipe(observe(seen.append)).subscribe()
+        >>> seen
+        ['a', 'b']
+
+    Args:
+        sink: A function that takes items, or an observer (a `Subject`, say) that gets the terminal
+            too.
+
+    Raises:
+        InvalidInputError: It is neither.
+    """
+    on_next = getattr(sink, "on_next", sink)
+    if not callable(on_next):
+        raise InvalidInputError(f"sink must be a function or an observer, not {sink!r}")
+    on_error = getattr(sink, "on_error", None)
+    on_completed = getattr(sink, "on_completed", None)
+
+    def operator(source: Observable[T]) -> Observable[T]:
+        def watched(_: abc.SchedulerBase) -> Observable[T]:
+            guard = _Guard()
+            actions = [guard.around(each) for each in (on_next, on_error, on_completed)]
+            return source.pipe(cast("Any", ops.do_action(*actions)))
+
+        return rx.defer(watched)
+
+    return operator
+
+
+class _Guard:
+    """Calls a sink until it raises."""
+
+    def __init__(self) -> None:
+        self._raised = False
+
+    def around(self, function: Callable[..., object] | None) -> Callable[..., None] | None:
+        """`function`, harmless."""
+        if function is None:
+            return None
+
+        def call(*args: Any) -> None:
+            if self._raised:
+                return
+            try:
+                function(*args)
+            except Exception:
+                self._raised = True
+                _log.exception("a sink raised in observe(); it gets nothing more of this stream")
+
+        return call

@@ -1,0 +1,28 @@
+"""From chunks to their text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reactivex import Observable, compose
+from reactivex import operators as ops
+
+__all__ = ["text"]
+
+
+def text() -> Callable[[Observable[object]], Observable[str]]:
+    """The text of each chunk that has any.
+
+        source:   -Once--upon--(usage)-|
+        text():   -Once--upon----------|
+
+    Example:
+        >>> import reactivex as rx
+        >>> from mellea_rx import Chunk
+        >>> _ = rx.of(Chunk("Hi"), Chunk(finish_reason="stop")).pipe(text()).subscribe(print)
+        Hi
+
+    Returns:
+        An operator; an item's text is `str(item)`, so it takes chunks, strings, and a thunk.
+    """
+    return compose(ops.map(str), ops.filter(bool))
