@@ -16,7 +16,7 @@ __all__ = ["accumulate"]
 def accumulate() -> Callable[[Observable[object]], Observable[str]]:
     """The text so far, whenever some comes.
 
-        source:         -a--b--c-|
+        source:         -a--b--c--|
         accumulate():   -a--ab-abc|
 
     Each item is the whole text so far, so a text of n characters in k chunks takes time in n times

@@ -16,8 +16,8 @@ __all__ = ["by_line", "by_paragraph", "by_sentence", "by_word"]
 def by_word() -> Callable[[Observable[object]], Observable[str]]:
     """Word by word: each with the white space after it, once the next one begins.
 
-        source:      -On-ce·u-pon--|
-        by_word():   ----Once·-----(upon|)
+        source:      -On-ce·u-pon-|
+        by_word():   ----Once·----(upon|)
 
     The words' join is the text. What is left at the end, or before an error, goes out then.
 
@@ -37,8 +37,8 @@ def by_word() -> Callable[[Observable[object]], Observable[str]]:
 def by_sentence() -> Callable[[Observable[object]], Observable[str]]:
     """Sentence by sentence: each with the white space after it, once the next one begins.
 
-        source:          -Dr.-·Po-e.·H-e-|
-        by_sentence():   ---------Dr.·Poe.·---(He|)
+        source:          -Dr.-·Po-e.·H-e-----|
+        by_sentence():   ---------Dr.·Poe.·--(He|)
 
     The sentences' join is the text. Abbreviations, initials and decimals end none; closing quotes
     and brackets belong to the sentence before them; in doubt, a sentence goes on. What is left at
@@ -60,7 +60,7 @@ def by_line() -> Callable[[Observable[object]], Observable[str]]:
     r"""Line by line: each with its LF, once that is there. No other character ends a line.
 
         source:      -on-e⏎t-wo-|
-        by_line():   ----one⏎----(two|)
+        by_line():   ----one⏎---(two|)
 
     The lines' join is the text. What is left at the end, or before an error, goes out then.
 
@@ -79,8 +79,8 @@ def by_line() -> Callable[[Observable[object]], Observable[str]]:
 def by_paragraph() -> Callable[[Observable[object]], Observable[str]]:
     r"""Paragraph by paragraph: each with the blank lines after it, once the next one begins.
 
-        source:           -one⏎-⏎tw-o-|
-        by_paragraph():   ------one⏎⏎-(two|)
+        source:           -one⏎-⏎tw-o--|
+        by_paragraph():   ------one⏎⏎--(two|)
 
     The paragraphs' join is the text. What is left at the end, or before an error, goes out then.
 

@@ -39,7 +39,6 @@ def chunk_timeout(
 
         source:                  -a--b-----------c-|
         chunk_timeout(idle=5):   -a--b----#
-                                          IdleTimeoutError
 
     Example:
         >>> import reactivex as rx

@@ -27,9 +27,8 @@ def observe(
     The sink sees each item before the subscriber does. When it raises, that is logged (logger
     `mellea_rx`) and it sees nothing more of this subscription; the stream goes on.
 
-        source:          -a-b-c-|
-        observe(sink):   -a-b-c-|
-        the sink gets:   -a-b-c-|
+        source:           -a-b-c-|
+        observe(print):   -a-b-c-|
 
     Example:
         >>> import reactivex as rx

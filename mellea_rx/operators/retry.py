@@ -117,9 +117,9 @@ def retry(
     again. Once content has flowed there is no other attempt, unless the policy says `after_text`: a
     subscriber cannot take back what it has shown. The last attempt's error is the stream's.
 
-        first:     --#
-        second:    --a-b-|
-        retry():   ---------a-b-|       (a pause of 5)
+        first:                                                              --#
+        second:                                                             --a-b-|
+        retry(RetryPolicy(initial=4, jitter=0))(attempts(first, second)):   --------a-b-|
 
     Example:
         >>> import reactivex as rx

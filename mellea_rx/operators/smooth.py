@@ -30,8 +30,8 @@ def smooth(
     `r` words an interval, some eight intervals behind. At the source's end the rest goes on at
     this pace; before an error it goes out at once.
 
-        source:      -a·b·c·d·--------|
-        smooth(3):   -a·-b·-c·----(d·|)
+        source:      -a·b·c·d·e·|
+        smooth(3):   -a·-b·-c·-d·-(e·|)
 
     Example:
         >>> from reactivex.testing import TestScheduler

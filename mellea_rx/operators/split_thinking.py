@@ -23,9 +23,8 @@ def split_thinking(
     A tag may be split over chunks anywhere; only what may become one is held back. Reasoning that
     is not closed is reasoning up to the end. Whatever else a chunk has stays.
 
-        source:                         -a<th-ink>hm</-think>b|
-        split_thinking(), its text:     -a------------b-------|
-        split_thinking(), its thinking: ------hm--------------|
+        source:             -a<th-ink>hm-</thi-nk>b-|
+        split_thinking():   -a----⟨hm⟩---------b----|
 
     Example:
         >>> import reactivex as rx

@@ -28,9 +28,9 @@ def tee(n: int) -> Callable[[Observable[object]], tuple[Observable[Chunk], ...]]
     joined, so the memory is the text and not the chunks. Each is called where it subscribed, as a
     thunk's subscribers are.
 
-        source:             -a-b-c-|
-        tee(2)(source)[0]:  -a-b-c-|
-        tee(2)(source)[1]:     ^ab-c-|
+        source:                        -a--b----c--|
+        tee(2)(source)[0]:             -a--b----c--|
+        second_at(5, tee(2))(source):  -----ab--c--|
 
     Example:
         >>> import reactivex as rx

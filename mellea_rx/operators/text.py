@@ -13,8 +13,8 @@ __all__ = ["text"]
 def text() -> Callable[[Observable[object]], Observable[str]]:
     """The text of each chunk that has any.
 
-        source:   -Once--upon--(usage)-|
-        text():   -Once--upon----------|
+        source:   -Hel-lo·th-ere-|
+        text():   -Hel-lo·th-ere-|
 
     Example:
         >>> import reactivex as rx

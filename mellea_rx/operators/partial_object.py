@@ -1,0 +1,152 @@
+"""A JSON answer while it comes: each field or element once, when it is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, overload
+
+from reactivex import Observable, compose
+
+from mellea_rx.core.fold import TextBuffer
+from mellea_rx.errors import AnswerFormatError
+from mellea_rx.operators.decode import decode
+from mellea_rx.operators.members import Member, MemberScanner
+from mellea_rx.operators.shapes import Members, Shape, shape_of
+from mellea_rx.operators.text import text
+
+__all__ = ["Part", "partial_object"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[T]):
+    """A field of an object, or an element of an array, that is complete.
+
+    Attributes:
+        key: The field's name in the JSON, or the element's index.
+        value: Its value, of the type that the field or element has.
+    """
+
+    key: str | int
+    value: Any
+    _shape: Shape[T] = field(repr=False, compare=False)
+    _members: Members = field(repr=False, compare=False)
+    _count: int = field(repr=False, compare=False)
+
+    def snapshot(self) -> T:
+        """The object or array up to and with this part, made anew by each call.
+
+        A field that has not come has its default, or `msgspec.UNSET` where it has none (a
+        TypedDict: it is missing). No validator or `__post_init__` runs on it.
+        """
+        return self._shape.partial(self._members[: self._count])
+
+
+@overload
+def partial_object(
+    kind: type[T],
+) -> Callable[[Observable[object]], Observable[Part[T]]]: ...
+
+
+@overload
+def partial_object(
+    kind: None = None,
+) -> Callable[[Observable[object]], Observable[Part[Any]]]: ...
+
+
+def partial_object(
+    kind: Any = None,
+) -> Callable[[Observable[object]], Observable[Part[Any]]]:
+    """The parts of the JSON object or array that a model writes: each once, when it is complete.
+
+    Time is linear in the text. Text before the first bracket and after the last is passed over, and
+    so are fields that the type does not have. When the last bracket has come, the whole is
+    validated, once.
+
+        source:             -{"a":1,"b"-:[2,3]}-|
+        partial_object():   -a=1--------b=[2,3]-|
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import reactivex as rx
+        >>> @dataclass
+        ... class Book:
+        ...     title: str
+        ...     year: int
+        >>> answer = rx.of('{"title": "The Sea ', 'Around Us", "year": 19', "51}")
+        >>> _ = answer.pipe(partial_object(Book)).subscribe(lambda part: print(part.snapshot()))
+        Book(title='The Sea Around Us', year=UNSET)
+        Book(title='The Sea Around Us', year=1951)
+
+    Args:
+        kind: A dataclass, TypedDict, msgspec Struct, Pydantic model, `list[...]` or
+            `dict[str, ...]`; None for any JSON object or array.
+
+    Returns:
+        An operator that takes chunks or strings. It fails with `AnswerFormatError`, which has the
+        text, when that is no JSON, ends too early, or is not of the type.
+
+    Raises:
+        InvalidInputError: `kind` is none of these, or has a field that cannot be decoded.
+    """
+    shape = shape_of(kind)
+    return compose(text(), decode(lambda: _Parts(shape)))
+
+
+class _Parts:
+    """Text in, parts out.
+
+    Args:
+        shape: What the text is to be.
+    """
+
+    def __init__(self, shape: Shape[Any]) -> None:
+        self._shape = shape
+        self._scanner = MemberScanner(shape.opening)
+        self._said = TextBuffer()
+        self._members: Members = []
+        self._checked = False
+
+    def feed(self, text: str) -> Iterator[Part[Any]]:
+        self._said.add(text)
+        try:
+            for member in self._scanner.feed(text):
+                yield from self._part(member)
+            self._check()
+        except AnswerFormatError as error:
+            error.text = str(self._said)
+            raise
+
+    def flush(self) -> tuple[()]:
+        try:
+            self._scanner.flush()
+        except AnswerFormatError as error:
+            error.text = str(self._said)
+            raise
+        return ()
+
+    def _part(self, member: Member) -> Iterator[Part[Any]]:
+        decoder = self._shape.decoder(member.key)
+        if decoder is None:
+            return
+        try:
+            value = decoder(member.json)
+        except Exception as error:  # code of the type's may raise anything
+            what = "field" if isinstance(member.key, str) else "element"
+            raise AnswerFormatError(
+                f"the answer's {what} {member.key!r} does not fit: {error}"
+            ) from error
+        self._members.append((member.key, value))
+        yield Part(member.key, value, self._shape, self._members, len(self._members))
+
+    def _check(self) -> None:
+        span = self._scanner.span
+        if span is None or self._checked:
+            return
+        self._checked = True
+        try:
+            self._shape.check(str(self._said)[slice(*span)])
+        except Exception as error:
+            raise AnswerFormatError(f"the answer as a whole does not fit: {error}") from error
