@@ -145,12 +145,19 @@ class _Watch:
     def on_next(self, item: object) -> None:
         with self._lock:
             if item:
-                self._said.add(str(item))
-                self._last = self._now()
-                if not self._began:
-                    self._began = True
-                    self.set()
+                try:
+                    self._said.add(str(item))
+                except Exception as error:
+                    self._observer.on_error(error)
+                    return
+                self._alive()
             self._observer.on_next(item)
+
+    def _alive(self) -> None:
+        self._last = self._now()
+        if not self._began:
+            self._began = True
+            self.set()
 
     def on_error(self, error: Exception) -> None:
         with self._lock:

@@ -98,8 +98,8 @@ class MemberScanner:
         if not self._bracket:
             wanted = " or ".join(f"`{bracket}`" for bracket in self._opening)
             raise AnswerFormatError(f"the answer has no JSON: it ended without a {wanted}")
-        inside = self._key if self._bracket == "{" else f"element {self._index}"
-        raise AnswerFormatError(f"the answer's JSON is cut off, after the beginning of {inside!r}")
+        last = f"field {self._key!r}" if self._bracket == "{" else f"element {self._index}"
+        raise AnswerFormatError(f"the answer's JSON is cut off, at {last} or after it")
 
     def _seek(self, text: str, at: int) -> int:
         places = [place for each in self._opening if (place := text.find(each, at)) >= 0]
@@ -221,9 +221,7 @@ class MemberScanner:
         try:
             self._key = msgspec.json.decode(token, type=str)
         except (msgspec.DecodeError, ValueError) as error:
-            raise AnswerFormatError(
-                f"the answer has a field whose name is no JSON: {error}"
-            ) from error
+            raise AnswerFormatError(f"the answer's JSON has a wrong name: {error}") from error
         self._step = self._colon
 
     def _take_value(self, token: str) -> None:

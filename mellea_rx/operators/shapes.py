@@ -252,7 +252,10 @@ def _pydantic(kind: Any) -> _Record[Any]:
     fields = kind.model_fields.items()
 
     def decode(field: Any) -> Decode:
-        validate: Decode = adapter(Annotated[(field.annotation, *field.metadata)]).validate_json
+        hint = field.annotation
+        if field.metadata:
+            hint = Annotated[(hint, *field.metadata)]
+        validate: Decode = adapter(hint).validate_json
         return validate
 
     return _Record(

@@ -19,14 +19,18 @@ from mellea_rx.operators.arguments import count
 __all__ = ["tee"]
 
 
-def tee(n: int) -> Callable[[Observable[object]], tuple[Observable[Chunk], ...]]:
+def tee(
+    n: int, *, scheduler: abc.SchedulerBase | None = None
+) -> Callable[[Observable[object]], tuple[Observable[Chunk], ...]]:
     """`n` observables over one subscription of the source.
 
     The source is subscribed to with the first of them, and left when the last subscription is
     disposed; who subscribes after that gets the text so far, then a `GenerationCancelledError`. Who
     subscribes late gets the text so far as one chunk. Nobody waits for a slow one: it gets chunks
-    joined, so the memory is the text and not the chunks. Each is called where it subscribed, as a
-    thunk's subscribers are.
+    joined, so the memory is the text and not the chunks.
+
+    Each is called where it subscribed, as a thunk's subscribers are; the source is where the first
+    one subscribed, but not on a scheduler of that one's own, which may be slow.
 
         source:                        -a--b----c--|
         tee(2)(source)[0]:             -a--b----c--|
@@ -40,6 +44,7 @@ def tee(n: int) -> Callable[[Observable[object]], tuple[Observable[Chunk], ...]]
 
     Args:
         n: How many.
+        scheduler: What the source is subscribed to with.
 
     Returns:
         An operator that takes chunks or strings. An error of the source that is not one of this
@@ -51,7 +56,7 @@ def tee(n: int) -> Callable[[Observable[object]], tuple[Observable[Chunk], ...]]
     n = count("n", n)
 
     def operator(source: Observable[object]) -> tuple[Observable[Chunk], ...]:
-        shared = _Shared(source.pipe(ops.map(as_chunk)))
+        shared = _Shared(source.pipe(ops.map(as_chunk)), scheduler)
         return tuple(Observable(shared.subscribe) for _ in range(n))
 
     return operator
@@ -62,10 +67,12 @@ class _Shared:
 
     Args:
         source: Subscribed to once, with the first taker.
+        scheduler: What it is subscribed to with.
     """
 
-    def __init__(self, source: Observable[Chunk]) -> None:
+    def __init__(self, source: Observable[Chunk], scheduler: abc.SchedulerBase | None) -> None:
         self._source = source
+        self._scheduler = scheduler
         self._generation = Generation(live=True)
         self._subscription: SingleAssignmentDisposable | None = None
         self._lock = Lock()
@@ -83,7 +90,7 @@ class _Shared:
             subscription = self._subscription = self._subscription or SingleAssignmentDisposable()
         if first:
             subscription.disposable = self._source.subscribe(
-                self._generation.push, self._fail, self._complete, scheduler=scheduler
+                self._generation.push, self._fail, self._complete, scheduler=self._scheduler
             )
 
         def leave() -> None:
