@@ -243,7 +243,7 @@ class _Sentences(_Gaps):
             run = text[cut:]
         stem = run.rstrip(_ENDING)
         ended = _STOP.search(run, len(stem)) is not None
-        full = any(stop in _FULL for stop in run[len(stem) :])
+        full = ended and any(stop in _FULL for stop in run[len(stem) :])
         self._ended = ended or (self._ended and not stem)
         self._full = full or (self._full and not stem)
         self._word = (self._word + run)[-_TAIL:]

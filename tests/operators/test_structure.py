@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -18,6 +19,7 @@ from reactivex.testing import TestScheduler
 from mellea_rx import AnswerFormatError, Chunk, InvalidInputError, StreamInterruptedError, Usage
 from mellea_rx.operators import Part, partial_object, split_thinking
 from tests.operators.cuts import cut, places, texts
+from tests.operators.linear import assert_linear
 from tests.operators.virtual import Log, cold, seen
 
 
@@ -346,6 +348,33 @@ def test_a_part_is_a_value() -> None:
     assert isinstance(first, Part)
 
 
+LONG: dict[str, Callable[[int], str]] = {
+    "many elements": lambda size: "[" + '{"a": [1, 2]}, ' * (size // 15) + "0]",
+    "many numbers": lambda size: "[" + "12345, " * (size // 7) + "0]",
+    "one long string": lambda size: '["' + "a" * size + '"]',
+    "one long escaped string": lambda size: '["' + '\\"' * (size // 2) + '"]',
+    "one large element": lambda size: "[[" + "[1], " * (size // 5) + "0]]",
+    "one long number": lambda size: "[0." + "1" * size + "]",
+    "many gaps": lambda size: "[" + " " * size + "1" + " " * size + "]",
+    "much talk before": lambda size: "a" * size + "[1]",
+    "much talk after": lambda size: "[1]" + "[" * size,
+}
+
+
+@pytest.mark.parametrize("text_of", LONG.values(), ids=LONG.keys())
+def test_the_time_is_linear_in_the_text(text_of: Callable[[int], str]) -> None:
+    def work(size: int) -> Callable[[], None]:
+        text = text_of(size)
+        source = rx.from_iterable([text[at : at + 5] for at in range(0, len(text), 5)])
+
+        def run() -> None:
+            assert source.pipe(partial_object(list), ops.count()).run()
+
+        return run
+
+    assert_linear(work)
+
+
 # split_thinking
 
 TAGGED = st.lists(st.sampled_from(["<think>", "</think>", "<thi", "</", ">"]) | texts, max_size=8)
@@ -399,6 +428,19 @@ def test_whatever_else_a_chunk_has_stays() -> None:
         Chunk("a", "x", model="m"),
         Chunk("b", "own ", usage=Usage(1, 2), finish_reason="stop"),
     ]
+
+
+def test_splitting_takes_time_linear_in_the_text() -> None:
+    def work(size: int) -> Callable[[], None]:
+        text = "<think>a<</think>" * (size // 17)
+        source = rx.from_iterable([text[at : at + 5] for at in range(0, len(text), 5)])
+
+        def run() -> None:
+            assert source.pipe(split_thinking(), ops.count()).run()
+
+        return run
+
+    assert_linear(work)
 
 
 def test_reasoning_that_is_not_closed_is_reasoning() -> None:

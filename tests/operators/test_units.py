@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from typing import Any, get_args
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mellea_rx import InvalidInputError
 from mellea_rx.operators.units import Unit, splitter
 from tests.operators.cuts import cut, places, texts
+from tests.operators.linear import assert_linear
 
 UNITS: tuple[Unit, ...] = get_args(Unit)
 units = st.sampled_from(UNITS)
@@ -130,8 +131,8 @@ def test_an_unknown_unit_is_refused_by_name(unknown: Any) -> None:
         splitter(unknown)
 
 
+PROSE = "It was 3.14 p.m. when Mr. Poe said: “No!” Then he left.\n\n"
 HARD = {
-    "prose": "It was 3.14 p.m. when Mr. Poe said: “No!” Then he left.\n\n",
     "no end": "a",
     "only gaps": " ",
     "only stops": ".",
@@ -140,19 +141,22 @@ HARD = {
 }
 
 
-@pytest.mark.parametrize("text", HARD.values(), ids=HARD.keys())
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize(
+    ("unit", "text"),
+    [
+        *(pytest.param(unit, PROSE, id=f"{unit}-prose") for unit in UNITS),
+        *(pytest.param("sentence", text, id=f"sentence-{name}") for name, text in HARD.items()),
+        pytest.param("paragraph", HARD["only newlines"], id="paragraph-newlines"),
+        pytest.param("line", HARD["no end"], id="line-no end"),
+    ],
+)
 def test_the_time_is_linear_in_the_text(unit: Unit, text: str) -> None:
-    """Twice the text, in pieces as small as tokens: some twice the time, not four times."""
-
-    def cost(size: int) -> float:
-        into = splitter(unit)
+    def work(size: int) -> Callable[[], None]:
         pieces = cut("。" + text * (size // len(text)), range(0, size, 5))
-        began = time.process_time()
-        for piece in pieces:
-            into.feed(piece)
-        into.flush()
-        return time.process_time() - began
 
-    pairs = [(cost(40_000), cost(80_000)) for _ in range(5)]
-    assert min(twice for _, twice in pairs) < 3 * min(once for once, _ in pairs)
+        def run() -> None:
+            split(unit, *pieces)
+
+        return run
+
+    assert_linear(work)
