@@ -30,6 +30,12 @@ PUBLIC = {
     ],
     "mellea_rx.backends": ["ModelOption"],
     "mellea_rx.helpers.async_helpers": ["wait_for_all_mots"],
+    "mellea_rx.operators": [
+        *("text", "accumulate", "by_word", "by_sentence", "by_line", "by_paragraph"),
+        *("smooth", "coalesce", "chunk_timeout", "retry", "RetryPolicy"),
+        *("partial_object", "Part", "split_thinking", "tee", "observe"),
+    ],
+    "mellea_rx.operators.units": ["Unit", "Splitter", "splitter"],
     "mellea_rx.stdlib.context": ["ChatContext", "SimpleContext"],
     "mellea_rx.stdlib.requirements": ["Requirement", "req", "check", "simple_validate"],
     "mellea_rx.stdlib.sampling": ["RejectionSampling"],

@@ -60,11 +60,11 @@ def splitter(unit: Unit) -> Splitter:
     Raises:
         InvalidInputError: There is no such unit.
     """
-    make = _FINDERS.get(unit)
-    if make is None:
-        known = ", ".join(map(repr, get_args(Unit)))
+    units = get_args(Unit)
+    if unit not in units:
+        known = ", ".join(map(repr, units))
         raise InvalidInputError(f"there is no unit {unit!r}; there are {known}")
-    return _Cutter(make())
+    return _Cutter(_FINDERS[unit]())
 
 
 class _Finder(Protocol):
@@ -203,8 +203,8 @@ _FULL_STOP = re.compile(f"[{_FULL}][{re.escape(_STOPS + _CLOSING)}]*")
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")
 _NUMBER = re.compile(r"\d{1,3}")
 _BEFORE_NAMES = re.compile(
-    "Mr|Mrs|Ms|Mx|Dr|Prof|St|Mt|Ft|Messrs|Mme|Mlle|Hon|Rev|Fr|Gen|Col|Lt|Capt|Cmdr|Maj|Sgt|Adm|Gov|"
-    "Sen|Rep|Pres|Supt|vs|cf|viz|al|ca|approx|Ph.D"
+    r"Mr|Mrs|Ms|Mx|Dr|Prof|St|Mt|Ft|Messrs|Mme|Mlle|Hon|Rev|Fr|Gen|Col|Lt|Capt|Cmdr|Maj|Sgt|Adm|Gov|"
+    r"Sen|Rep|Pres|Supt|vs|cf|viz|al|ca|approx|Ph\.D"
 )
 """No sentence ends with these, whatever follows."""
 _BEFORE_NUMBERS = re.compile("nos?|figs?|eqs?|secs?|chs?|vols?|pp|arts?", re.I)
@@ -267,7 +267,7 @@ class _Sentences(_Gaps):
         return bool(_INITIALS.fullmatch(word)) and word not in ("I", "a.m", "p.m")
 
 
-_FINDERS: dict[str, Callable[[], _Finder]] = {
+_FINDERS: dict[Unit, Callable[[], _Finder]] = {
     "word": _Gaps,
     "sentence": _Sentences,
     "line": _Lines,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -295,6 +296,16 @@ def test_each_subscription_has_all_its_attempts() -> None:
     again.to(source, scheduler=time)
     time.advance_to(200)
     assert again.times == [103]
+
+
+def test_without_a_scheduler_the_pause_is_of_real_time() -> None:
+    policy = RetryPolicy(initial=0.001, jitter=0)
+
+    async def main() -> str:
+        return str(await attempts(rx.throw(BROKEN), rx.of("a")).pipe(retry(policy)))
+
+    assert asyncio.run(main()) == "a"
+    assert attempts(rx.throw(BROKEN), rx.of("a")).pipe(retry(policy)).run() == "a"
 
 
 def test_disposed_in_its_pause_it_does_not_try_again() -> None:

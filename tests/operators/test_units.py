@@ -125,7 +125,7 @@ def test_a_unit_is_out_with_the_character_that_proves_it(
     assert into.feed(telling) == [complete]
 
 
-@pytest.mark.parametrize("unknown", ["words", "", None, 3])
+@pytest.mark.parametrize("unknown", ["words", "", None, 3, ["word"]])
 def test_an_unknown_unit_is_refused_by_name(unknown: Any) -> None:
     with pytest.raises(InvalidInputError, match="'word', 'sentence', 'line', 'paragraph'"):
         splitter(unknown)
