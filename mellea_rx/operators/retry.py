@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import ldexp
 from typing import TypeVar
 
 import reactivex as rx
@@ -85,7 +84,7 @@ class RetryPolicy:
         Args:
             attempt: The first one is 1.
         """
-        longest = min(self.maximum, ldexp(self.initial, min(attempt - 1, _DOUBLINGS)))
+        longest = min(self.maximum, self.initial * 2.0 ** min(attempt - 1, _DOUBLINGS))
         return longest * (1 - self.jitter * random.random())
 
     def tries_again(self, error: Exception, attempt: int, *, spoke: bool) -> bool:
@@ -101,7 +100,8 @@ class RetryPolicy:
         return isinstance(error, self.retry_on)
 
 
-_DOUBLINGS = 60  # any maximum is reached by then, and no float overflows
+_DOUBLINGS = 60
+"""Any maximum is reached by then; without a limit, the power would be too large for a float."""
 
 
 def _is_error(kind: object) -> bool:

@@ -242,7 +242,7 @@ def _bare(hint: Any) -> Any:
 
 
 def _is_pydantic(kind: Any) -> bool:
-    return isinstance(kind, type) and hasattr(kind, "__pydantic_validator__")
+    return isinstance(kind, type) and hasattr(kind, "model_validate_json")
 
 
 def _pydantic(kind: Any) -> _Record[Any]:
@@ -258,8 +258,12 @@ def _pydantic(kind: Any) -> _Record[Any]:
         validate: Decode = adapter(hint).validate_json
         return validate
 
+    decoders = {name: (name, decode(field)) for name, field in fields}
+    by_alias = {_alias(name, field): decoders[name] for name, field in fields}
+    config = kind.model_config
+    by_name = config.get("populate_by_name") or config.get("validate_by_name")
     return _Record(
-        {_alias(name, field): (name, decode(field)) for name, field in fields},
+        {**decoders, **by_alias} if by_name else by_alias,
         lambda: {name: msgspec.UNSET for name, field in fields if field.is_required()},
         lambda values: kind.model_construct(**values),
         kind.model_validate_json,

@@ -17,7 +17,7 @@ from mellea_rx.operators.by_unit import by_word
 __all__ = ["smooth"]
 
 CATCH_UP = 8
-"""A backlog is let go by an eighth of it an interval: a burst is evened out over some ten."""
+"""Each time, this part of the words that wait is let go: what waits stays in bounds."""
 
 
 def smooth(

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 import msgspec
 import pydantic
+import pydantic.dataclasses
 import pytest
 import reactivex as rx
 from hypothesis import given
@@ -281,6 +282,30 @@ def test_what_does_not_fit_a_pydantic_model(text: str, says: str) -> None:
     assert isinstance(log.error, AnswerFormatError)
     assert says in str(log.error)
     assert log.error.text == text
+
+
+def test_a_pydantic_model_that_is_filled_by_names_too() -> None:
+    class ByName(pydantic.BaseModel):
+        model_config = pydantic.ConfigDict(populate_by_name=True)
+        author: str = pydantic.Field(alias="writer")
+
+    for name in ("author", "writer"):
+        log = parts_of(ByName, f'{{"{name}": "Rachel"}}')
+        assert pairs(log) == [(name, "Rachel")]
+        assert log.items[0].snapshot().author == "Rachel"
+        assert log.terminals == ["completed"]
+
+
+def test_a_pydantic_dataclass_is_a_dataclass() -> None:
+    @pydantic.dataclasses.dataclass
+    class Point:
+        x: int
+        y: int = 0
+
+    log = parts_of(Point, '{"x": 1}')
+    assert pairs(log) == [("x", 1)]
+    assert isinstance(log.items[0].snapshot(), Point)
+    assert log.items[0].snapshot().y == 0
 
 
 def test_lists_and_dicts_of_types() -> None:

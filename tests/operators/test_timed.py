@@ -330,6 +330,10 @@ def test_many_attempts_need_no_deeper_stack() -> None:
     assert log.error is BROKEN
 
 
+def test_no_pause_is_too_large_to_count() -> None:
+    assert RetryPolicy(initial=1e300, maximum=1e301, jitter=0).pause(5000) == 1e301
+
+
 @given(st.integers(1, 10_000), st.floats(0, 1))
 def test_a_pause_is_never_longer_than_it_may_be(attempt: int, jitter: float) -> None:
     policy = RetryPolicy(attempts=3, initial=0.5, maximum=8, jitter=jitter)
