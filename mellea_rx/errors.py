@@ -24,6 +24,7 @@
     ├── AnswerFormatError                   an answer that is not the JSON, or the type, asked for
     ├── CallbackError                       a callable of the user's raised
     │   └── ValidatorError
+    ├── FormatError                         an answer that does not fit its `format=`
     ├── RequirementsNotMetError             no attempt met them, and the call said require=True
     └── BackendError                        a model server, or the embedded model
         ├── ConnectionFailedError (ConnectionError)
@@ -52,6 +53,9 @@ Each carries `text`: what the model had said when it happened ("" when it had sa
 
 from __future__ import annotations
 
+import copy
+from typing import Self
+
 __all__ = [
     "AnswerFormatError",
     "AuthenticationError",
@@ -68,6 +72,7 @@ __all__ = [
     "DependencyError",
     "EngineStoppedError",
     "FirstTokenTimeoutError",
+    "FormatError",
     "GenerationCancelledError",
     "GenerationFailedError",
     "GenerationTimeoutError",
@@ -115,6 +120,12 @@ class MelleaRxError(Exception):
     def __init__(self, message: str, *, text: str = "") -> None:
         super().__init__(message)
         self.text = text
+
+    def with_advice(self, advice: str) -> Self:
+        """This error, and a further line in its message."""
+        told = copy.copy(self)
+        told.args = (f"{self}\n  {advice}",)
+        return told
 
 
 class InvalidInputError(MelleaRxError, ValueError):
@@ -224,6 +235,20 @@ class RequirementsNotMetError(MelleaRxError):
     def __init__(self, message: str, *, text: str = "", reasons: tuple[str, ...] = ()) -> None:
         super().__init__(message, text=text)
         self.reasons = reasons
+
+
+class FormatError(MelleaRxError):
+    """An answer that does not fit the call's `format=`; `text` is the answer.
+
+    Attributes:
+        place: Where: "line 2, column 5" of what is no JSON, else a path in it ("$.age").
+    """
+
+    place: str
+
+    def __init__(self, message: str, *, text: str = "", place: str = "") -> None:
+        super().__init__(message, text=text)
+        self.place = place
 
 
 class BackendError(MelleaRxError):

@@ -214,10 +214,7 @@ class HttpBackend:
         advice = self._dialect.advice(error, self.model)
         if not advice or advice in str(error):
             return error
-        message = f"{error}\n  {advice}"
-        if isinstance(error, StatusError):
-            return type(error)(message, status=error.status, text=error.text)
-        return type(error)(message, text=error.text)
+        return error.with_advice(advice)
 
     def _hold_connections(self) -> None:
         running = engine()

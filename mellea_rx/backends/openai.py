@@ -15,10 +15,12 @@ import msgspec
 
 from mellea_rx.backends.http_backend import HttpBackend
 from mellea_rx.backends.messages import for_openai
+from mellea_rx.backends.openai_schema import answer_value, response_format
 from mellea_rx.core.backend import Capabilities
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request
+from mellea_rx.core.source import Push
 from mellea_rx.errors import (
     AuthenticationError,
     BackendError,
@@ -83,6 +85,9 @@ class OpenAIBackend(HttpBackend):
         client = open_client(address, headers, (key,) if key else (), limits or Limits())
         dialect = OpenAIDialect(client.origin, has_key=bool(key))
         super().__init__("openai", dialect, client, model_id or DEFAULT_MODEL, model_options)
+
+    async def _produce(self, request: Request, push: Push) -> None:
+        await answer_value(super()._produce, request, push)
 
 
 def with_version(address: str) -> str:
@@ -343,8 +348,7 @@ class OpenAIDialect:
         if choice is not None:
             body["tool_choice"] = _tool_choice(choice)
         if request.schema is not None:
-            schema = {"name": "answer", "schema": request.schema, "strict": True}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+            body["response_format"] = response_format(request.schema)
         if request.messages and request.messages[-1].role == "assistant":
             # vLLM has to be told; llama.cpp and Ollama go on by themselves.
             body.update(add_generation_prompt=False, continue_final_message=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Chunk", "ToolCall", "Usage", "as_chunk"]
+__all__ = ["Chunk", "ToolCall", "Usage", "as_chunk", "with_text"]
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -76,3 +76,8 @@ class Chunk(msgspec.Struct, frozen=True):
 def as_chunk(item: object) -> Chunk:
     """A chunk as it is; of anything else a chunk with its text, `str(item)`."""
     return item if isinstance(item, Chunk) else Chunk(str(item))
+
+
+def with_text(chunk: Chunk, text: str) -> Chunk:
+    """The chunk with another text."""
+    return chunk if text == chunk.text else msgspec.structs.replace(chunk, text=text)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import msgspec
-
-from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.chunk import Chunk, with_text
 from mellea_rx.core.component import Template
 from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.source import Push
@@ -18,7 +16,6 @@ __all__ = [
     "Unrepeated",
     "Unspaced",
     "in_words",
-    "with_text",
     "without_last_space",
 ]
 
@@ -51,11 +48,6 @@ def without_last_space(request: Request) -> Request:
     *before, last = request.messages
     bare = replace(last, content=last.content.rstrip(" \t"))
     return replace(request, messages=(*before, bare))
-
-
-def with_text(chunk: Chunk, text: str) -> Chunk:
-    """The chunk with another text."""
-    return chunk if text == chunk.text else msgspec.structs.replace(chunk, text=text)
 
 
 class Opener:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mellea_rx.core.backend import Backend, capabilities_of, resolved
 from mellea_rx.core.callbacks import call_user
-from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.chunk import Chunk, with_text
 from mellea_rx.core.component import Template
 from mellea_rx.core.events import AttemptStarted, Rejected, Retrying
 from mellea_rx.core.generation import Generation
@@ -18,7 +18,6 @@ from mellea_rx.core.sampling import Attempt
 from mellea_rx.errors import InvalidInputError, UnexpectedError
 from mellea_rx.formatters.template import render
 from mellea_rx.stdlib.attempt import CallSetting, RunningAttempt
-from mellea_rx.stdlib.beginnings import with_text
 
 __all__ = ["CallSampler"]
 

@@ -147,7 +147,12 @@ def test_no_key_is_sent_that_was_not_given(
 def test_a_schema_is_sent(name: str, place: str, server: ServerProcess) -> None:
     server.script("m", chunks=["{}"])
     backend = BACKENDS[name]("m", base_url=server.url)
-    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
     recorder = Recorder()
     recorder.to(backend.stream(Request((WireMessage("user", "Go."),), Options(), schema)))
     assert recorder.ended.wait(5)
