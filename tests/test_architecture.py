@@ -36,6 +36,8 @@ HOMES: dict[str, set[str]] = {
     "aiohttp": {"wire/http.py", "wire/eager.py"},  # the client, and how it reads a body
     "yarl": {"wire/http.py"},
     "jinja2": {"formatters/template.py"},
+    "jsonschema": {"stdlib/formats/schemas.py"},
+    "referencing": {"stdlib/formats/schemas.py"},  # what jsonschema looks references up with
     "uvloop": {"core/engine.py"},
     "xllamacpp": {"backends/llama_model.py"},
     "typer": {"cli"},

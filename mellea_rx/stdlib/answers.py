@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from reactivex import Observable
+
 from mellea_rx.core.backend import Backend, capabilities_of, require_images, resolved
+from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.request import Request
+from mellea_rx.core.shell import FENCE, Peeler
 from mellea_rx.core.source import Push, forward
 from mellea_rx.formatters.template import NO_SOURCES, Sources
 from mellea_rx.stdlib.beginnings import Opener, Unrepeated, Unspaced, in_words, without_last_space
@@ -22,6 +26,8 @@ async def answer(
     whoever makes the call says the beginning itself (`answer_from_its_beginning` does). A backend
     that cannot go on from it is asked for it in words, and what it repeats of it is dropped. White
     space where the two meet is not doubled.
+
+    Where the answer has to fit a schema, only the JSON is pushed, without a fence around it.
 
     Args:
         backend: Who answers.
@@ -46,7 +52,21 @@ async def answer(
         else:
             push = Unrepeated(request.beginning, push).add
             request = in_words(request, sources)
-    await forward(taken.stream(request), push)
+    if request.schema is None:
+        await forward(taken.stream(request), push)
+    elif request.beginning:
+        # A server's constraint holds from where the model begins to speak: from the JSON's middle.
+        await forward(taken.stream(replace(request, schema=None)), push)
+    else:
+        await _forward_json(taken.stream(request), push)
+
+
+async def _forward_json(source: Observable[Chunk], push: Push) -> None:
+    bare = Peeler(FENCE, push)
+    try:
+        await forward(source, bare.push)
+    finally:
+        bare.end()
 
 
 async def answer_from_its_beginning(

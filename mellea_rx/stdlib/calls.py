@@ -9,19 +9,29 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mellea_rx.core.backend import Backend
+from mellea_rx.core.callbacks import call_user
 from mellea_rx.core.component import Component
+from mellea_rx.core.format import OutputFormat
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.options import Options
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.output import OutputView
+from mellea_rx.core.request import Request
 from mellea_rx.core.requirement import Requirement, ValidationResult
 from mellea_rx.core.sampling import SamplingResult, SamplingStrategy
 from mellea_rx.core.thunk import ModelOutputThunk
-from mellea_rx.errors import DependencyError, RequirementsNotMetError
+from mellea_rx.errors import (
+    BackendError,
+    CallbackError,
+    DependencyError,
+    FormatError,
+    RequirementsNotMetError,
+)
 from mellea_rx.formatters.chat import Prompt
 from mellea_rx.formatters.template import Sources
 from mellea_rx.stdlib.answers import answer_from_its_beginning
 from mellea_rx.stdlib.attempt import CallSetting
+from mellea_rx.stdlib.formats.calls import in_format, refused
 from mellea_rx.stdlib.requirements import validate_all
 from mellea_rx.stdlib.sampler import CallSampler
 
@@ -42,6 +52,7 @@ class Call:
         strategy: How often to try; None for one attempt, whose text goes out as it comes.
         require: Whether an answer that does not meet the requirements is an error.
         loop: The event loop that made the call, if one did.
+        format: What form the answer has; None for plain text.
     """
 
     backend: Backend
@@ -51,15 +62,26 @@ class Call:
     strategy: SamplingStrategy | None
     require: bool
     loop: asyncio.AbstractEventLoop | None
+    format: OutputFormat[Any] | None = None
 
     async def run(self, generation: Generation) -> None:
         """Generate. Runs on the engine."""
-        request = await self.prompt.request()
+        if self.format is None:
+            await self._generate(generation, await self.prompt.request())
+            return
+        request = in_format(await self.prompt.request(), self.format, self.prompt.sources)
+        try:
+            await self._generate(generation, request)
+        except BackendError as error:
+            raise refused(self.format, error) from error.__cause__
+
+    async def _generate(self, generation: Generation, request: Request) -> None:
         if self.strategy is None:
             generation.open(self.backend.name, request.prompt)
             await answer_from_its_beginning(
                 self.backend, request, generation.push, self.prompt.sources
             )
+            await self._require_format(generation.answer().text)
             return
         setting = CallSetting(
             self.backend,
@@ -75,7 +97,21 @@ class Call:
         chosen = sampled.attempts[sampled.chosen]
         if self.require and not sampled.success:
             raise _not_met(sampled)
+        await self._require_format(chosen.text)
         sampler.release_rest(chosen.answer)
+
+    async def _require_format(self, text: str) -> None:
+        if self.format is None:
+            return
+        try:
+            await call_user(self.format.decode, text, loop=self.loop)
+        except FormatError:
+            raise
+        except Exception as error:
+            name = self.format.name
+            raise CallbackError(
+                f"the code of format {name} raised {type(error).__name__}: {error}", text=text
+            ) from error
 
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
@@ -100,11 +136,12 @@ def _not_met(sampled: SamplingResult) -> RequirementsNotMetError:
 
 def start_call(call: Call, action: Component[T]) -> ModelOutputThunk[T]:
     """Start a call; returns its thunk at once."""
+    parse = action.parse if call.format is None else call.format.decode
     return ModelOutputThunk(
         call.run,
         live=call.prompt.options.stream,
         needs=call.needs,
-        parse=action.parse,
+        parse=parse,
         about=action,
     )
 

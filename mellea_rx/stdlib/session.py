@@ -25,6 +25,7 @@ from mellea_rx.formatters import template
 from mellea_rx.formatters.chat import prompt_for
 from mellea_rx.stdlib.calls import Call, start_call, start_validation
 from mellea_rx.stdlib.context import SimpleContext
+from mellea_rx.stdlib.formats.calls import fits, for_one_call
 from mellea_rx.stdlib.templates import read_templates
 from mellea_rx.stdlib.verbs import CallSpec, ModelOptions, Verbs
 
@@ -166,6 +167,8 @@ class MelleaSession(Verbs):
     def _start(self, action: Component[T], spec: CallSpec) -> ModelOutputThunk[T]:
         self._require_open()
         strategy = _strategy_of(spec)
+        form = None if spec.format is None else for_one_call(spec.format)
+        own = () if form is None or strategy is None else (fits(form),)
         options = self._options(spec.model_options)
         self.backend.check(options)
         with self._lock:
@@ -179,10 +182,11 @@ class MelleaSession(Verbs):
                 self.backend,
                 prompt,
                 Options(spec.model_options).over(self._own_options),
-                spec.requirements,
+                (*spec.requirements, *own),
                 strategy,
                 spec.require,
                 running_loop(),
+                form,
             )
             thunk = start_call(call, action)
             self.ctx = ctx.add(action, prompt.messages, thunk)
@@ -228,10 +232,11 @@ def _strategy_of(spec: CallSpec) -> SamplingStrategy | None:
             "requirements need a strategy: leave strategy= out (two attempts), give "
             "RejectionSampling(loop_budget=1) for one, or check later with validate"
         )
-    if spec.require and not spec.requirements:
+    has_checks = bool(spec.requirements) or spec.format is not None
+    if spec.require and not has_checks:
         raise InvalidInputError("require=True needs requirements: there are none to be met")
     always = getattr(spec.strategy, "always", False)
-    return spec.strategy if spec.requirements or always else None
+    return spec.strategy if has_checks or always else None
 
 
 class _Clone(MelleaSession):

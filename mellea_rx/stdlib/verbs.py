@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar, Unpack, overload
 
 from mellea_rx.core.component import Component, is_component
 from mellea_rx.core.image import Images
@@ -18,34 +17,23 @@ from mellea_rx.helpers.blocking import blocking, settle
 from mellea_rx.stdlib.components import Instruction, Message, Query, Transform
 from mellea_rx.stdlib.components.message import Speaker
 from mellea_rx.stdlib.components.parts import Part, Text
+from mellea_rx.stdlib.formats import as_format
 from mellea_rx.stdlib.requirements import as_requirements
-from mellea_rx.stdlib.sampling import RejectionSampling
+from mellea_rx.stdlib.spec import (
+    DEFAULT_STRATEGY,
+    Acting,
+    Asking,
+    CallSpec,
+    Chatting,
+    Instructing,
+    ModelOptions,
+    Requirements,
+)
 
 __all__ = ["CallSpec", "ModelOptions", "Requirements", "Verbs"]
 
 T = TypeVar("T")
-
-ModelOptions: TypeAlias = Mapping[Any, Any]
-Requirements: TypeAlias = Iterable[str | Requirement] | str | Requirement
-
-_DEFAULT_STRATEGY = RejectionSampling()
-
-
-@dataclass(frozen=True, slots=True)
-class CallSpec:
-    """How a call is to be made, as its verb was told.
-
-    Attributes:
-        requirements: What the answer has to be.
-        strategy: How often to try; None for once, without requirements.
-        require: Whether an answer that does not meet the requirements is an error.
-        model_options: As given.
-    """
-
-    requirements: tuple[Requirement, ...] = ()
-    strategy: SamplingStrategy | None = None
-    require: bool = False
-    model_options: ModelOptions | None = None
+F = TypeVar("F")
 
 
 class Verbs(ABC):
@@ -68,6 +56,21 @@ class Verbs(ABC):
     def _options(self, given: ModelOptions | None) -> Options:
         """A call's options over the session's."""
 
+    @overload
+    async def ainstruct(
+        self, description: str, *, format: None = None, **how: Unpack[Instructing]
+    ) -> ModelOutputThunk[str]: ...
+
+    @overload
+    async def ainstruct(
+        self, description: str, *, format: type[F], **how: Unpack[Instructing]
+    ) -> ModelOutputThunk[F]: ...
+
+    @overload
+    async def ainstruct(
+        self, description: str, *, format: Any, **how: Unpack[Instructing]
+    ) -> ModelOutputThunk[Any]: ...
+
     async def ainstruct(
         self,
         description: str,
@@ -78,10 +81,11 @@ class Verbs(ABC):
         grounding_context: Mapping[str, Part] | Iterable[Part] | None = None,
         user_variables: Mapping[str, Any] | None = None,
         prefix: Text | None = None,
-        strategy: SamplingStrategy | None = _DEFAULT_STRATEGY,
+        strategy: SamplingStrategy | None = DEFAULT_STRATEGY,
         require: bool = False,
+        format: Any = None,
         model_options: ModelOptions | None = None,
-    ) -> ModelOutputThunk[str]:
+    ) -> ModelOutputThunk[Any]:
         """Have the model do a task; the a-verb returns the running thunk at once.
 
         Args:
@@ -99,14 +103,18 @@ class Verbs(ABC):
             strategy: How often to try when requirements are not met (two attempts by default);
                 None only without requirements.
             require: Fail when the budget is spent; by default the best attempt is the value.
+            format: What form the answer has, as `as_format` takes it: a type, or a JSON schema. An
+                answer of another form is tried again, as the strategy has it; None for text.
             model_options: By `ModelOption`, or by a name of the server's own.
 
         Returns:
-            The thunk; from the sync verb it is computed.
+            The thunk; from the sync verb it is computed. With `format`, its value is the JSON text,
+            and `parsed` the object.
 
         Raises:
             InvalidInputError: An argument that cannot be used, by name.
             RequirementsNotMetError: (when read) With `require`: no attempt met them.
+            FormatError: (when read) With `format`: no attempt has that form.
             MelleaRxError: (when read; from the sync verb at once) The generation failed.
         """
         checks = as_requirements(requirements)
@@ -120,7 +128,23 @@ class Verbs(ABC):
             prefix=prefix,
             images=() if images is None else images,
         )
-        return self._start(action, CallSpec(checks, strategy, require, model_options))
+        spec = CallSpec(checks, strategy, require, model_options, as_format(format))
+        return self._start(action, spec)
+
+    @overload
+    async def achat(
+        self, content: Text, role: Speaker = "user", *, format: None = None, **how: Unpack[Chatting]
+    ) -> ModelOutputThunk[str]: ...
+
+    @overload
+    async def achat(
+        self, content: Text, role: Speaker = "user", *, format: type[F], **how: Unpack[Chatting]
+    ) -> ModelOutputThunk[F]: ...
+
+    @overload
+    async def achat(
+        self, content: Text, role: Speaker = "user", *, format: Any, **how: Unpack[Chatting]
+    ) -> ModelOutputThunk[Any]: ...
 
     async def achat(
         self,
@@ -128,14 +152,16 @@ class Verbs(ABC):
         role: Speaker = "user",
         *,
         images: Images | None = None,
+        format: Any = None,
         model_options: ModelOptions | None = None,
-    ) -> ModelOutputThunk[str]:
+    ) -> ModelOutputThunk[Any]:
         """Say something to the model. Waits for the answer, unless `ModelOption.STREAM` is set.
 
         Args:
             content: What to say; never rendered. A thunk is waited for, in the pipeline.
             role: Who says it: "user", "assistant" (the answer goes on from it) or "system".
             images: Pictures that belong to it, as in `ainstruct`.
+            format: What form the answer has; see `ainstruct`. There is one attempt.
             model_options: By `ModelOption`, or by a name of the server's own.
 
         Returns:
@@ -143,21 +169,39 @@ class Verbs(ABC):
 
         Raises:
             InvalidInputError: An argument that cannot be used, by name.
+            FormatError: With `format`: the answer is of another form.
             MelleaRxError: The generation failed.
         """
         message = Message(content, role, () if images is None else images)
-        thunk = self._start(message, CallSpec(model_options=model_options))
+        spec = CallSpec(model_options=model_options, format=as_format(format))
+        thunk = self._start(message, spec)
         return thunk if self._options(model_options).stream else await settle(thunk)
+
+    @overload
+    async def aact(
+        self, action: Component[T], *, format: None = None, **how: Unpack[Acting]
+    ) -> ModelOutputThunk[T]: ...
+
+    @overload
+    async def aact(
+        self, action: Component[Any], *, format: type[F], **how: Unpack[Acting]
+    ) -> ModelOutputThunk[F]: ...
+
+    @overload
+    async def aact(
+        self, action: Component[Any], *, format: Any, **how: Unpack[Acting]
+    ) -> ModelOutputThunk[Any]: ...
 
     async def aact(
         self,
-        action: Component[T],
+        action: Component[Any],
         *,
         requirements: Requirements | None = None,
-        strategy: SamplingStrategy | None = _DEFAULT_STRATEGY,
+        strategy: SamplingStrategy | None = DEFAULT_STRATEGY,
         require: bool = False,
+        format: Any = None,
         model_options: ModelOptions | None = None,
-    ) -> ModelOutputThunk[T]:
+    ) -> ModelOutputThunk[Any]:
         """Ask any component; the a-verb returns the running thunk at once.
 
         Args:
@@ -165,10 +209,11 @@ class Verbs(ABC):
             requirements: What the answer has to be (checked, not stated in the prompt).
             strategy: How often to try; None only without requirements.
             require: Fail when the budget is spent; by default the best attempt is the value.
+            format: What form the answer has, whatever the component makes of it; see `ainstruct`.
             model_options: By `ModelOption`, or by a name of the server's own.
 
         Returns:
-            The thunk; its `parsed` is what the component makes of the text.
+            The thunk; its `parsed` is what the component makes of the text, or the format's object.
 
         Raises:
             InvalidInputError: An argument that cannot be used, by name.
@@ -179,7 +224,8 @@ class Verbs(ABC):
                 f"{type(action).__name__}; for a task in words use instruct"
             )
         checks = as_requirements(requirements)
-        return self._start(action, CallSpec(checks, strategy, require, model_options))
+        spec = CallSpec(checks, strategy, require, model_options, as_format(format))
+        return self._start(action, spec)
 
     async def avalidate(
         self,
@@ -205,23 +251,46 @@ class Verbs(ABC):
         thunk = self._start_validation(as_requirements(requirements), output, model_options)
         return (await settle(thunk)).parsed or []
 
+    @overload
     async def aquery(
-        self, obj: object, query: str, *, model_options: ModelOptions | None = None
-    ) -> ModelOutputThunk[str]:
+        self, obj: object, query: str, *, format: None = None, **how: Unpack[Asking]
+    ) -> ModelOutputThunk[str]: ...
+
+    @overload
+    async def aquery(
+        self, obj: object, query: str, *, format: type[F], **how: Unpack[Asking]
+    ) -> ModelOutputThunk[F]: ...
+
+    @overload
+    async def aquery(
+        self, obj: object, query: str, *, format: Any, **how: Unpack[Asking]
+    ) -> ModelOutputThunk[Any]: ...
+
+    async def aquery(
+        self,
+        obj: object,
+        query: str,
+        *,
+        format: Any = None,
+        model_options: ModelOptions | None = None,
+    ) -> ModelOutputThunk[Any]:
         """Ask about an object; the a-verb returns the running thunk at once.
 
         Args:
             obj: Any object: the model is shown its public attributes and its text.
             query: The question.
+            format: What form the answer has; see `ainstruct`. There is one attempt.
             model_options: By `ModelOption`, or by a name of the server's own.
 
         Returns:
             The answer's thunk.
 
         Raises:
-            InvalidInputError: The object shows nothing, or the question is empty.
+            InvalidInputError: The object shows nothing, the question is empty, or `format` is none.
+            FormatError: (when read) With `format`: the answer is of another form.
         """
-        return self._start(Query(obj, query), CallSpec(model_options=model_options))
+        spec = CallSpec(model_options=model_options, format=as_format(format))
+        return self._start(Query(obj, query), spec)
 
     async def atransform(
         self, obj: object, transformation: str, *, model_options: ModelOptions | None = None

@@ -1,0 +1,78 @@
+"""Says where an answer does not fit its format, and why."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from mellea_rx.errors import FormatError
+
+__all__ = ["misfit", "misfit_at"]
+
+_EXCERPT = 200
+"""Characters of the answer that a message shows."""
+
+_BYTE = re.compile(r" \(byte (\d+)\)$")
+_PATH = re.compile(r" - at `(\$.*)`$")
+
+
+def misfit(name: str, text: str, error: Exception) -> FormatError:
+    """The error for what a decoder raised.
+
+    Args:
+        name: The format's name.
+        text: The answer.
+        error: What msgspec raised; where a Pydantic model did, that is its cause.
+    """
+    why = str(error)
+    if why == "Input data was truncated":
+        cut = "it ends before the JSON does (was it cut off by ModelOption.MAX_NEW_TOKENS?)"
+        return misfit_at(name, text, _line_of(text, len(text)), cut)
+    byte = _BYTE.search(why)
+    if byte is not None:
+        return misfit_at(name, text, *_fault_of(text, int(byte[1])))
+    path = _PATH.search(why)
+    place, why = (path[1], why[: path.start()]) if path else ("$", why)
+    inner = _of_model(error.__cause__)
+    if inner is not None:
+        place, why = place + inner[0], inner[1]
+    return misfit_at(name, text, place, why)
+
+
+def misfit_at(name: str, text: str, place: str, why: str) -> FormatError:
+    """The error for a place and a reason."""
+    shown = text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
+    return FormatError(
+        f"the answer is not of format {name}: at {place}: {why}; it is {shown!r}",
+        text=text,
+        place=place,
+    )
+
+
+def _line_of(text: str, position: int) -> str:
+    before = text[:position]
+    line = before.count("\n") + 1
+    return f"line {line}, column {position - (before.rfind(chr(10)) + 1) + 1}"
+
+
+def _fault_of(text: str, byte: int) -> tuple[str, str]:
+    """Where a text ceases to be JSON, and why."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:  # says it more precisely than msgspec
+        return _line_of(text, error.pos), f"this is no JSON: {error.msg}"
+    except (ValueError, RecursionError):
+        pass
+    # Python takes NaN and the like for JSON, and has limits of its own.
+    before = text.encode("utf-8", "surrogatepass")[:byte].decode("utf-8", "ignore")
+    return _line_of(text, len(before)), "this is no JSON"
+
+
+def _of_model(error: BaseException | None) -> tuple[str, str] | None:
+    """The place and the reason in a Pydantic error: its first one."""
+    errors = getattr(error, "errors", None)
+    if errors is None:
+        return None
+    first = errors(include_url=False, include_context=False)[0]
+    path = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in first["loc"])
+    return path, first["msg"]

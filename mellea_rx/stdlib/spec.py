@@ -1,0 +1,80 @@
+"""How a call is to be made: what verbs are told besides what to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypedDict
+
+from mellea_rx.core.format import OutputFormat
+from mellea_rx.core.image import Images
+from mellea_rx.core.requirement import Requirement
+from mellea_rx.core.sampling import SamplingStrategy
+from mellea_rx.stdlib.components.parts import Part, Text
+from mellea_rx.stdlib.sampling import RejectionSampling
+
+__all__ = [
+    "DEFAULT_STRATEGY",
+    "Acting",
+    "Asking",
+    "CallSpec",
+    "Chatting",
+    "Instructing",
+    "ModelOptions",
+    "Requirements",
+]
+
+ModelOptions: TypeAlias = Mapping[Any, Any]
+Requirements: TypeAlias = Iterable[str | Requirement] | str | Requirement
+
+DEFAULT_STRATEGY = RejectionSampling()
+"""Two attempts, where there is something to be met."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallSpec:
+    """How a call is to be made, as its verb was told.
+
+    Attributes:
+        requirements: What the answer has to be.
+        strategy: How often to try; None for once, without requirements.
+        require: Whether an answer that does not meet the requirements is an error.
+        model_options: As given.
+        format: What form the answer has; None for plain text, or what the component makes of it.
+    """
+
+    requirements: tuple[Requirement, ...] = ()
+    strategy: SamplingStrategy | None = None
+    require: bool = False
+    model_options: ModelOptions | None = None
+    format: OutputFormat[Any] | None = None
+
+
+class Asking(TypedDict, total=False):
+    """What the overloads of all verbs share; each verb itself says it in full."""
+
+    model_options: ModelOptions | None
+
+
+class Chatting(Asking, total=False):
+    """What the overloads of `chat` share."""
+
+    images: Images | None
+
+
+class Acting(Asking, total=False):
+    """What the overloads of `act` share."""
+
+    requirements: Requirements | None
+    strategy: SamplingStrategy | None
+    require: bool
+
+
+class Instructing(Acting, total=False):
+    """What the overloads of `instruct` share."""
+
+    images: Images | None
+    icl_examples: Iterable[Part] | Part | None
+    grounding_context: Mapping[str, Part] | Iterable[Part] | None
+    user_variables: Mapping[str, Any] | None
+    prefix: Text | None
