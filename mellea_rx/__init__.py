@@ -25,6 +25,7 @@ from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import *  # noqa: F403
 from mellea_rx.helpers.async_helpers import wait_for_all_mots
 from mellea_rx.stdlib.context import ChatContext, SimpleContext
+from mellea_rx.stdlib.generative import generative
 from mellea_rx.stdlib.session import MelleaSession, get_session
 from mellea_rx.stdlib.start import start_session
 
@@ -53,6 +54,7 @@ __all__ = [
     "Usage",
     "ValidationResult",
     "__version__",
+    "generative",
     "get_session",
     "start_session",
     "wait_for_all_mots",

@@ -24,7 +24,7 @@ MODULES = sorted(
 PUBLIC = {
     "mellea_rx": [
         *("start_session", "get_session", "MelleaSession", "ModelOption", "ModelOutputThunk"),
-        *("SimpleContext", "ChatContext", "wait_for_all_mots", "MelleaRxError"),
+        *("SimpleContext", "ChatContext", "wait_for_all_mots", "MelleaRxError", "generative"),
         *("OllamaBackend", "OpenAIBackend", "LocalBackend", "ScriptedBackend"),
         *errors.__all__,
     ],
@@ -37,6 +37,7 @@ PUBLIC = {
     ],
     "mellea_rx.operators.units": ["Unit", "Splitter", "splitter"],
     "mellea_rx.stdlib.context": ["ChatContext", "SimpleContext"],
+    "mellea_rx.stdlib.formats": ["OutputFormat", "as_format"],
     "mellea_rx.stdlib.requirements": ["Requirement", "req", "check", "simple_validate"],
     "mellea_rx.stdlib.sampling": ["RejectionSampling"],
     "mellea_rx.stdlib.components": ["Component", "Instruction", "Message", "Query", "Transform"],

@@ -10,10 +10,12 @@ from types import MappingProxyType
 from mellea_rx.errors import TemplateError
 from mellea_rx.formatters.template import NO_SOURCES, Sources, variables_of
 from mellea_rx.stdlib.beginnings import CONTINUE
+from mellea_rx.stdlib.components.call import FUNCTION
 from mellea_rx.stdlib.components.document import DOCUMENT
 from mellea_rx.stdlib.components.instruction import INSTRUCTION
 from mellea_rx.stdlib.components.message import MESSAGE, TOOL_MESSAGE
 from mellea_rx.stdlib.components.query import OBJECT, QUERY, TRANSFORM
+from mellea_rx.stdlib.formats.calls import FORMAT
 from mellea_rx.stdlib.requirements.validate import JUDGE
 from mellea_rx.stdlib.sampling.repair import REPAIR, REPAIR_TURN
 
@@ -22,6 +24,8 @@ __all__ = ["TEMPLATES", "read_templates"]
 _ALL = (
     CONTINUE,
     DOCUMENT,
+    FORMAT,
+    FUNCTION,
     INSTRUCTION,
     JUDGE,
     MESSAGE,

@@ -43,6 +43,7 @@ def test_blocks_say_what_they_are(name: str) -> None:
 def test_the_pages_that_show_python_do() -> None:
     shown = {"README.md", "docs/index.md", "docs/quickstart.md", "docs/concepts.md"}
     shown |= {"docs/backends.md", "docs/options.md", "docs/errors.md", "docs/prompts.md"}
+    shown |= {"docs/structure.md"}
     assert shown <= set(WITH_PYTHON)
 
 

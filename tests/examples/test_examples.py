@@ -12,6 +12,7 @@ from tests.examples.program import EXAMPLES, run_program
 SHOWS = {
     "cancel": r"cancelled: True, \d+ characters came\nthe user left the page; it had said '.+'",
     "chat": r"you   My name is Ada\.\nmodel .+\nyou   What is my name\?\nmodel (.|\n)+\n2 turns$",
+    "classifier": r"^(posi|nega)tive\n(posi|nega)tive: I am so happy with it\.\n(posi|nega)tive:",
     "dependencies": r"draft computed: False\nbetter: (.|\n)+\nplan: (.|\n)+\nsights was there",
     "own_backend": r"Is there anybody\? ?\necho-1 stop$",
     "own_component": r"^fruits \['\w+.*\]\nanimals \['\w+.*\]$",
@@ -20,6 +21,7 @@ SHOWS = {
     "scripted": r"passed: test_a_title\w+\npassed: test_what\w+$",
     "stream_validation": r"\w+(.|\n)*\nmet: (True|False), attempts: [1-6]$",
     "streaming_side_by_side": r"forests: \d+\.\d\d s, Usage\(prompt_tokens=\d+, ",
+    "structured": r"^(.+ is \d+ and lives in .+\n){2}as JSON: \{ ?\"name\": ",
     "subscribe_with_rx": r"length \d+\n(.|\n)*end    completed",
 }
 """What the output of each has to match, somewhere."""

@@ -8,10 +8,17 @@ from typing import Any
 
 import pytest
 
-from mellea_rx import MelleaSession, ScriptedBackend, TemplateError, start_session
+from mellea_rx import (
+    MelleaSession,
+    ScriptedBackend,
+    TemplateError,
+    generative,
+    start_session,
+)
 from mellea_rx.core.backend import Capabilities
 from mellea_rx.formatters.template import variables_of
 from mellea_rx.stdlib.components import Document, Message, ToolMessage
+from mellea_rx.stdlib.formats import OutputFormat
 from mellea_rx.stdlib.requirements import check, simple_validate
 from mellea_rx.stdlib.sampling import MultiTurn, RepairTemplate
 from mellea_rx.stdlib.templates import TEMPLATES
@@ -36,11 +43,18 @@ class Plain(ScriptedBackend):
     capabilities = Capabilities()
 
 
+@generative
+def summary(text: str) -> str:
+    """Sum it up."""
+
+
 NEVER = check("x", simple_validate(lambda _: False))
 
 USES: dict[str, Any] = {
     "continue": lambda m: m.instruct("Go.", prefix="x"),
     "document": lambda m: m.instruct("Go.", grounding_context=[Document("x")]),
+    "format": lambda m: m.instruct("x", format=OutputFormat("anything", {}, str)),
+    "function": lambda m: summary(m, text="x"),
     "instruction": lambda m: m.instruct("x"),
     "judge": lambda m: m.validate("x", output="y"),
     "message": lambda m: m.chat("x"),

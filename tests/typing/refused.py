@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from mellea_rx import MelleaSession, ModelOutputThunk, wait_for_all_mots
+from mellea_rx import MelleaSession, ModelOutputThunk, generative, wait_for_all_mots
 
 
 async def wrong(m: MelleaSession, mot: ModelOutputThunk[str]) -> None:
-    await m.ainstruct(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    m.act("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    m.chat()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    m.instruct("a", wrong=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await m.ainstruct(5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    m.act("text")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    m.chat()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    m.instruct("a", wrong=1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     mot.value.upper()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
     await wait_for_all_mots([m.ainstruct("a")])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+
+
+@generative
+def mood(text: str) -> int:
+    """What is the mood of the text?"""
+    raise NotImplementedError
+
+
+def wrong_arguments(m: MelleaSession) -> None:
+    mood(m)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    mood(m, 5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    mood(m, "a").upper()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    m.instruct("a", format=int).parsed.upper()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]

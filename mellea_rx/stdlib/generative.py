@@ -1,0 +1,223 @@
+"""`@generative`: a typed function stub that a model carries out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import update_wrapper
+from inspect import iscoroutinefunction
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, overload
+
+from mellea_rx.core.component import Template
+from mellea_rx.core.sampling import SamplingStrategy
+from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.errors import InvalidInputError
+from mellea_rx.helpers.blocking import blocking, settle
+from mellea_rx.stdlib.components.call import FunctionCall
+from mellea_rx.stdlib.components.query import public_face
+from mellea_rx.stdlib.requirements import as_requirements
+from mellea_rx.stdlib.session import MelleaSession, get_session
+from mellea_rx.stdlib.spec import DEFAULT_STRATEGY, CallSpec, ModelOptions, Requirements
+from mellea_rx.stdlib.stub import Stub, stub_of
+
+__all__ = ["AsyncGenerativeFunction", "GenerativeFunction", "generative"]
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+S = TypeVar("S")
+
+_settled = blocking(settle)
+
+
+class _Startable(Generic[P, R]):
+    """What sync and async generative functions have in common."""
+
+    def __init__(self, stub: Stub, spec: CallSpec, bound: tuple[Any, ...] = ()) -> None:
+        update_wrapper(cast("Any", self), stub.function)
+        parameters = list(stub.signature.parameters.values())[len(bound) :]
+        self.__signature__ = stub.signature.replace(parameters=parameters)
+        self._stub = stub
+        self._spec = spec
+        self._bound = bound
+
+    @overload
+    def start(
+        self, session: MelleaSession, /, *args: P.args, **kwargs: P.kwargs
+    ) -> ModelOutputThunk[R]: ...
+
+    @overload
+    def start(self, /, *args: P.args, **kwargs: P.kwargs) -> ModelOutputThunk[R]: ...
+
+    def start(self, /, *args: Any, **kwargs: Any) -> ModelOutputThunk[Any]:
+        """Start a call; returns its thunk at once.
+
+        Args:
+            args: The session (where it is left out: the one whose `with` block this is in), then
+                the function's own arguments. Thunks among them are waited for, in the pipeline.
+            kwargs: The function's own arguments, by name.
+
+        Returns:
+            The running thunk; its `parsed` is what the function returns.
+
+        Raises:
+            InvalidInputError: The arguments are not those of the function.
+            NoSessionError: No session was given, and none is open here.
+        """
+        given = bool(args) and isinstance(args[0], MelleaSession)
+        session = args[0] if given else get_session()
+        arguments = self._stub.arguments((*self._bound, *args[given:]), kwargs)
+        stated = tuple(each.description for each in self._spec.requirements if not each.check_only)
+        action = FunctionCall(self._stub.task, _shown(arguments, self._stub), stated)
+        return session._start(action, self._spec)
+
+    def using(
+        self,
+        *,
+        requirements: Requirements | None = None,
+        strategy: SamplingStrategy | None = DEFAULT_STRATEGY,
+        require: bool = False,
+        model_options: ModelOptions | None = None,
+    ) -> Self:
+        """This function, called with other settings; they mean what they mean for `ainstruct`.
+
+        Example:
+            >>> careful = classify.using(model_options={"top_k": 1})      # doctest: +SKIP
+
+        Raises:
+            InvalidInputError: Something that is no requirement.
+        """
+        checks = as_requirements(requirements)
+        spec = CallSpec(checks, strategy, require, model_options, self._stub.format)
+        return type(self)(self._stub, spec, self._bound)
+
+    def _of(self, instance: object) -> Self:
+        return self if instance is None else type(self)(self._stub, self._spec, (instance,))
+
+    def __repr__(self) -> str:
+        return f"<generative {self._stub.function.__qualname__}{self._stub.signature}>"
+
+
+class GenerativeFunction(_Startable[P, R]):
+    """A function that a model carries out; see `generative`."""
+
+    @overload
+    def __call__(self, session: MelleaSession, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    @overload
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """What the model returns; waits for it. Arguments and errors as for `start`.
+
+        Raises:
+            FormatError: No answer was of the return type.
+            MelleaRxError: The generation failed.
+        """
+        return _settled(self.start(*args, **kwargs)).parsed
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+
+    @overload
+    def __get__(
+        self: GenerativeFunction[Concatenate[S, Q], R], instance: S, owner: type | None = None
+    ) -> GenerativeFunction[Q, R]: ...
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """As a method: the model is shown what `query` shows of the object."""
+        return self._of(instance)
+
+
+class AsyncGenerativeFunction(_Startable[P, R]):
+    """An async function that a model carries out; see `generative`."""
+
+    @overload
+    def __call__(
+        self, session: MelleaSession, /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, R]: ...
+
+    @overload
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+        """A coroutine of what the model returns. Arguments and errors as for `start`.
+
+        Raises:
+            FormatError: (when awaited) No answer was of the return type.
+            MelleaRxError: (when awaited) The generation failed.
+        """
+        return self._returned(*args, **kwargs)
+
+    async def _returned(self, /, *args: Any, **kwargs: Any) -> Any:
+        return (await settle(self.start(*args, **kwargs))).parsed
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+
+    @overload
+    def __get__(
+        self: AsyncGenerativeFunction[Concatenate[S, Q], R],
+        instance: S,
+        owner: type | None = None,
+    ) -> AsyncGenerativeFunction[Q, R]: ...
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """As a method: the model is shown what `query` shows of the object."""
+        return self._of(instance)
+
+
+# An async stub is a function too: the first that fits is meant.
+@overload
+def generative(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+    stub: Callable[P, Coroutine[Any, Any, R]],
+) -> AsyncGenerativeFunction[P, R]: ...
+
+
+@overload
+def generative(stub: Callable[P, R]) -> GenerativeFunction[P, R]: ...
+
+
+def generative(stub: Callable[..., Any]) -> Any:
+    """Turn a typed stub into a function that a model carries out.
+
+    The docstring is the task, the arguments are shown by their names, and the return type is the
+    form of the answer (as `format=`; `str` is plain text). The stub's own body never runs. Calls
+    take a session first; inside its `with` block it may be left out. An answer of another form is
+    tried again once; `using` changes that, and sets requirements and model options.
+
+    Args:
+        stub: A function (def or async def) or method whose parameters and result have types.
+
+    Returns:
+        The function. Calling it gives what the model returns (an async one: a coroutine of it);
+        `start` gives the running thunk at once.
+
+    Example:
+        >>> from typing import Literal
+        >>> from mellea_rx import MelleaSession, ScriptedBackend
+        >>> @generative
+        ... def mood(text: str) -> Literal["good", "bad"]:
+        ...     '''What is the mood of the text?'''
+        >>> mood(MelleaSession(ScriptedBackend('"good"')), text="What a day!")
+        'good'
+
+    Raises:
+        InvalidInputError: It says too little: no docstring, a parameter without a type, no return
+            type or one that is no type of answers; or it takes `*args`.
+    """
+    looked_over = stub_of(stub)
+    kind = AsyncGenerativeFunction if iscoroutinefunction(stub) else GenerativeFunction
+    spec = CallSpec(strategy=DEFAULT_STRATEGY, format=looked_over.format)
+    return kind(looked_over, spec)
+
+
+def _shown(arguments: dict[str, Any], stub: Stub) -> dict[str, Any]:
+    """The arguments as a prompt shows them: the object of a method by its public face."""
+    if not stub.is_method:
+        return arguments
+    (name, instance), *rest = arguments.items()
+    try:
+        face: dict[str, Template] = {name: public_face(instance)}
+    except InvalidInputError:  # it shows nothing, and may well have nothing to show
+        face = {}
+    return {**face, **dict(rest)}

@@ -1,0 +1,105 @@
+"""What a function stub says of itself: its task, its parameters, the type of its answers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from mellea_rx.core.format import OutputFormat
+from mellea_rx.errors import InvalidInputError
+from mellea_rx.stdlib.formats import as_format
+
+__all__ = ["Stub", "stub_of"]
+
+_SETTINGS = ("requirements", "strategy", "require", "model_options")
+_PACKED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+@dataclass(frozen=True, slots=True)
+class Stub:
+    """A function that says what it wants, and has no code.
+
+    Attributes:
+        function: The function itself.
+        task: Its docstring.
+        signature: Its parameters.
+        format: What form its answers have; None for text.
+    """
+
+    function: Callable[..., Any]
+    task: str
+    signature: inspect.Signature
+    format: OutputFormat[Any] | None
+
+    @property
+    def is_method(self) -> bool:
+        """Whether its first parameter is the object that it belongs to."""
+        return _is_self(next(iter(self.signature.parameters.values()), None))
+
+    def arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by name, defaults included.
+
+        Raises:
+            InvalidInputError: They are not those of the function.
+        """
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            name = self.function.__name__
+            settings = [each for each in kwargs if each in _SETTINGS]
+            advice = f"; {settings[0]} goes into {name}.using(...)" if settings else ""
+            raise InvalidInputError(f"{name}(): {error}{advice}") from None
+        bound.apply_defaults()
+        return bound.arguments
+
+
+def stub_of(function: Any) -> Stub:
+    """Look a stub over.
+
+    Raises:
+        InvalidInputError: It is no function, or says too little: no docstring, a parameter without
+            a type, no return type, one that is no type of answers, or `*args`.
+    """
+    if not inspect.isfunction(function):
+        raise InvalidInputError(
+            f"@generative takes a function (def or async def), not {type(function).__name__}"
+        )
+    name = function.__name__
+    task = inspect.cleandoc(function.__doc__ or "")
+    if not task:
+        raise InvalidInputError(f"{name}() has no docstring: it is what the model is asked to do")
+    signature = inspect.signature(function)
+    _require_types(name, signature)
+    return Stub(function, task, signature, _returned(function))
+
+
+def _require_types(name: str, signature: inspect.Signature) -> None:
+    for index, (parameter, said) in enumerate(signature.parameters.items()):
+        if said.kind in _PACKED:
+            shown = str(said).partition(":")[0]
+            raise InvalidInputError(f"{name}() takes {shown}: name each of its parameters")
+        if said.annotation is said.empty and not (index == 0 and _is_self(said)):
+            raise InvalidInputError(f"parameter {parameter!r} of {name}() has no type")
+
+
+def _is_self(first: inspect.Parameter | None) -> bool:
+    return first is not None and first.name == "self" and first.annotation is first.empty
+
+
+def _returned(function: Callable[..., Any]) -> OutputFormat[Any] | None:
+    name = function.__name__
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except Exception as error:  # an annotation is code
+        raise InvalidInputError(
+            f"the types of {name}() cannot be looked up: {error} (they have to be known where it "
+            "is defined, at the top of a module)"
+        ) from error
+    if hints.get("return", type(None)) is type(None):
+        raise InvalidInputError(f"{name}() has no return type: it is the form of the answer")
+    try:
+        return as_format(hints["return"])
+    except InvalidInputError as error:
+        raise InvalidInputError(f"the return type of {name}() cannot be used: {error}") from error
