@@ -171,7 +171,7 @@ def parts_of(value: object) -> Iterable[object]:
     if is_component(value):
         return (template_of(cast("Component[Any]", value)),)
     if is_dataclass(value) and not isinstance(value, type):
-        return [getattr(value, each.name) for each in fields(value)]
+        return [getattr(value, each.name, None) for each in fields(value)]
     return ()
 
 

@@ -56,14 +56,14 @@ def begin_wait(target: Waiter) -> Waiter | None:
     """Note that the call which runs here, if one does, waits for `target` from now on.
 
     Returns:
-        That call, for `end_wait`; None outside of every call.
+        That call, for `end_wait`; None where no call runs, or nothing is left to wait for.
 
     Raises:
         DependencyCycleError: `target` waits for that very call, directly or by way of others.
     """
     running = RUNNING.get()
     waiter = None if running is None else running()
-    if waiter is None or waiter.has_ended:
+    if waiter is None or waiter.has_ended or target.has_ended:
         return None
     with _lock:
         way = _way(target, waiter)

@@ -53,11 +53,11 @@ def without_last_space(request: Request) -> Request:
 class Opener:
     """Pushes how an answer begins ahead of its first chunk, so that times stay the model's own.
 
-        answer:  ---- pon a-- time|
-        pushed:  ----U pon a-- time|
+        answer:  --- upon-- a-- time|
+        pushed:  ---(Once upon)-- a-- time|
 
     Args:
-        beginning: How it begins.
+        beginning: How it begins ("Once").
         push: Takes the chunks.
     """
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mellea_rx import MelleaSession
 from mellea_rx.backends.llama_cpp import LocalBackend
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.chunk import Chunk
@@ -46,6 +47,15 @@ class TestAnswers:
             assert await again.avalue() == first.text
 
         run(main)
+
+    @pytest.mark.model
+    def test_it_goes_on_from_how_an_answer_begins(self, real_model: Path):
+        with MelleaSession(LocalBackend(), model_options={TOKENS: 12, WARMTH: 0}) as m:
+            text = m.instruct("Write a line about the sea.", prefix="The blue sea is ").value
+        assert text is not None
+        assert text.startswith("The blue sea is ")
+        assert text.count("The blue sea is") == 1
+        assert text[len("The blue sea is ") :].strip()
 
     @pytest.mark.model
     def test_a_schema_holds(self, real_model: Path):

@@ -77,6 +77,14 @@ def test_a_list_of_documents_shows_each_with_its_head() -> None:
     assert text == "Go.\n\nContext:\n\n[7] X\nx\n\n[8]\ny\n\nz"
 
 
+def test_requirements_are_one_or_a_list() -> None:
+    for given in ("be brief", ["be brief"], (each for each in ["be brief"])):
+        (message,) = asked(lambda m, given=given: m.act(Instruction("Go.", given)))  # type: ignore[misc]
+        assert message.content == "Go.\n\nRequirements:\n- be brief"
+    with pytest.raises(InvalidInputError, match="a requirement must be a str, not int"):
+        Instruction("Go.", [5])  # type: ignore[list-item]
+
+
 def test_a_generator_of_examples_is_read_once() -> None:
     assert prompt(icl_examples=(each for each in "ab")).count("Example") == 2
     assert "x" in prompt(grounding_context=(each for each in ["x"]))
@@ -101,6 +109,7 @@ def test_nothing_given_is_rendered() -> None:
         ({"grounding_context": {"a": 5}}, r"grounding_context\['a'\] must be .*not int"),
         ({"grounding_context": {5: "a"}}, "name in grounding_context must be a str, not int"),
         ({"grounding_context": 5}, "grounding_context must be a list, not int"),
+        ({"requirements": [" "]}, "requirement"),
         ({"prefix": ""}, "the prefix is empty"),
         ({"prefix": 5}, "the prefix must be a str, not int"),
         ({"user_variables": ["x"]}, "user_variables must be a dict"),

@@ -61,7 +61,7 @@ class Instruction:
     """
 
     description: str
-    requirements: tuple[str, ...] = ()
+    requirements: Iterable[str] | str = ()
     icl_examples: Iterable[Part] | Part = ()
     grounding_context: Mapping[str, Part] | Iterable[Part] | None = None
     user_variables: Mapping[str, Any] | None = None
@@ -77,6 +77,8 @@ class Instruction:
             require_text(self.prefix, "the prefix")
         # What was asked is what it was at the time of the call, whatever becomes of the caller's.
         keep = object.__setattr__
+        words = [self.requirements] if isinstance(self.requirements, str) else self.requirements
+        keep(self, "requirements", tuple(require_text(each, "a requirement") for each in words))
         if self.user_variables is not None:
             keep(self, "user_variables", dict(self.user_variables))
         if self.grounding_context is not None:
