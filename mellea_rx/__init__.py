@@ -22,12 +22,15 @@ from mellea_rx.core.options import ModelOption
 from mellea_rx.core.reader import ThunkStream
 from mellea_rx.core.requirement import Requirement, ValidationResult
 from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.tool import Tool
 from mellea_rx.errors import *  # noqa: F403
 from mellea_rx.helpers.async_helpers import wait_for_all_mots
 from mellea_rx.stdlib.context import ChatContext, SimpleContext
 from mellea_rx.stdlib.generative import generative
+from mellea_rx.stdlib.react import areact, react
 from mellea_rx.stdlib.session import MelleaSession, get_session
 from mellea_rx.stdlib.start import start_session
+from mellea_rx.stdlib.tools import acall_tools, call_tools, tool
 
 if TYPE_CHECKING:
     from mellea_rx.backends import (
@@ -50,13 +53,19 @@ __all__ = [
     "ScriptedBackend",
     "SimpleContext",
     "ThunkStream",
+    "Tool",
     "ToolCall",
     "Usage",
     "ValidationResult",
     "__version__",
+    "acall_tools",
+    "areact",
+    "call_tools",
     "generative",
     "get_session",
+    "react",
     "start_session",
+    "tool",
     "wait_for_all_mots",
 ]
 __all__ += _errors.__all__

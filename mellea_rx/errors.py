@@ -22,7 +22,10 @@
     ├── DependencyError                     a thunk that this prompt needs has failed
     │   └── DependencyCycleError            calls that wait for each other in a circle
     ├── AnswerFormatError                   an answer that is not the JSON, or the type, asked for
+    ├── LoopBudgetError                     tools were called step by step, without an end
+    ├── ToolCallError                       a tool call of the model's that cannot be run
     ├── CallbackError                       a callable of the user's raised
+    │   ├── ToolError
     │   └── ValidatorError
     ├── FormatError                         an answer that does not fit its `format=`
     ├── RequirementsNotMetError             no attempt met them, and the call said require=True
@@ -78,6 +81,7 @@ __all__ = [
     "GenerationTimeoutError",
     "IdleTimeoutError",
     "InvalidInputError",
+    "LoopBudgetError",
     "MelleaRxError",
     "MissingExtraError",
     "ModelFileError",
@@ -99,6 +103,8 @@ __all__ = [
     "StreamInterruptedError",
     "TLSError",
     "TemplateError",
+    "ToolCallError",
+    "ToolError",
     "TotalTimeoutError",
     "UnexpectedError",
     "UnknownBackendError",
@@ -215,8 +221,30 @@ class AnswerFormatError(MelleaRxError):
     """An answer is not the JSON, or not of the type, that was asked for; `text` has it."""
 
 
+class LoopBudgetError(MelleaRxError):
+    """The model called tools in every step that it had, and never answered.
+
+    Attributes:
+        steps: What it did: a `ReactStep` for each.
+    """
+
+    steps: tuple[object, ...]
+
+    def __init__(self, message: str, *, steps: tuple[object, ...] = (), text: str = "") -> None:
+        super().__init__(message, text=text)
+        self.steps = steps
+
+
+class ToolCallError(MelleaRxError):
+    """A model's tool call that cannot be run: no such tool, arguments that do not fit, cut off."""
+
+
 class CallbackError(MelleaRxError):
     """A callable of the user's raised; its exception is the cause."""
+
+
+class ToolError(CallbackError):
+    """A tool raised."""
 
 
 class ValidatorError(CallbackError):

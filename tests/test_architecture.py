@@ -38,6 +38,7 @@ HOMES: dict[str, set[str]] = {
     "jinja2": {"formatters/template.py"},
     "jsonschema": {"stdlib/formats/schemas.py"},
     "referencing": {"stdlib/formats/schemas.py"},  # what jsonschema looks references up with
+    "docstring_parser": {"core/signature.py"},
     "uvloop": {"core/engine.py"},
     "xllamacpp": {"backends/llama_model.py"},
     "typer": {"cli"},

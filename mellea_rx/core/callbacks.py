@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from mellea_rx.errors import CallerLoopClosedError
 
-__all__ = ["call_user"]
+__all__ = ["call_user", "loops_for"]
 
 _CLOSED_LOOP_CHECK = 1.0
 """Seconds between two looks at whether the caller's loop is still there."""
@@ -31,11 +31,32 @@ async def call_user(
         Exception: What the function raises.
     """
     if not inspect.iscoroutinefunction(function):
-        result = await asyncio.to_thread(function, *args)
+        result = await asyncio.to_thread(_returned, function, *args)
         if not inspect.isawaitable(result):
             return result
         return await _await_user(_awaiting(result), loop)
     return await _await_user(function(*args), loop)
+
+
+def loops_for(
+    functions: Iterable[Callable[..., Any]], loop: asyncio.AbstractEventLoop | None
+) -> tuple[asyncio.AbstractEventLoop, ...]:
+    """The caller's loop, where a function is async and so has to run on it."""
+    if loop is not None and any(inspect.iscoroutinefunction(each) for each in functions):
+        return (loop,)
+    return ()
+
+
+_UNFIT = (StopIteration, asyncio.CancelledError, SystemExit, KeyboardInterrupt)
+# A future cannot hold the first, so that whoever waits for it would wait for ever; the second would
+# look as if the waiting task were cancelled; and the others would end the engine.
+
+
+def _returned(function: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return function(*args)
+    except _UNFIT as error:
+        raise RuntimeError(f"the function raised {type(error).__name__}") from error
 
 
 async def _awaiting(awaitable: Any) -> Any:
@@ -46,7 +67,7 @@ async def _await_user(
     coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop | None
 ) -> Any:
     if loop is None:
-        return await asyncio.to_thread(asyncio.run, coroutine)
+        return await asyncio.to_thread(_returned, asyncio.run, coroutine)
     try:
         future = asyncio.run_coroutine_threadsafe(coroutine, loop)
     except RuntimeError:
@@ -63,7 +84,7 @@ async def _await_user(
         waiting.cancel()
     if waiting.cancelled():
         raise _closed()
-    return waiting.result()
+    return _returned(waiting.result)
 
 
 def _closed() -> CallerLoopClosedError:

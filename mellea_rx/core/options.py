@@ -9,6 +9,7 @@ from math import isfinite
 from types import MappingProxyType
 from typing import Any
 
+from mellea_rx.core.tool import Tool, described, offered
 from mellea_rx.errors import OptionError
 
 __all__ = ["DEFAULT_STREAM_TIMEOUT", "ModelOption", "Options"]
@@ -46,7 +47,8 @@ class ModelOption(StrEnum):
     STREAM_TIMEOUT = "@stream_timeout"
     """Seconds that a stream may be silent (120 by default); None for ever."""
     TOOLS = "@tools"
-    """A list of tools that the model may ask to call (JSON-schema function descriptions)."""
+    """A list of tools that the model may ask to call: `Tool`s, typed functions, or JSON
+    descriptions."""
     TOOL_CHOICE = "@tool_choice"
     """Str or dict: "auto", "none", "required", or a tool's name."""
 
@@ -81,7 +83,7 @@ _RULES: Mapping[ModelOption, tuple[str, Callable[[Any], bool]]] = {
         "a number of seconds above 0, or None",
         lambda v: v is None or (_is_number(v) and v > 0),
     ),
-    ModelOption.TOOLS: ("a list of tool descriptions", lambda v: isinstance(v, (list, tuple))),
+    ModelOption.TOOLS: ("a list of tools", lambda v: isinstance(v, (list, tuple))),
     ModelOption.TOOL_CHOICE: ("a str or a dict", lambda v: isinstance(v, (str, dict))),
 }
 
@@ -102,26 +104,34 @@ class Options:
 
     Raises:
         OptionError: A key is unknown, or a value has the wrong type; the message names it.
+        InvalidInputError: A function among the tools that can be none, or two of one name.
     """
 
-    __slots__ = ("extra", "standard")
+    __slots__ = ("extra", "standard", "tools")
 
     standard: Mapping[ModelOption, Any]
-    """What has a `ModelOption`."""
+    """What has a `ModelOption`. `TOOLS` are their JSON descriptions here."""
     extra: Mapping[str, Any]
     """What goes to the server as it is."""
+    tools: tuple[Tool[..., Any], ...]
+    """Those of `TOOLS` that can be called; an option that is only a description is not here."""
 
     def __init__(self, values: Mapping[Any, Any] | None = None) -> None:
         if values is not None and not isinstance(values, Mapping):
             raise OptionError(f"model_options must be a dict, not {type(values).__name__}")
         standard: dict[ModelOption, Any] = {}
         extra: dict[str, Any] = {}
+        self.tools = ()
         for key, value in (values or {}).items():
             option = _standard_key(key)
             if option is None:
                 extra[key] = value
                 continue
             _check(option, value)
+            if option is ModelOption.TOOLS:
+                given = offered(value)
+                value = [described(each) for each in given]
+                self.tools = tuple(each for each in given if isinstance(each, Tool))
             standard[option] = value
         self.standard = MappingProxyType(standard)
         self.extra = MappingProxyType(extra) if extra else _NOTHING
@@ -140,7 +150,18 @@ class Options:
         merged.extra = (
             MappingProxyType({**base.extra, **self.extra}) if both else self.extra or base.extra
         )
+        merged.tools = self.tools if ModelOption.TOOLS in self.standard else base.tools
         return merged
+
+    def without(self, *options: ModelOption) -> Options:
+        """These options but for some."""
+        kept = Options.__new__(Options)
+        kept.standard = MappingProxyType(
+            {key: value for key, value in self.standard.items() if key not in options}
+        )
+        kept.extra = self.extra
+        kept.tools = () if ModelOption.TOOLS in options else self.tools
+        return kept
 
     @property
     def stream(self) -> bool:

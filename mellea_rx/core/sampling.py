@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.chunk import Chunk, Usage
 from mellea_rx.core.component import Template
+from mellea_rx.core.journal import Journal
 from mellea_rx.core.request import Request
 from mellea_rx.core.requirement import Requirement, ValidationResult
 
@@ -81,10 +82,18 @@ class Sampler(Protocol):
 
     Attributes:
         request: What the call asks.
+        journal: Where what happens is told; attempts tell of themselves.
     """
 
     @property
     def request(self) -> Request: ...
+
+    @property
+    def journal(self) -> Journal: ...
+
+    async def backend(self) -> Backend:
+        """Whom the call asks, once that is decided."""
+        ...
 
     async def attempt(
         self,

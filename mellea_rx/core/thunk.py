@@ -20,6 +20,7 @@ from mellea_rx.core.journal import EventQueue
 from mellea_rx.core.outlet import outlet_for, running_loop
 from mellea_rx.core.output import OutputView
 from mellea_rx.core.reader import ThunkStream
+from mellea_rx.core.tool import Tool
 from mellea_rx.errors import MelleaRxError
 
 __all__ = ["EventStream", "ModelOutputThunk"]
@@ -46,6 +47,9 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
     Dropping the last reference to a running thunk ends its request on the server.
     """
 
+    tools: tuple[Tool[..., Any], ...]
+    """The tools that the model was offered and that can be called."""
+
     def __init__(
         self,
         pipeline: Pipeline,
@@ -54,6 +58,7 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
         needs: tuple[asyncio.AbstractEventLoop, ...] = (),
         parse: Callable[[str], T] | None = None,
         about: object = "a call",
+        tools: tuple[Tool[..., Any], ...] = (),
     ) -> None:
         """Start a generation. Users get thunks from a session's verbs.
 
@@ -63,8 +68,10 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
             needs: Event loops on which the pipeline calls functions of the user's.
             parse: The whole text into `parsed`; the text itself by default.
             about: What it is asked, for messages that have to name it.
+            tools: Those that the model was offered.
         """
         super().__init__()
+        self.tools = tools
         self._generation = Generation(live=live, needs=needs, parse=parse or str, about=about)
         self._inbox: Inbox | None = None
         loop = running_loop()

@@ -6,15 +6,36 @@ from dataclasses import replace
 
 from reactivex import Observable
 
-from mellea_rx.core.backend import Backend, capabilities_of, require_images, resolved
+from mellea_rx.core.backend import (
+    Backend,
+    capabilities_of,
+    decides_late,
+    require_images,
+    resolved,
+)
 from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request
 from mellea_rx.core.shell import FENCE, Peeler
 from mellea_rx.core.source import Push, forward
 from mellea_rx.formatters.template import NO_SOURCES, Sources
 from mellea_rx.stdlib.beginnings import Opener, Unrepeated, Unspaced, in_words, without_last_space
+from mellea_rx.stdlib.tools.in_words import ChoiceReader, check_in_words, has_tools, without_tools
 
-__all__ = ["answer", "answer_from_its_beginning"]
+__all__ = ["answer", "answer_from_its_beginning", "check"]
+
+
+def check(backend: Backend, options: Options) -> None:
+    """Refuse what neither the backend can do nor the pipeline make up for.
+
+    Raises:
+        OptionError: Names the option.
+    """
+    if not capabilities_of(backend).tools:
+        if not decides_late(backend):  # else it is asked when it is decided
+            check_in_words(options)
+        options = options.without(ModelOption.TOOLS, ModelOption.TOOL_CHOICE)
+    backend.check(options)
 
 
 async def answer(
@@ -28,6 +49,9 @@ async def answer(
     space where the two meet is not doubled.
 
     Where the answer has to fit a schema, only the JSON is pushed, without a fence around it.
+
+    A backend that takes no tools is told of them in words; what it chooses comes out as a call or
+    as text.
 
     Args:
         backend: Who answers.
@@ -43,8 +67,14 @@ async def answer(
     taken = await resolved(backend)
     if taken is not backend:  # decided only now, so the door could not ask it
         request = replace(request, options=request.options.over(taken.model_options))
-        taken.check(request.options)
+        check(taken, request.options)
     require_images(taken, request.images)
+    reader: ChoiceReader | None = None
+    if has_tools(request) and not capabilities_of(taken).tools:
+        request, is_choice = without_tools(request, sources)
+        if is_choice:
+            reader = ChoiceReader(push, taken.name)
+            push = reader.take
     if request.beginning:
         push = Unspaced(request.beginning, push).add
         if capabilities_of(taken).continues:
@@ -59,6 +89,8 @@ async def answer(
         await forward(taken.stream(replace(request, schema=None)), push)
     else:
         await _forward_json(taken.stream(request), push)
+    if reader is not None:
+        reader.finish()
 
 
 async def _forward_json(source: Observable[Chunk], push: Push) -> None:

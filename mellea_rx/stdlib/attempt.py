@@ -98,7 +98,7 @@ class RunningAttempt:
         try:
             await self._generate(backend, request)
             said = self._fold.peek()
-            decided = await self._decided(said.text, backend, request)
+            decided = await self._decided(said, backend, request)
         except MelleaRxError as error:
             error.text = self._fold.peek().text
             raise
@@ -159,15 +159,17 @@ class RunningAttempt:
         self._go_out()
 
     async def _decided(
-        self, text: str, backend: Backend, request: Request
+        self, said: Chunk, backend: Backend, request: Request
     ) -> tuple[tuple[Requirement, ValidationResult], ...]:
         failure = self._judge.failure
         if failure is not None:
             return (failure,)
+        if said.tool_calls:  # what asks for tools is no answer yet
+            return ()
         requirements, met = self._setting.requirements, self._judge.met
         results = await validate_all(
             [each for each in requirements if each not in met],
-            text,
+            said.text,
             backend=backend,
             options=request.options,
             loop=self._setting.loop,

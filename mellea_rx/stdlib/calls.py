@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mellea_rx.core.backend import Backend
-from mellea_rx.core.callbacks import call_user
+from mellea_rx.core.callbacks import call_user, loops_for
+from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.component import Component
 from mellea_rx.core.format import OutputFormat
 from mellea_rx.core.generation import Generation
@@ -81,7 +81,7 @@ class Call:
             await answer_from_its_beginning(
                 self.backend, request, generation.push, self.prompt.sources
             )
-            await self._require_format(generation.answer().text)
+            await self._require_format(generation.answer())
             return
         setting = CallSetting(
             self.backend,
@@ -97,27 +97,28 @@ class Call:
         chosen = sampled.attempts[sampled.chosen]
         if self.require and not sampled.success:
             raise _not_met(sampled)
-        await self._require_format(chosen.text)
+        await self._require_format(chosen.answer)
         sampler.release_rest(chosen.answer)
 
-    async def _require_format(self, text: str) -> None:
-        if self.format is None:
+    async def _require_format(self, said: Chunk) -> None:
+        if self.format is None or said.tool_calls:  # what asks for tools is no answer yet
             return
         try:
-            await call_user(self.format.decode, text, loop=self.loop)
+            await call_user(self.format.decode, said.text, loop=self.loop)
         except FormatError:
             raise
         except Exception as error:
             name = self.format.name
             raise CallbackError(
-                f"the code of format {name} raised {type(error).__name__}: {error}", text=text
+                f"the code of format {name} raised {type(error).__name__}: {error}",
+                text=said.text,
             ) from error
 
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
         """The event loops that have to run for this call to go on."""
         functions = (*_functions(self.requirements), *getattr(self.strategy, "callables", ()))
-        return tuple({*self.prompt.needs, *_loops(functions, self.loop)})
+        return tuple({*self.prompt.needs, *loops_for(functions, self.loop)})
 
 
 def _not_met(sampled: SamplingResult) -> RequirementsNotMetError:
@@ -136,13 +137,15 @@ def _not_met(sampled: SamplingResult) -> RequirementsNotMetError:
 
 def start_call(call: Call, action: Component[T]) -> ModelOutputThunk[T]:
     """Start a call; returns its thunk at once."""
+    options = call.prompt.options
     parse = action.parse if call.format is None else call.format.decode
     return ModelOutputThunk(
         call.run,
-        live=call.prompt.options.stream,
+        live=options.stream,
         needs=call.needs,
         parse=parse,
         about=action,
+        tools=options.tools,
     )
 
 
@@ -165,7 +168,7 @@ def start_validation(
             )
         )
 
-    needs = set(_loops(_functions(requirements), loop))
+    needs = set(loops_for(_functions(requirements), loop))
     if not isinstance(output, str):
         needs.update(output.needs)
     return ModelOutputThunk(
@@ -188,12 +191,3 @@ def _functions(requirements: tuple[Requirement, ...]) -> Iterator[Callable[..., 
         for function in (each.validation_fn, each.stream_validate, each.output_to_bool):
             if function is not None:
                 yield function
-
-
-def _loops(
-    functions: Iterable[Callable[..., Any]], loop: asyncio.AbstractEventLoop | None
-) -> tuple[asyncio.AbstractEventLoop, ...]:
-    """The caller's loop, where a function is async and so has to run on it."""
-    if loop is not None and any(inspect.iscoroutinefunction(each) for each in functions):
-        return (loop,)
-    return ()

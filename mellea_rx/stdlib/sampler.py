@@ -17,6 +17,7 @@ from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.sampling import Attempt
 from mellea_rx.errors import InvalidInputError, UnexpectedError
 from mellea_rx.formatters.template import render
+from mellea_rx.stdlib.answers import check
 from mellea_rx.stdlib.attempt import CallSetting, RunningAttempt
 
 __all__ = ["CallSampler"]
@@ -37,7 +38,7 @@ class CallSampler:
     ) -> None:
         self._setting = setting
         self._generation = generation
-        self._journal = generation.narrate()
+        self.journal = generation.narrate()
         self._count = 0
         self._rejected: Attempt | None = None
         self._released = ""
@@ -46,6 +47,10 @@ class CallSampler:
     def request(self) -> Request:
         """What the call asks."""
         return self._setting.request
+
+    async def backend(self) -> Backend:
+        """Whom the call asks; see `Sampler.backend`."""
+        return await resolved(self._setting.backend)
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function of the user's; see `Sampler.call`."""
@@ -67,22 +72,22 @@ class CallSampler:
         number, self._count = self._count, self._count + 1
         asked = self.request if request is None else request
         taken = await resolved(self._setting.backend if backend is None else backend)
-        if backend is not None:
+        if taken is not self._setting.backend:
             asked = replace(asked, options=self._setting.given.over(taken.model_options))
-            taken.check(asked.options)
+            check(taken, asked.options)
         if after:
             asked = _going_on(asked, after, taken)
         self._tell_start(number, taken, asked)
         out = self._release if release else None
-        running = RunningAttempt(self._setting, number, self._journal, after, out)
+        running = RunningAttempt(self._setting, number, self.journal, after, out)
         attempt = await running.run(taken, _with_own_seed(asked, number))
         if not attempt.success:
             self._rejected = attempt
-            self._journal.add(Rejected(self._journal.now(), number, attempt.reasons))
+            self.journal.add(Rejected(self.journal.now(), number, attempt.reasons))
         return attempt
 
     def _tell_start(self, number: int, backend: Backend, request: Request) -> None:
-        journal, rejected = self._journal, self._rejected
+        journal, rejected = self.journal, self._rejected
         self._rejected = None
         if rejected is not None:
             journal.add(Retrying(journal.now(), number, "; ".join(rejected.reasons)))

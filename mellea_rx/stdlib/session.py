@@ -14,7 +14,7 @@ from mellea_rx.core.component import Component
 from mellea_rx.core.context import Context
 from mellea_rx.core.engine import load_engine
 from mellea_rx.core.locks import ProcessLock
-from mellea_rx.core.options import Options
+from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.output import OutputView
 from mellea_rx.core.requirement import Requirement, ValidationResult
@@ -23,6 +23,7 @@ from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import InvalidInputError, NoSessionError, SessionClosedError
 from mellea_rx.formatters import template
 from mellea_rx.formatters.chat import prompt_for
+from mellea_rx.stdlib import answers
 from mellea_rx.stdlib.calls import Call, start_call, start_validation
 from mellea_rx.stdlib.context import SimpleContext
 from mellea_rx.stdlib.formats.calls import fits, for_one_call
@@ -96,7 +97,7 @@ class MelleaSession(Verbs):
         self.backend = backend
         self._own_options = Options(model_options)
         self._base_options = self._own_options.over(backend.model_options)
-        backend.check(self._base_options)
+        answers.check(backend, self._base_options)
         self.ctx: Context = SimpleContext() if ctx is None else ctx
         self._lock = ProcessLock()
         self._running: weakref.WeakSet[ModelOutputThunk[Any]] = weakref.WeakSet()
@@ -169,8 +170,10 @@ class MelleaSession(Verbs):
         strategy = _strategy_of(spec)
         form = None if spec.format is None else for_one_call(spec.format)
         own = () if form is None or strategy is None else (fits(form),)
-        options = self._options(spec.model_options)
-        self.backend.check(options)
+        options = spec.options_over(self._base_options)
+        if spec.tool_calls and not options.get(ModelOption.TOOLS):
+            raise InvalidInputError("tool_calls=True needs tools: give some in ModelOption.TOOLS")
+        answers.check(self.backend, options)
         with self._lock:
             ctx = self.ctx
             if not ctx.is_simple and ctx.last is not None and ctx.last.output.is_running:
@@ -181,7 +184,7 @@ class MelleaSession(Verbs):
             call = Call(
                 self.backend,
                 prompt,
-                Options(spec.model_options).over(self._own_options),
+                spec.options_over(self._own_options),
                 (*spec.requirements, *own),
                 strategy,
                 spec.require,

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypedDict
 
 from mellea_rx.core.format import OutputFormat
 from mellea_rx.core.image import Images
+from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.requirement import Requirement
 from mellea_rx.core.sampling import SamplingStrategy
 from mellea_rx.stdlib.components.parts import Part, Text
@@ -41,6 +42,7 @@ class CallSpec:
         require: Whether an answer that does not meet the requirements is an error.
         model_options: As given.
         format: What form the answer has; None for plain text, or what the component makes of it.
+        tool_calls: Whether tools are offered; None for those that are set.
     """
 
     requirements: tuple[Requirement, ...] = ()
@@ -48,6 +50,18 @@ class CallSpec:
     require: bool = False
     model_options: ModelOptions | None = None
     format: OutputFormat[Any] | None = None
+    tool_calls: bool | None = None
+
+    def options_over(self, base: Options) -> Options:
+        """The call's options over others.
+
+        Raises:
+            OptionError: A model option cannot be used.
+        """
+        options = Options(self.model_options).over(base)
+        if self.tool_calls is not False:
+            return options
+        return options.without(ModelOption.TOOLS, ModelOption.TOOL_CHOICE)
 
 
 class Asking(TypedDict, total=False):
@@ -60,6 +74,7 @@ class Chatting(Asking, total=False):
     """What the overloads of `chat` share."""
 
     images: Images | None
+    tool_calls: bool | None
 
 
 class Acting(Asking, total=False):
@@ -68,6 +83,7 @@ class Acting(Asking, total=False):
     requirements: Requirements | None
     strategy: SamplingStrategy | None
     require: bool
+    tool_calls: bool | None
 
 
 class Instructing(Acting, total=False):

@@ -8,11 +8,15 @@ from typing import Any
 
 from mellea_rx.backends.registry import create_backend
 from mellea_rx.core.context import Context
+from mellea_rx.core.options import ModelOption
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.context import ChatContext, SimpleContext
 from mellea_rx.stdlib.session import MelleaSession
+from mellea_rx.stdlib.verbs import ModelOptions
 
 __all__ = ["start_session"]
+
+_TOOLS = (ModelOption.TOOLS, ModelOption.TOOL_CHOICE)
 
 _CONTEXTS: Mapping[str, Callable[[], Context]] = {"simple": SimpleContext, "chat": ChatContext}
 
@@ -58,11 +62,21 @@ def start_session(
         MissingExtraError: The backend needs an extra that is not installed.
     """
     name, model = _from_environment(backend_name, model_id)
-    given = {"base_url": base_url, "api_key": api_key, "model_options": model_options}
+    to_backend, to_session = _shared_out(model_options)
+    given = {"base_url": base_url, "api_key": api_key, "model_options": to_backend}
     options = {**backend_options, **{k: v for k, v in given.items() if v is not None}}
     backend = _create(name, model, options)
     folder = templates or os.environ.get("MELLEA_RX_TEMPLATES", "").strip() or None
-    return MelleaSession(backend, _context(ctx, context_type), templates=folder)
+    context = _context(ctx, context_type)
+    return MelleaSession(backend, context, model_options=to_session, templates=folder)
+
+
+def _shared_out(options: ModelOptions | None) -> tuple[ModelOptions | None, ModelOptions | None]:
+    """What the backend gets, and what the session keeps: tools, which it can make up for."""
+    if not isinstance(options, Mapping):
+        return options, None
+    kept = {key: value for key, value in options.items() if key in _TOOLS}
+    return {key: value for key, value in options.items() if key not in kept}, kept
 
 
 def _from_environment(

@@ -18,6 +18,7 @@ from mellea_rx.stdlib.components.query import OBJECT, QUERY, TRANSFORM
 from mellea_rx.stdlib.formats.calls import FORMAT
 from mellea_rx.stdlib.requirements.validate import JUDGE
 from mellea_rx.stdlib.sampling.repair import REPAIR, REPAIR_TURN
+from mellea_rx.stdlib.tools.in_words import TOOL_RESULTS, TOOLS
 
 __all__ = ["TEMPLATES", "read_templates"]
 
@@ -33,7 +34,9 @@ _ALL = (
     QUERY,
     REPAIR,
     REPAIR_TURN,
+    TOOLS,
     TOOL_MESSAGE,
+    TOOL_RESULTS,
     TRANSFORM,
 )
 

@@ -84,6 +84,7 @@ class Verbs(ABC):
         strategy: SamplingStrategy | None = DEFAULT_STRATEGY,
         require: bool = False,
         format: Any = None,
+        tool_calls: bool | None = None,
         model_options: ModelOptions | None = None,
     ) -> ModelOutputThunk[Any]:
         """Have the model do a task; the a-verb returns the running thunk at once.
@@ -105,6 +106,8 @@ class Verbs(ABC):
             require: Fail when the budget is spent; by default the best attempt is the value.
             format: What form the answer has, as `as_format` takes it: a type, or a JSON schema. An
                 answer of another form is tried again, as the strategy has it; None for text.
+            tool_calls: Whether the model may ask to call tools: True (there have to be some), False
+                (not in this call); None offers what `ModelOption.TOOLS` has.
             model_options: By `ModelOption`, or by a name of the server's own.
 
         Returns:
@@ -128,7 +131,7 @@ class Verbs(ABC):
             prefix=prefix,
             images=() if images is None else images,
         )
-        spec = CallSpec(checks, strategy, require, model_options, as_format(format))
+        spec = CallSpec(checks, strategy, require, model_options, as_format(format), tool_calls)
         return self._start(action, spec)
 
     @overload
@@ -153,6 +156,7 @@ class Verbs(ABC):
         *,
         images: Images | None = None,
         format: Any = None,
+        tool_calls: bool | None = None,
         model_options: ModelOptions | None = None,
     ) -> ModelOutputThunk[Any]:
         """Say something to the model. Waits for the answer, unless `ModelOption.STREAM` is set.
@@ -162,6 +166,8 @@ class Verbs(ABC):
             role: Who says it: "user", "assistant" (the answer goes on from it) or "system".
             images: Pictures that belong to it, as in `ainstruct`.
             format: What form the answer has; see `ainstruct`. There is one attempt.
+            tool_calls: Whether the model may ask to call tools: True (there have to be some), False
+                (not in this call); None offers what `ModelOption.TOOLS` has.
             model_options: By `ModelOption`, or by a name of the server's own.
 
         Returns:
@@ -173,7 +179,9 @@ class Verbs(ABC):
             MelleaRxError: The generation failed.
         """
         message = Message(content, role, () if images is None else images)
-        spec = CallSpec(model_options=model_options, format=as_format(format))
+        spec = CallSpec(
+            model_options=model_options, format=as_format(format), tool_calls=tool_calls
+        )
         thunk = self._start(message, spec)
         return thunk if self._options(model_options).stream else await settle(thunk)
 
@@ -200,6 +208,7 @@ class Verbs(ABC):
         strategy: SamplingStrategy | None = DEFAULT_STRATEGY,
         require: bool = False,
         format: Any = None,
+        tool_calls: bool | None = None,
         model_options: ModelOptions | None = None,
     ) -> ModelOutputThunk[Any]:
         """Ask any component; the a-verb returns the running thunk at once.
@@ -210,6 +219,8 @@ class Verbs(ABC):
             strategy: How often to try; None only without requirements.
             require: Fail when the budget is spent; by default the best attempt is the value.
             format: What form the answer has, whatever the component makes of it; see `ainstruct`.
+            tool_calls: Whether the model may ask to call tools: True (there have to be some), False
+                (not in this call); None offers what `ModelOption.TOOLS` has.
             model_options: By `ModelOption`, or by a name of the server's own.
 
         Returns:
@@ -224,7 +235,7 @@ class Verbs(ABC):
                 f"{type(action).__name__}; for a task in words use instruct"
             )
         checks = as_requirements(requirements)
-        spec = CallSpec(checks, strategy, require, model_options, as_format(format))
+        spec = CallSpec(checks, strategy, require, model_options, as_format(format), tool_calls)
         return self._start(action, spec)
 
     async def avalidate(

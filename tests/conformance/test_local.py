@@ -66,7 +66,6 @@ def test_an_option_of_llama_cpps_own_goes_through(local_model: Path) -> None:
     "options",
     [
         {ModelOption.TOOLS: [{"type": "function"}]},
-        {ModelOption.TOOL_CHOICE: "required"},
         {ModelOption.THINKING: "high"},
         {ModelOption.CONTEXT_WINDOW: 1_000_000},
     ],

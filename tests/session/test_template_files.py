@@ -10,6 +10,7 @@ import pytest
 
 from mellea_rx import (
     MelleaSession,
+    ModelOption,
     ScriptedBackend,
     TemplateError,
     generative,
@@ -35,8 +36,8 @@ def folder(path: Path, **files: str) -> Path:
 
 
 def prompts(m: MelleaSession) -> list[str]:
-    """The last message of each request."""
-    return [each.messages[-1].content for each in m.backend.requests]  # type: ignore[attr-defined]
+    """All that each request says."""
+    return ["\n".join(message.content for message in each.messages) for each in m.backend.requests]  # type: ignore[attr-defined]
 
 
 class Plain(ScriptedBackend):
@@ -46,6 +47,10 @@ class Plain(ScriptedBackend):
 @generative
 def summary(text: str) -> str:
     """Sum it up."""
+
+
+def x() -> None:
+    """A tool."""
 
 
 NEVER = check("x", simple_validate(lambda _: False))
@@ -63,6 +68,8 @@ USES: dict[str, Any] = {
     "repair": lambda m: m.instruct("Go.", requirements=NEVER, strategy=RepairTemplate()),
     "repair_turn": lambda m: m.instruct("Go.", requirements=NEVER, strategy=MultiTurn()),
     "tool_message": lambda m: m.act(ToolMessage("f", "x")),
+    "tool_results": lambda m: m.act(ToolMessage("f", "x")),
+    "tools": lambda m: m.instruct("Go.", model_options={ModelOption.TOOLS: [x]}),
     "transform": lambda m: m.transform("x", "Shorten."),
 }
 

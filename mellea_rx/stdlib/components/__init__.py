@@ -6,6 +6,7 @@ from mellea_rx.stdlib.components.document import Document
 from mellea_rx.stdlib.components.instruction import Instruction
 from mellea_rx.stdlib.components.message import Message, ToolMessage
 from mellea_rx.stdlib.components.query import Query, Transform
+from mellea_rx.stdlib.components.tool_messages import ToolMessages
 
 __all__ = [
     "Component",
@@ -17,5 +18,6 @@ __all__ = [
     "Said",
     "Template",
     "ToolMessage",
+    "ToolMessages",
     "Transform",
 ]

@@ -1,7 +1,4 @@
-"""Formats of Python types: msgspec makes their schemas and decodes them.
-
-Pydantic models are known by their own two methods, so that nothing here imports Pydantic.
-"""
+"""Formats of Python types: msgspec makes their schemas and decodes them."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from typing import Any, cast
 import msgspec
 
 from mellea_rx.core.format import OutputFormat
+from mellea_rx.core.schema import model_from, models_into, without_false_items
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.formats.misfit import misfit
 
@@ -29,7 +27,7 @@ def typed_format(kind: Any) -> OutputFormat[Any]:
     """
     name = kind.__name__ if isinstance(kind, type) else _MODULES.sub("", repr(kind))
     schema = _schema_of(kind, name)
-    decoder = msgspec.json.Decoder(kind, dec_hook=_model_from)
+    decoder = msgspec.json.Decoder(kind, dec_hook=model_from)
 
     def decode(text: str) -> Any:
         try:
@@ -43,15 +41,8 @@ def typed_format(kind: Any) -> OutputFormat[Any]:
 def _schema_of(kind: Any, name: str) -> Mapping[str, Any]:
     shared: dict[str, Any] = {}
 
-    def model_schema(model: Any) -> Any:
-        if not hasattr(model, "model_json_schema"):
-            raise TypeError(f"JSON has nothing for {model.__name__}")
-        schema = model.model_json_schema()
-        shared.update(schema.pop("$defs", {}))
-        return schema
-
     try:
-        schema = msgspec.json.schema(kind, schema_hook=model_schema)
+        schema = msgspec.json.schema(kind, schema_hook=models_into(shared))
     except Exception as error:  # what a type's own code raises, too
         raise InvalidInputError(
             f"{name} is no type of answers: {error}. There are Pydantic models, dataclasses, "
@@ -59,7 +50,7 @@ def _schema_of(kind: Any, name: str) -> Mapping[str, Any]:
             "and unions of those, and JSON schemas (a dict)"
         ) from error
     schema = {**schema, "$defs": {**schema.get("$defs", {}), **shared}}
-    return _with_open_root(cast("dict[str, Any]", _without_false_items(schema)))
+    return _with_open_root(cast("dict[str, Any]", without_false_items(schema)))
 
 
 def _with_open_root(schema: dict[str, Any]) -> dict[str, Any]:
@@ -72,21 +63,3 @@ def _with_open_root(schema: dict[str, Any]) -> dict[str, Any]:
         if not still_used:
             del shared[reference.removeprefix("#/$defs/")]
     return {**schema, "$defs": shared} if shared else schema
-
-
-def _without_false_items(schema: Any) -> Any:
-    """Without `"items": false`, which llama.cpp refuses; `maxItems` says the same."""
-    if isinstance(schema, list):
-        return [_without_false_items(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        key: _without_false_items(value)
-        for key, value in schema.items()
-        if not (key == "items" and value is False)
-    }
-
-
-def _model_from(kind: Any, value: Any) -> Any:
-    """What msgspec does not know itself: a Pydantic model, from its part of the JSON."""
-    return kind.model_validate_json(msgspec.json.encode(value))

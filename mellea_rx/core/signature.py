@@ -1,0 +1,171 @@
+"""A function's parameters as a JSON schema, and a model's arguments checked against it.
+
+Types are msgspec's business; what a docstring says of the parameters is read by docstring-parser.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, get_args, get_origin
+
+import msgspec
+
+from mellea_rx.core.locks import no_fork
+from mellea_rx.core.schema import model_from, models_into, without_false_items
+from mellea_rx.errors import InvalidInputError
+
+__all__ = ["Documented", "Signature", "documented", "signature_of"]
+
+_UNSET: Any = object()
+_KINDS = inspect.Parameter
+
+
+@dataclass(frozen=True, slots=True)
+class Documented:
+    """What a docstring says.
+
+    Attributes:
+        text: What the function does.
+        parameters: What each parameter is, by name.
+    """
+
+    text: str
+    parameters: Mapping[str, str]
+
+
+def documented(function: Callable[..., Any]) -> Documented:
+    """Read a function's docstring: Google's, NumPy's or reST's style."""
+    named = function.func if isinstance(function, partial) else function
+    source = inspect.getdoc(named)
+    if not source:
+        return Documented("", {})
+    with no_fork:
+        import docstring_parser  # only programs with tools need it
+
+    read = docstring_parser.parse(source)
+    parameters = {each.arg_name: each.description or "" for each in read.params}
+    return Documented((read.description or "").strip(), parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a function takes by name.
+
+    Attributes:
+        schema: Its parameters as a JSON schema: an object, no further names.
+        struct: The same as a type, that arguments are converted to.
+    """
+
+    schema: Mapping[str, Any]
+    struct: type[msgspec.Struct]
+
+    def convert(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments as the function takes them; those with a default may be left out.
+
+        What fits as it is is taken so; else a text that reads as a number, a bool or null is
+        taken for it, as models mix them up.
+
+        Raises:
+            ValueError: They do not fit; the message says what, and where.
+        """
+        read = partial(msgspec.convert, dict(arguments), self.struct, dec_hook=model_from)
+        try:
+            values = read()
+        except msgspec.ValidationError as error:
+            try:
+                values = read(strict=False)
+            except msgspec.ValidationError:
+                raise ValueError(str(error)) from None
+        found = {name: getattr(values, name) for name in self.struct.__struct_fields__}
+        return {name: value for name, value in found.items() if value is not _UNSET}
+
+
+def signature_of(function: Callable[..., Any], name: str, doc: Mapping[str, str]) -> Signature:
+    """What a function takes.
+
+    Args:
+        function: Any callable with typed parameters that can be given by name.
+        name: What messages call it.
+        doc: What each parameter is, by name; an `Annotated[type, "text"]` wins over it.
+
+    Raises:
+        InvalidInputError: A parameter without a type, one that cannot be given by name, or a type
+            that JSON does not have; the message names it.
+    """
+    given = _parameters(function, name)
+    fields = [_field(each, doc.get(each.name, "")) for each in given]
+    definitions: dict[str, Any] = {}
+    for field in fields:
+        _check_type(name, field[0], field[1])
+    struct = msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
+    (top,), components = msgspec.json.schema_components(
+        [struct],
+        ref_template="#/$defs/{name}",
+        schema_hook=models_into(definitions),
+    )
+    schema = dict(components.pop(top["$ref"].rsplit("/", 1)[-1]))
+    schema.pop("title", None)
+    for each in given:
+        if each.default is not _KINDS.empty:
+            _add_default(schema["properties"][each.name], each.default)
+    if components or definitions:
+        schema["$defs"] = {**components, **definitions}
+    return Signature(without_false_items(schema), struct)
+
+
+def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Parameter]:
+    try:
+        given = list(inspect.signature(function, eval_str=True).parameters.values())
+    except NameError as error:
+        raise InvalidInputError(
+            f"tool {name!r}: a type of its parameters cannot be found: {error} "
+            "(define it at the top of the module)"
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"tool {name!r} has no signature that can be read: {error}"
+        ) from None
+    for each in given:
+        if each.kind in (_KINDS.VAR_POSITIONAL, _KINDS.VAR_KEYWORD, _KINDS.POSITIONAL_ONLY):
+            raise InvalidInputError(
+                f"tool {name!r}: a model gives arguments by name, which {each} cannot be"
+            )
+        if each.annotation is _KINDS.empty:
+            bound = " (of a method, make a tool when it is bound)" if each.name == "self" else ""
+            raise InvalidInputError(
+                f"tool {name!r}: parameter {each.name!r} has no type; a model has to be told "
+                f"which: write {each.name}: str, or whatever it takes{bound}"
+            )
+    return given
+
+
+def _field(parameter: inspect.Parameter, doc: str) -> tuple[str, Any, Any]:
+    kind = parameter.annotation
+    notes = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
+    text = next((note for note in notes if isinstance(note, str)), doc)
+    if text:
+        kind = Annotated[kind, msgspec.Meta(description=text)]
+    if parameter.default is _KINDS.empty:
+        return parameter.name, kind, msgspec.field()
+    # The function's own default is used: what was not given is not passed.
+    return parameter.name, kind, msgspec.field(default_factory=lambda: _UNSET)
+
+
+def _check_type(tool: str, parameter: str, kind: Any) -> None:
+    try:
+        msgspec.json.schema(kind, schema_hook=models_into({}))
+    except Exception as error:  # what a type's own code raises, too
+        why = (str(error).splitlines() or [type(error).__name__])[-1]
+        raise InvalidInputError(
+            f"tool {tool!r}: parameter {parameter!r} has a type that cannot be a JSON schema: {why}"
+        ) from error
+
+
+def _add_default(schema: dict[str, Any], default: Any) -> None:
+    try:
+        schema["default"] = msgspec.to_builtins(default)
+    except (TypeError, ValueError):
+        return  # a default that JSON cannot tell is the function's own business

@@ -1,0 +1,178 @@
+"""What a model may ask to have called: a function, and what a model is told of it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from mellea_rx.core.chunk import ToolCall
+from mellea_rx.core.signature import documented, signature_of
+from mellea_rx.errors import InvalidInputError, ToolCallError, ToolError
+
+__all__ = ["Tool", "ToolResult", "described", "described_name", "offered"]
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Tool(Generic[P, R_co]):
+    """A function that a model may ask to have called.
+
+    It is still the function: calling it calls it.
+
+    Example:
+        >>> def area(width: float, height: float = 1.0) -> float:
+        ...     '''The area of a rectangle, in square metres.'''
+        ...     return width * height
+        >>> tool = Tool.from_callable(area)
+        >>> tool.description, sorted(tool.parameters["properties"])
+        ('The area of a rectangle, in square metres.', ['height', 'width'])
+        >>> tool.bind({"width": 3.0})()
+        3.0
+
+    Attributes:
+        name: What the model calls it: letters, digits, "_" and "-", at most 64.
+        description: What it does, for the model.
+        parameters: A JSON schema of its arguments: an object.
+        function: What is called; sync or async.
+        convert: The model's arguments into the function's; raises ValueError where they do not
+            fit.
+
+    Raises:
+        InvalidInputError: The name is none that servers take.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    function: Callable[P, R_co]
+    convert: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(default=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise InvalidInputError(
+                f"a tool cannot be called {self.name!r}: give it a name= of letters, digits, '_' "
+                "and '-', 64 at most"
+            )
+
+    @staticmethod
+    def from_callable(
+        function: Callable[Q, T],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+    ) -> Tool[Q, T]:
+        """A tool from a function's signature and docstring.
+
+        Args:
+            function: Any callable whose parameters have types; sync or async.
+            name: The function's own by default.
+            description: What its docstring (Google's, NumPy's or reST's style) says by default;
+                what that says of the parameters goes into the schema.
+
+        Raises:
+            InvalidInputError: A parameter without a type, one that cannot be given by name, or a
+                type that JSON does not have; the message names it.
+        """
+        if not callable(function):
+            raise InvalidInputError(f"a tool is made of a function, not {type(function).__name__}")
+        known = name or str(getattr(function, "__name__", type(function).__name__))
+        said = documented(function)
+        taken = signature_of(function, known, said.parameters)
+        text = said.text if description is None else description
+        return Tool(known, text, taken.schema, function, taken.convert)
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """What servers are told of it."""
+        function = {
+            "name": self.name,
+            "description": self.description,
+            "parameters": self.parameters,
+        }
+        return {"type": "function", "function": function}
+
+    def bind(self, arguments: Mapping[str, Any]) -> partial[R_co]:
+        """The function with a model's arguments: checked, converted, not yet called.
+
+        Raises:
+            ToolCallError: They do not fit; the message says what, and where.
+        """
+        try:
+            converted = self.convert(arguments)
+        except ValueError as error:
+            raise ToolCallError(
+                f"the arguments of tool {self.name!r} do not fit: {error}"
+            ) from None
+        except Exception as error:  # code of the user's: a type's own validation
+            raise ToolCallError(
+                f"the arguments of tool {self.name!r} cannot be converted: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        return partial(self.function, **converted)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """What the function returns."""
+        return self.function(*args, **kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What became of a tool call.
+
+    Attributes:
+        call: What the model asked for.
+        content: What it is told: the value as text, or what was wrong.
+        value: What the function returned.
+        error: Why there is no value: a `ToolCallError`, or a `ToolError` with what the function
+            raised as its cause.
+    """
+
+    call: ToolCall
+    content: str
+    value: Any = None
+    error: ToolCallError | ToolError | None = None
+
+
+def offered(given: Iterable[Any]) -> tuple[Tool[..., Any] | Mapping[str, Any], ...]:
+    """What a call offers: tools, functions (made into tools) and JSON descriptions.
+
+    Raises:
+        InvalidInputError: Something else, a function that can be no tool, or two of one name.
+    """
+    each = tuple(_offered(one) for one in given)
+    names = Counter(name for one in each if (name := described_name(described(one))))
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise InvalidInputError(f"two tools are called {twice[0]!r}: give one of them another name")
+    return each
+
+
+def _offered(given: Any) -> Tool[..., Any] | Mapping[str, Any]:
+    if isinstance(given, (Tool, Mapping)):
+        return given
+    if callable(given):
+        return Tool.from_callable(given)
+    raise InvalidInputError(
+        f"a tool is a Tool, a function or a JSON description, not {type(given).__name__}"
+    )
+
+
+def described(one: Tool[..., Any] | Mapping[str, Any]) -> Mapping[str, Any]:
+    """What servers are told of a tool."""
+    return one.json if isinstance(one, Tool) else one
+
+
+def described_name(description: Mapping[str, Any]) -> str:
+    """The name in a JSON description; "" where it has none (it is the server's own)."""
+    function = description.get("function")
+    return str(function.get("name", "")) if isinstance(function, Mapping) else ""

@@ -1,0 +1,160 @@
+"""`react`: the model calls tools, step by step, until it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mellea_rx.core.backend import capabilities_of
+from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.events import ToolReturned
+from mellea_rx.core.options import ModelOption
+from mellea_rx.core.outlet import running_loop
+from mellea_rx.core.request import WireMessage
+from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult
+from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.tool import Tool, ToolResult
+from mellea_rx.errors import InvalidInputError, LoopBudgetError
+from mellea_rx.helpers.blocking import blocking
+from mellea_rx.stdlib.sampling.budget import require_budget
+from mellea_rx.stdlib.tools.call import Callables, callable_tools
+from mellea_rx.stdlib.tools.run import run_calls
+from mellea_rx.stdlib.verbs import ModelOptions, Verbs
+
+__all__ = ["ReactStep", "areact", "react"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReactStep:
+    """One step: what the model asked for, and what it was told.
+
+    Attributes:
+        answer: What it said: its thought, and its tool calls.
+        results: What became of each call, in order.
+    """
+
+    answer: Chunk
+    results: tuple[ToolResult, ...]
+
+
+async def areact(
+    session: Verbs,
+    goal: str,
+    tools: Callables,
+    *,
+    loop_budget: int = 10,
+    user_variables: Mapping[str, Any] | None = None,
+    model_options: ModelOptions | None = None,
+) -> ModelOutputThunk[str]:
+    """Have the model reach a goal with tools; the a-function returns the running thunk at once.
+
+    The model asks for tool calls, they are run, it is told the results, and so on. Its first
+    answer without a call is the value::
+
+        model:   --call--   --call call--   --answer--|
+        tools:         --result       --results
+        thunk:   ------------------------------answer--|
+
+    What goes wrong with a call (no such tool, arguments that do not fit, a function that raised)
+    is told to the model, and counts as a step. `thunk.events` has every step: `ToolCalled`,
+    `ToolReturned`, and what was said beside them, with the number of the step as `attempt`.
+
+    Args:
+        session: Who asks; in a chat, the goal and the answer become a turn.
+        goal: What to do. With `user_variables` it is a Jinja template, else plain text.
+        tools: What the model may call: tools or typed functions, sync or async.
+        loop_budget: At most so many answers of the model.
+        user_variables: Values for the goal, by name; thunks are waited for.
+        model_options: By `ModelOption`, or by a name of the server's own.
+
+    Returns:
+        The thunk of the final answer; from `react` it is computed. Its `sampling` has the answer
+        of each step, with its usage, as an attempt.
+
+    Raises:
+        InvalidInputError: An argument that cannot be used, by name.
+        LoopBudgetError: (when read) The budget is spent; `steps` has what was done.
+        MelleaRxError: (when read) A generation failed.
+
+    Example:
+        >>> from mellea_rx import Chunk, MelleaSession, ScriptedBackend, ToolCall
+        >>> def area(width: float, height: float) -> float:
+        ...     '''The area of a rectangle.'''
+        ...     return width * height
+        >>> asks = [Chunk(tool_calls=(ToolCall("area", {"width": 3, "height": 4}),))]
+        >>> m = MelleaSession(ScriptedBackend(asks, "Twelve."))
+        >>> react(m, "How large is a room of 3 by 4?", [area]).value
+        'Twelve.'
+    """
+    if not isinstance(session, Verbs):
+        raise InvalidInputError(f"react takes a session first, not {type(session).__name__}")
+    known = callable_tools(tools)
+    if not known:
+        raise InvalidInputError("react needs tools: without any, use instruct")
+    require_budget(loop_budget, "loop_budget")
+    if session._options(model_options).get(ModelOption.TOOL_CHOICE, "auto") != "auto":
+        raise InvalidInputError(
+            f"react leaves the choice to the model: {ModelOption.TOOL_CHOICE} can only be 'auto'"
+        )
+    return await session.ainstruct(
+        goal,
+        user_variables=user_variables,
+        strategy=_ReAct(known, loop_budget, running_loop()),
+        model_options={**(model_options or {}), ModelOption.TOOLS: known},
+    )
+
+
+react = blocking(areact)
+
+
+@dataclass(frozen=True, slots=True)
+class _ReAct:
+    """The loop as a strategy: an attempt is a step, and the last one is the value."""
+
+    tools: tuple[Tool[..., Any], ...]
+    loop_budget: int
+    loop: asyncio.AbstractEventLoop | None
+
+    always = True
+
+    @property
+    def callables(self) -> tuple[Callable[..., Any], ...]:
+        return tuple(tool.function for tool in self.tools)
+
+    async def sample(self, sampler: Sampler) -> SamplingResult:
+        """Go on until there is an answer."""
+        # Told in words, a choice is a call or an answer; what a server says may be both, and only
+        # its end tells.
+        is_choice = not capabilities_of(await sampler.backend()).tools
+        request = sampler.request
+        attempts: list[Attempt] = []
+        steps: list[ReactStep] = []
+        for index in range(self.loop_budget):
+            attempts.append(await sampler.attempt(request, release=is_choice))
+            said = attempts[-1].answer
+            if not said.tool_calls:
+                return SamplingResult(True, tuple(attempts), index)
+            results = await run_calls(said, self.tools, self.loop)
+            at = sampler.journal.now()
+            sampler.journal.add(*(_told(index, at, each) for each in results))
+            steps.append(ReactStep(said, tuple(results)))
+            request = replace(request, messages=(*request.messages, *_exchange(steps[-1])))
+        raise LoopBudgetError(
+            f"the model called tools in all {self.loop_budget} steps, and never answered: "
+            "give react a larger loop_budget=, or tools that say more",
+            steps=tuple(steps),
+        )
+
+
+def _told(step: int, at: float, result: ToolResult) -> ToolReturned:
+    return ToolReturned(at, step, result.call.name, result.content, result.call.id)
+
+
+def _exchange(step: ReactStep) -> Iterator[WireMessage]:
+    """A step as messages, for the request of the next one."""
+    yield WireMessage("assistant", step.answer.text, tool_calls=step.answer.tool_calls)
+    for each in step.results:
+        call = each.call
+        yield WireMessage("tool", each.content, tool_name=call.name, tool_call_id=call.id)

@@ -1,0 +1,8 @@
+"""Tools: functions that a model may ask to have called, and what runs its calls."""
+
+from mellea_rx.core.tool import Tool, ToolResult
+from mellea_rx.stdlib.tools.call import acall_tools, call_tools
+from mellea_rx.stdlib.tools.decorator import tool
+from mellea_rx.stdlib.tools.run import run_calls
+
+__all__ = ["Tool", "ToolResult", "acall_tools", "call_tools", "run_calls", "tool"]

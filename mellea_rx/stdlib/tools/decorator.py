@@ -1,0 +1,50 @@
+"""`@tool`: a function as a tool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar, overload
+
+from mellea_rx.core.tool import Tool
+
+__all__ = ["tool"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@overload
+def tool(function: Callable[P, R], /) -> Tool[P, R]: ...
+@overload
+def tool(
+    *, name: str | None = None, description: str | None = None
+) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
+def tool(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+) -> Tool[P, R] | Callable[[Callable[P, R]], Tool[P, R]]:
+    """Make a tool of a function: `@tool`, or `@tool(name=..., description=...)`.
+
+    The name, what it does and what it takes are read from the function: see
+    `Tool.from_callable`. The tool can still be called as the function that it is.
+
+    Example:
+        >>> @tool
+        ... def double(number: int) -> int:
+        ...     '''Twice a number.'''
+        ...     return 2 * number
+        >>> double(4), double.name, double.description
+        (8, 'double', 'Twice a number.')
+
+    Raises:
+        InvalidInputError: A parameter without a type, one that cannot be given by name, or a type
+            that JSON does not have; the message names it.
+    """
+
+    def make(function: Callable[P, R]) -> Tool[P, R]:
+        return Tool.from_callable(function, name=name, description=description)
+
+    return make if function is None else make(function)
