@@ -17,12 +17,14 @@ SHOWS = {
     "own_backend": r"Is there anybody\? ?\necho-1 stop$",
     "own_component": r"^fruits \['\w+.*\]\nanimals \['\w+.*\]$",
     "plain_iterator": r".+\n\((length|stop), first text after \d+\.\d\d s\)$",
+    "react": r"step 0: calls weather\(.+\)\nstep 0: weather says: 14(.|\n)+(answer: .+|3 steps)",
     "requirements": r"^running\n(.|\n)+\nmet: (True|False), attempts: [1-3]\n1\. Use at most 30",
     "scripted": r"passed: test_a_title\w+\npassed: test_what\w+$",
     "stream_validation": r"\w+(.|\n)*\nmet: (True|False), attempts: [1-6]$",
     "streaming_side_by_side": r"forests: \d+\.\d\d s, Usage\(prompt_tokens=\d+, ",
     "structured": r"^(.+ is \d+ and lives in .+\n){2}as JSON: \{ ?\"name\": ",
     "subscribe_with_rx": r"length \d+\n(.|\n)*end    completed",
+    "tools": r"the model calls weather\(.+'Delft'.*\)\nweather says: 14 degrees and rain in Delft",
 }
 """What the output of each has to match, somewhere."""
 
