@@ -119,9 +119,14 @@ class MelleaRxError(Exception):
     Args:
         message: What was wrong, where, and what to do.
         text: What the model had said so far.
+
+    Attributes:
+        text: As given.
+        is_passing: Whether another try of the same request may not meet it.
     """
 
     text: str
+    is_passing: bool = False
 
     def __init__(self, message: str, *, text: str = "") -> None:
         super().__init__(message)
@@ -286,6 +291,8 @@ class BackendError(MelleaRxError):
 class ConnectionFailedError(BackendError, ConnectionError):
     """No connection to the server could be made."""
 
+    is_passing = True
+
 
 class NameResolutionError(ConnectionFailedError):
     """The server's host name has no address."""
@@ -294,6 +301,8 @@ class NameResolutionError(ConnectionFailedError):
 class TLSError(ConnectionFailedError):
     """The server's certificate or TLS handshake failed."""
 
+    is_passing = False
+
 
 class GenerationTimeoutError(BackendError, TimeoutError):
     """The server took longer than a limit allows."""
@@ -301,6 +310,8 @@ class GenerationTimeoutError(BackendError, TimeoutError):
 
 class ConnectTimeoutError(GenerationTimeoutError):
     """The connection was not ready in time."""
+
+    is_passing = True
 
 
 class FirstTokenTimeoutError(GenerationTimeoutError):
@@ -317,6 +328,8 @@ class TotalTimeoutError(GenerationTimeoutError):
 
 class StreamInterruptedError(BackendError):
     """The answer broke off; `text` has every character that came."""
+
+    is_passing = True
 
 
 class ProtocolError(BackendError):
@@ -336,16 +349,26 @@ class StatusError(BackendError):
 
     Attributes:
         status: The HTTP status code.
+        retry_after: How long the server asks to wait, in seconds; None where it does not.
     """
 
     status: int
+    retry_after: float | None
 
-    def __init__(self, message: str, *, status: int, text: str = "") -> None:
+    def __init__(
+        self, message: str, *, status: int, text: str = "", retry_after: float | None = None
+    ) -> None:
         super().__init__(message, text=text)
         self.status = status
+        self.retry_after = retry_after
+        self.is_passing = status in _PASSING
 
     def __reduce__(self) -> tuple[object, ...]:
         return _status_error, (type(self), str(self), self.status), self.__dict__
+
+
+_PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+"""Statuses that another try of the same request may not meet."""
 
 
 class BadRequestError(StatusError):

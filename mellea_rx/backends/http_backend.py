@@ -188,7 +188,7 @@ class HttpBackend:
         body = msgspec.json.encode(dialect.encode(request, model))
         decoder = dialect.decoder()
         try:
-            with StallWatch(request.options.stream_timeout, self._client.origin) as watch:
+            with StallWatch(request.options, self._client.origin) as watch:
                 answer = _Answer(decoder, push, watch)
                 await self._client.post(dialect.generate_path, body, answer.feed)
             self._finish(decoder, push)

@@ -190,7 +190,7 @@ class LocalBackend:
         await use.run(self._generate, request, push)
 
     async def _generate(self, model: LoadedModel, request: Request, push: Push) -> None:
-        watch = StallWatch(request.options.stream_timeout, "the embedded model")
+        watch = StallWatch(request.options, "the embedded model")
         reader = _Reader(self.model, push)
 
         def take(answer: Mapping[str, Any]) -> None:

@@ -93,7 +93,7 @@ class ScriptedBackend:
             self.requests = (*self.requests, request)
             self.running += 1
         try:
-            with StallWatch(request.options.stream_timeout, "the script") as watch:
+            with StallWatch(request.options, "the script") as watch:
                 tokens = 0
                 for piece in pieces_of(answer, request):
                     if isinstance(piece, BaseException):

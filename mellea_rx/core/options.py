@@ -9,10 +9,14 @@ from math import isfinite
 from types import MappingProxyType
 from typing import Any
 
+from mellea_rx.core.retry import RetryPolicy
 from mellea_rx.core.tool import Tool, described, offered
 from mellea_rx.errors import OptionError
 
 __all__ = ["DEFAULT_STREAM_TIMEOUT", "ModelOption", "Options"]
+
+DEFAULT_RETRIES = RetryPolicy(attempts=3)
+"""Two more tries."""
 
 DEFAULT_STREAM_TIMEOUT = 120.0
 """How long a stream may be silent, in seconds, the time to the first token included."""
@@ -46,6 +50,17 @@ class ModelOption(StrEnum):
     """Bool: readers and subscribers get chunks as they come; else the whole, once."""
     STREAM_TIMEOUT = "@stream_timeout"
     """Seconds that a stream may be silent (120 by default); None for ever."""
+    FIRST_TOKEN_TIMEOUT = "@first_token_timeout"
+    """Seconds until the answer begins (as STREAM_TIMEOUT by default); None for ever."""
+    TOTAL_TIMEOUT = "@total_timeout"
+    """Seconds that a call may take, all its attempts included; None, the default, for ever."""
+    RETRIES = "@retries"
+    """Int: how many more tries a request has that fails before its first chunk (2 by default; 0 for
+    none), or a `RetryPolicy`."""
+    ON_INTERRUPT = "@on_interrupt"
+    """Str: what follows an answer that breaks off once text has come: "fail" (the default),
+    "continue" (the rest is asked for, where the server can go on), or "restart" (another answer;
+    readers that have taken text get an error that says so)."""
     TOOLS = "@tools"
     """A list of tools that the model may ask to call: `Tool`s, typed functions, or JSON
     descriptions."""
@@ -70,6 +85,11 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, (list, tuple)) and all(isinstance(v, str) and v for v in value)
 
 
+_LIMIT: tuple[str, Callable[[Any], bool]] = (
+    "a number of seconds above 0, or None",
+    lambda v: v is None or (_is_number(v) and v > 0),
+)
+
 _RULES: Mapping[ModelOption, tuple[str, Callable[[Any], bool]]] = {
     ModelOption.TEMPERATURE: ("a number, 0 or more", lambda v: _is_number(v) and v >= 0),
     ModelOption.SEED: ("an int", _is_int),
@@ -79,9 +99,16 @@ _RULES: Mapping[ModelOption, tuple[str, Callable[[Any], bool]]] = {
     ModelOption.CONTEXT_WINDOW: ("an int, 1 or more", lambda v: _is_int(v) and v >= 1),
     ModelOption.THINKING: ("a bool or a str", lambda v: isinstance(v, (bool, str))),
     ModelOption.STREAM: ("a bool", lambda v: isinstance(v, bool)),
-    ModelOption.STREAM_TIMEOUT: (
-        "a number of seconds above 0, or None",
-        lambda v: v is None or (_is_number(v) and v > 0),
+    ModelOption.STREAM_TIMEOUT: _LIMIT,
+    ModelOption.FIRST_TOKEN_TIMEOUT: _LIMIT,
+    ModelOption.TOTAL_TIMEOUT: _LIMIT,
+    ModelOption.RETRIES: (
+        "an int, 0 or more, or a RetryPolicy",
+        lambda v: isinstance(v, RetryPolicy) or (_is_int(v) and v >= 0),
+    ),
+    ModelOption.ON_INTERRUPT: (
+        '"fail", "continue" or "restart"',
+        lambda v: v in ("fail", "continue", "restart"),
     ),
     ModelOption.TOOLS: ("a list of tools", lambda v: isinstance(v, (list, tuple))),
     ModelOption.TOOL_CHOICE: ("a str or a dict", lambda v: isinstance(v, (str, dict))),
@@ -173,6 +200,22 @@ class Options:
         """Seconds of silence that are allowed; None for ever."""
         value: float | None = self.standard.get(ModelOption.STREAM_TIMEOUT, DEFAULT_STREAM_TIMEOUT)
         return value
+
+    @property
+    def first_token_timeout(self) -> float | None:
+        """Seconds until an answer has to begin; None for ever."""
+        value: float | None = self.standard.get(
+            ModelOption.FIRST_TOKEN_TIMEOUT, self.stream_timeout
+        )
+        return value
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """When a request that failed before its first chunk is tried again."""
+        value = self.standard.get(ModelOption.RETRIES)
+        if isinstance(value, RetryPolicy):
+            return value
+        return DEFAULT_RETRIES if value is None else RetryPolicy(attempts=value + 1)
 
     @property
     def stop_sequences(self) -> list[str]:

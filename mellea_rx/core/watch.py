@@ -7,6 +7,7 @@ import contextvars
 from types import TracebackType
 from typing import Self
 
+from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.errors import FirstTokenTimeoutError, IdleTimeoutError
 
 __all__ = ["StallWatch"]
@@ -20,7 +21,7 @@ class StallWatch:
     """Ends the task around it when nothing was reported alive for too long.
 
     Args:
-        seconds: How long silence may last, the time to the first token included; None for ever.
+        options: The request's; they have its limits.
         who: What the message calls the silent server.
 
     Raises:
@@ -28,10 +29,20 @@ class StallWatch:
         IdleTimeoutError: (on leaving) It began, and then stopped.
     """
 
-    __slots__ = ("_began", "_expired", "_last", "_loop", "_seconds", "_task", "_timer", "_who")
+    __slots__ = (
+        "_began",
+        "_expired",
+        "_last",
+        "_limit",
+        "_loop",
+        "_options",
+        "_task",
+        "_timer",
+        "_who",
+    )
 
-    def __init__(self, seconds: float | None, who: str) -> None:
-        self._seconds = seconds
+    def __init__(self, options: Options, who: str) -> None:
+        self._options = options
         self._who = who
         self._began = False
         self._expired = False
@@ -41,18 +52,28 @@ class StallWatch:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._last = self._loop.time()
-        if self._seconds is not None:
-            self._timer = self._loop.call_at(self._last + self._seconds, self._check, context=_BARE)
+        self._arm(self._options.first_token_timeout)
         return self
+
+    def _arm(self, limit: float | None) -> None:
+        self._limit = limit
+        if limit is not None:
+            self._timer = self._loop.call_at(self._last + limit, self._check, context=_BARE)
 
     def alive(self) -> None:
         """Content came. Costs a clock reading: the timer itself is moved only when it is due."""
-        self._began = True
         self._last = self._loop.time()
+        if not self._began:
+            self._began = True
+            idle = self._options.stream_timeout
+            if idle != self._limit:
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._arm(idle)
 
     def _check(self) -> None:
-        assert self._seconds is not None
-        due = self._last + self._seconds
+        assert self._limit is not None
+        due = self._last + self._limit
         if self._loop.time() < due:
             self._timer = self._loop.call_at(due, self._check, context=_BARE)
             return
@@ -73,7 +94,10 @@ class StallWatch:
             return
         if kind is not asyncio.CancelledError:
             return
-        limit = f"{self._seconds:g} s (ModelOption.STREAM_TIMEOUT; None waits for ever)"
+        option = "STREAM_TIMEOUT"
+        if not self._began and ModelOption.FIRST_TOKEN_TIMEOUT in self._options.standard:
+            option = "FIRST_TOKEN_TIMEOUT"
+        limit = f"{self._limit:g} s (ModelOption.{option}; None waits for ever)"
         if self._began:
             raise IdleTimeoutError(f"{self._who} stopped sending: nothing came for {limit}")
         raise FirstTokenTimeoutError(f"{self._who} did not begin to answer within {limit}")

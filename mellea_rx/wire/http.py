@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from functools import cached_property, lru_cache
+from math import isfinite
 from typing import Any
 
 import aiohttp
@@ -40,7 +43,7 @@ from mellea_rx.errors import (
 from mellea_rx.wire.eager import EagerBody, Feed
 from mellea_rx.wire.payload import excerpt
 
-__all__ = ["Connections", "HttpClient", "Limits", "error_message", "open_client"]
+__all__ = ["Connections", "HttpClient", "Limits", "error_message", "open_client", "retry_after"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +290,11 @@ class HttpClient:
         if kind is None:
             kind = ServerError if status >= 500 else BadRequestError
         said = f": {told}" if told else ""
-        return kind(f"{self.origin} answered with status {status}{said}", status=status)
+        return kind(
+            f"{self.origin} answered with status {status}{said}",
+            status=status,
+            retry_after=retry_after(response.headers),
+        )
 
     def _redact(self, text: str) -> str:
         for secret in self.secrets:
@@ -301,6 +308,24 @@ _STATUS_ERRORS: Mapping[int, type[StatusError]] = {
     404: ModelNotFoundError,
     429: RateLimitError,
 }
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """How long a server asks to wait, in seconds; None where it does not say, or not clearly.
+
+    RFC 9110, section 10.2.3 (seconds, or a date), and OpenAI's `retry-after-ms` before it.
+    """
+    try:
+        if "retry-after-ms" in headers:
+            seconds = float(headers["retry-after-ms"]) / 1000
+        else:
+            seconds = float(headers.get("Retry-After", "nan"))
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(headers["Retry-After"]).timestamp() - time.time()
+        except (KeyError, ValueError, OverflowError):
+            return None
+    return max(0.0, seconds) if isfinite(seconds) else None
 
 
 def error_message(body: bytes) -> str:

@@ -33,6 +33,10 @@ PLACES: dict[ModelOption, tuple[Any, Any, Any]] = {
     ModelOption.THINKING: ("low", {"think": "low"}, {"reasoning_effort": "low"}),
     ModelOption.STREAM: (False, {"stream": True}, {"stream": True}),
     ModelOption.STREAM_TIMEOUT: (5, NOT_SENT, NOT_SENT),
+    ModelOption.FIRST_TOKEN_TIMEOUT: (5, NOT_SENT, NOT_SENT),
+    ModelOption.TOTAL_TIMEOUT: (5, NOT_SENT, NOT_SENT),
+    ModelOption.RETRIES: (1, NOT_SENT, NOT_SENT),
+    ModelOption.ON_INTERRUPT: ("continue", NOT_SENT, NOT_SENT),
     ModelOption.TOOLS: ([TOOL], {"tools": [TOOL]}, {"tools": [TOOL]}),
     ModelOption.TOOL_CHOICE: ("required", REFUSED, {"tool_choice": "required"}),
 }

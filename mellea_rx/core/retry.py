@@ -1,0 +1,93 @@
+"""When a failed request is tried again, and after what pause: a frozen value."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import KW_ONLY, dataclass
+from math import ldexp
+
+from mellea_rx.errors import InvalidInputError, MelleaRxError
+
+__all__ = ["RetryPolicy"]
+
+_DOUBLINGS = 60  # any maximum is reached by then, and no float overflows
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often to try, how long to pause, and after what.
+
+    The pause is `initial` after the first attempt and doubles with each, `maximum` at most, less a
+    random share of up to `jitter` of it, so that many clients do not come back at once. Where a
+    server asks for a longer one (`Retry-After`), it is that, `asked_maximum` at most.
+
+    Example:
+        >>> RetryPolicy(attempts=5, jitter=0).pause(3)
+        2.0
+
+    Attributes:
+        attempts: How often to try in all, the first one included.
+        initial: The pause after the first attempt, in seconds.
+        maximum: The longest pause, in seconds.
+        jitter: From 0 (none) to 1 (any pause down to nothing).
+        asked_maximum: The longest pause that a server can ask for, in seconds.
+        budget: No attempt begins later than this after the first one began, in seconds.
+        retry_on: The kinds of errors that are worth another attempt; None for those that say
+            `is_passing`.
+
+    Raises:
+        InvalidInputError: A value that cannot be used; the message names it.
+    """
+
+    attempts: int = 3
+    initial: float = 0.5
+    maximum: float = 8.0
+    jitter: float = 0.5
+    _: KW_ONLY
+    asked_maximum: float = 30.0
+    budget: float = 45.0
+    retry_on: tuple[type[Exception], ...] | None = None
+
+    def __post_init__(self) -> None:
+        count = self.attempts
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise InvalidInputError(f"attempts must be an int, 1 or more, not {count!r}")
+        for name in ("initial", "maximum", "jitter", "asked_maximum", "budget"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+                raise InvalidInputError(f"{name} must be a number, 0 or more, not {value!r}")
+        if not self.jitter <= 1:
+            raise InvalidInputError(f"jitter must be a number from 0 to 1, not {self.jitter!r}")
+        kinds = self.retry_on
+        if kinds is not None and not (isinstance(kinds, tuple) and all(map(_is_error, kinds))):
+            raise InvalidInputError(f"retry_on must be a tuple of exception classes, not {kinds!r}")
+
+    def pause(self, attempt: int, error: Exception | None = None) -> float:
+        """How long to wait after a failed attempt, in seconds.
+
+        Args:
+            attempt: The first one is 1.
+            error: What it failed with.
+        """
+        longest = min(self.maximum, ldexp(self.initial, min(attempt - 1, _DOUBLINGS)))
+        own = longest * (1 - self.jitter * random.random())
+        asked = getattr(error, "retry_after", None)
+        return own if asked is None else max(own, min(asked, self.asked_maximum))
+
+    def tries_again(self, error: Exception, attempt: int, elapsed: float = 0.0) -> bool:
+        """Whether there is another attempt after a failed one.
+
+        Args:
+            error: What it failed with.
+            attempt: Which one that was; the first one is 1.
+            elapsed: Seconds since the first one began.
+        """
+        if attempt >= self.attempts or elapsed > self.budget:
+            return False
+        if self.retry_on is not None:
+            return isinstance(error, self.retry_on)
+        return isinstance(error, MelleaRxError) and error.is_passing
+
+
+def _is_error(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Exception)
