@@ -92,6 +92,10 @@ class Dialect(Protocol):
         """The names in a document from `models_path`."""
         ...
 
+    def is_final(self, error: StatusError) -> bool:
+        """Whether the same request fails again, whatever its status says."""
+        ...
+
     def advice(self, error: BackendError, model: str) -> str:
         """What the user can do about an error ("" when there is nothing to say)."""
         ...
@@ -211,6 +215,8 @@ class HttpBackend:
         )
 
     def _with_advice(self, error: BackendError) -> BackendError:
+        if isinstance(error, StatusError) and self._dialect.is_final(error):
+            error.is_passing = False
         advice = self._dialect.advice(error, self.model)
         if not advice or advice in str(error):
             return error

@@ -24,6 +24,7 @@ from mellea_rx.errors import (
     GenerationFailedError,
     ModelNotFoundError,
     OptionError,
+    StatusError,
 )
 from mellea_rx.wire.http import Limits, open_client
 from mellea_rx.wire.lines import LineDecoder
@@ -268,6 +269,10 @@ class OllamaDialect:
     def model_names(self, document: Any) -> list[str]:
         """The names in `/api/tags`."""
         return sorted(entry["name"] for entry in document["models"])
+
+    def is_final(self, error: StatusError) -> bool:
+        """Whether the same request fails again: Ollama gives 500 for an option of a wrong type."""
+        return error.status == 500 and " must be of type " in str(error)
 
     def advice(self, error: BackendError, model: str) -> str:
         """What to do about an error."""

@@ -29,6 +29,7 @@ from mellea_rx.errors import (
     ModelNotFoundError,
     OptionError,
     ProtocolError,
+    StatusError,
 )
 from mellea_rx.wire.http import Limits, open_client
 from mellea_rx.wire.payload import PayloadDecoder, excerpt
@@ -372,6 +373,10 @@ class OpenAIDialect:
     def model_names(self, document: Any) -> list[str]:
         """The names in `/models`."""
         return sorted(entry["id"] for entry in document["data"])
+
+    def is_final(self, error: StatusError) -> bool:
+        """Whether the same request fails again, whatever its status says."""
+        return False
 
     def advice(self, error: BackendError, model: str) -> str:
         """What to do about an error."""
