@@ -22,12 +22,13 @@ from mellea_rx.errors import (
     ConnectionFailedError,
     MelleaRxError,
     ProtocolError,
+    ResponseTooLargeError,
     StatusError,
     StreamInterruptedError,
 )
 from mellea_rx.wire.http import Connections, HttpClient
 
-__all__ = ["Dialect", "HttpBackend", "StreamDecoder"]
+__all__ = ["Dialect", "HttpBackend", "StreamDecoder", "arguments_too_large"]
 
 MODELS_TIMEOUT = 5.0
 """How long a list of a server's models may take, in seconds."""
@@ -243,6 +244,14 @@ class HttpBackend:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.model!r} at {self.origin}>"
+
+
+def arguments_too_large(who: str, limit: int) -> ResponseTooLargeError:
+    """What to raise for a tool call whose arguments have more bytes than is allowed."""
+    return ResponseTooLargeError(
+        f"{who} sent a tool call whose arguments have more than {limit:,} bytes "
+        "(Limits(tool_arguments=...))"
+    )
 
 
 def _close_soon(connections: Connections) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from mellea_rx.backends.http_backend import HttpBackend
+from mellea_rx.backends.http_backend import HttpBackend, arguments_too_large
 from mellea_rx.backends.messages import for_ollama
 from mellea_rx.core.backend import Capabilities
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
@@ -83,7 +83,11 @@ class OllamaBackend(HttpBackend):
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         client = open_client(address, headers, (api_key,) if api_key else (), limits or Limits())
         super().__init__(
-            "ollama", OllamaDialect(client.origin), client, model_id or DEFAULT_MODEL, model_options
+            "ollama",
+            OllamaDialect(client.origin, client.limits),
+            client,
+            model_id or DEFAULT_MODEL,
+            model_options,
         )
 
 
@@ -118,6 +122,9 @@ def _bracketed(host: str) -> str:
     return f"[{bare}]{host[len(bare) :]}" if bare.count(":") > 1 and "[" not in bare else host
 
 
+_LIMITS = Limits()
+
+
 class _Function(msgspec.Struct):
     name: str = ""
     arguments: dict[str, Any] = {}
@@ -147,12 +154,18 @@ class _Line(msgspec.Struct):
 class OllamaDecoder:
     """The lines of one answer; see `StreamDecoder`."""
 
-    __slots__ = ("_lines", "_payloads", "_who", "done", "error")
+    __slots__ = ("_limits", "_lines", "_payloads", "_who", "done", "error")
 
     stray = b""
 
-    def __init__(self, who: str, payloads: PayloadDecoder[_Line] | None = None) -> None:
-        self._lines = LineDecoder()
+    def __init__(
+        self,
+        who: str,
+        payloads: PayloadDecoder[_Line] | None = None,
+        limits: Limits = _LIMITS,
+    ) -> None:
+        self._lines = LineDecoder(limits.line)
+        self._limits = limits
         self._payloads = payloads or PayloadDecoder(_Line, who)
         self._who = who
         self.done = False
@@ -177,6 +190,8 @@ class OllamaDecoder:
                 self.error = error
                 break
             message = line.message
+            if message is not None and message.tool_calls:
+                self._limit_arguments(payload)
             if message is not None and message.content:
                 texts.append(message.content)
             if line.done or line.error is not None or message is None or not message.content:
@@ -187,6 +202,11 @@ class OllamaDecoder:
         if rest:
             return self._full_chunk("".join(texts), rest)
         return Chunk("".join(texts)) if texts else None
+
+    def _limit_arguments(self, payload: bytes) -> None:
+        """Calls come whole, in one line: a line below the cap holds no arguments above it."""
+        if len(payload) > self._limits.tool_arguments:
+            self.error = arguments_too_large(self._who, self._limits.tool_arguments)
 
     def _note(self, line: _Line) -> None:
         if line.error is not None:
@@ -215,14 +235,16 @@ class OllamaDialect:
 
     Args:
         origin: What messages call the server.
+        limits: What an answer may hold at most.
     """
 
     generate_path = "/api/chat"
     models_path = "/api/tags"
     capabilities = Capabilities(continues=True, schema=True, tools=True, images=True)
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, limits: Limits = _LIMITS) -> None:
         self._origin = origin
+        self._limits = limits
         self._payloads = PayloadDecoder(_Line, origin)
 
     def check(self, options: Options) -> None:
@@ -264,7 +286,7 @@ class OllamaDialect:
 
     def decoder(self) -> OllamaDecoder:
         """A decoder for one answer."""
-        return OllamaDecoder(self._origin, self._payloads)
+        return OllamaDecoder(self._origin, self._payloads, self._limits)
 
     def model_names(self, document: Any) -> list[str]:
         """The names in `/api/tags`."""

@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from email.utils import parsedate_to_datetime
 from functools import cached_property, lru_cache
 from math import isfinite
@@ -41,6 +41,7 @@ from mellea_rx.errors import (
     TLSError,
 )
 from mellea_rx.wire.eager import EagerBody, Feed
+from mellea_rx.wire.lines import MAX_LINE
 from mellea_rx.wire.payload import excerpt
 
 __all__ = ["Connections", "HttpClient", "Limits", "error_message", "open_client", "retry_after"]
@@ -53,14 +54,29 @@ class Limits:
     Attributes:
         connect: Seconds until a connection is ready, TLS handshake included.
         total: Bytes of one answer.
+        line: Bytes of one line or event of it.
+        tool_arguments: Bytes of the arguments of one tool call.
         error_body: Bytes of an error's body that are read.
         trailing: Seconds that a complete answer's connection may take to end, to be used again.
+
+    Raises:
+        InvalidInputError: A limit that is no number above 0, by name.
     """
 
     connect: float = 30.0
     total: int = 64 * 1024 * 1024
+    line: int = MAX_LINE
+    tool_arguments: int = 1024 * 1024
     error_body: int = 64 * 1024
     trailing: float = 0.1
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                raise InvalidInputError(
+                    f"Limits({each.name}=...) must be a number above 0, not {value!r}"
+                )
 
 
 def parse_base_url(url: str) -> URL:
