@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from dataclasses import KW_ONLY, dataclass
-from math import ldexp
 
+from mellea_rx.core.arguments import count, seconds
 from mellea_rx.errors import InvalidInputError, MelleaRxError
 
 __all__ = ["RetryPolicy"]
@@ -49,15 +49,12 @@ class RetryPolicy:
     retry_on: tuple[type[Exception], ...] | None = None
 
     def __post_init__(self) -> None:
-        count = self.attempts
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise InvalidInputError(f"attempts must be an int, 1 or more, not {count!r}")
-        for name in ("initial", "maximum", "jitter", "asked_maximum", "budget"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-                raise InvalidInputError(f"{name} must be a number, 0 or more, not {value!r}")
-        if not self.jitter <= 1:
-            raise InvalidInputError(f"jitter must be a number from 0 to 1, not {self.jitter!r}")
+        count("attempts", self.attempts)
+        for name in ("initial", "maximum", "asked_maximum", "budget"):
+            seconds(name, getattr(self, name))
+        jitter = self.jitter
+        if jitter is True or not isinstance(jitter, (int, float)) or not 0 <= jitter <= 1:
+            raise InvalidInputError(f"jitter must be a number from 0 to 1, not {jitter!r}")
         kinds = self.retry_on
         if kinds is not None and not (isinstance(kinds, tuple) and all(map(_is_error, kinds))):
             raise InvalidInputError(f"retry_on must be a tuple of exception classes, not {kinds!r}")
@@ -69,21 +66,27 @@ class RetryPolicy:
             attempt: The first one is 1.
             error: What it failed with.
         """
-        longest = min(self.maximum, ldexp(self.initial, min(attempt - 1, _DOUBLINGS)))
+        longest = min(self.maximum, self.initial * 2.0 ** min(attempt - 1, _DOUBLINGS))
         own = longest * (1 - self.jitter * random.random())
         asked = getattr(error, "retry_after", None)
         return own if asked is None else max(own, min(asked, self.asked_maximum))
 
-    def tries_again(self, error: Exception, attempt: int, elapsed: float = 0.0) -> bool:
-        """Whether there is another attempt after a failed one.
+    def pause_before_next(
+        self, error: Exception, attempt: int, elapsed: float = 0.0
+    ) -> float | None:
+        """How long to wait before another attempt, in seconds; None where there is none.
 
         Args:
-            error: What it failed with.
+            error: What the last attempt failed with.
             attempt: Which one that was; the first one is 1.
             elapsed: Seconds since the first one began.
         """
-        if attempt >= self.attempts or elapsed > self.budget:
-            return False
+        if attempt >= self.attempts or not self._is_worth(error):
+            return None
+        pause = self.pause(attempt, error)
+        return pause if elapsed + pause <= self.budget else None
+
+    def _is_worth(self, error: Exception) -> bool:
         if self.retry_on is not None:
             return isinstance(error, self.retry_on)
         return isinstance(error, MelleaRxError) and error.is_passing

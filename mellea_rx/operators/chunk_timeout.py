@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
+from mellea_rx.core.arguments import seconds
 from mellea_rx.core.fold import TextBuffer
 from mellea_rx.core.timers import scheduler_for
 from mellea_rx.errors import (
@@ -18,7 +19,6 @@ from mellea_rx.errors import (
     InvalidInputError,
     TotalTimeoutError,
 )
-from mellea_rx.operators.arguments import seconds
 
 __all__ = ["chunk_timeout"]
 

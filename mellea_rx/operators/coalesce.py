@@ -10,10 +10,10 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
+from mellea_rx.core.arguments import seconds
 from mellea_rx.core.chunk import Chunk, as_chunk
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.timers import scheduler_for
-from mellea_rx.operators.arguments import seconds
 
 __all__ = ["coalesce"]
 

@@ -10,8 +10,8 @@ from typing import Any
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
+from mellea_rx.core.arguments import seconds
 from mellea_rx.core.timers import scheduler_for
-from mellea_rx.operators.arguments import seconds
 from mellea_rx.operators.by_unit import by_word
 
 __all__ = ["smooth"]

@@ -9,12 +9,12 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
+from mellea_rx.core.arguments import count
 from mellea_rx.core.chunk import Chunk, as_chunk
 from mellea_rx.core.consumers import Subscriber
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.generation import Generation, as_ours
 from mellea_rx.core.outlet import outlet_for
-from mellea_rx.operators.arguments import count
 
 __all__ = ["tee"]
 

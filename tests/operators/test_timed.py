@@ -276,8 +276,8 @@ def test_once_text_has_flowed_there_is_no_other_attempt_unless_asked_for() -> No
 
     time = TestScheduler()
     broken = cold(time, t2="Once ", t3=BROKEN)
-    policy = RetryPolicy(initial=1, jitter=0, after_text=True)
-    log = seen(time, attempts(broken, rx.of("Once upon")).pipe(retry(policy)))
+    again = retry(RetryPolicy(initial=1, jitter=0), after_text=True)
+    log = seen(time, attempts(broken, rx.of("Once upon")).pipe(again))
     assert (log.items, log.terminals) == (["Once ", "Once upon"], ["completed"])
 
 
@@ -341,9 +341,30 @@ def test_a_pause_is_never_longer_than_it_may_be(attempt: int, jitter: float) -> 
     assert longest * (1 - jitter) <= policy.pause(attempt) <= longest
 
 
+def test_a_server_may_ask_for_a_longer_pause_up_to_a_cap() -> None:
+    policy = RetryPolicy(initial=1, jitter=0, asked_maximum=20)
+    asked = {ask: RateLimitError("busy", status=429, retry_after=ask) for ask in (0.1, 7, 3600)}
+    assert [policy.pause(1, error) for error in asked.values()] == [1, 7, 20]
+
+
+def test_no_attempt_begins_after_the_budget() -> None:
+    time = TestScheduler()
+    calls: list[float] = []
+
+    def call(_: Any) -> rx.Observable[Any]:
+        calls.append(time.clock)
+        return rx.throw(BROKEN)
+
+    policy = RetryPolicy(attempts=100, initial=4, maximum=4, jitter=0, budget=10)
+    seen(time, rx.defer(call).pipe(retry(policy)), until=1000)
+    assert calls == [0, 4, 8]
+
+
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
+        ("budget", 0),
+        ("asked_maximum", "long"),
         ("attempts", 0),
         ("attempts", 1.5),
         ("initial", 0),
