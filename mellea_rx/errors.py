@@ -39,6 +39,7 @@
         │   ├── IdleTimeoutError
         │   └── TotalTimeoutError
         ├── StreamInterruptedError          it broke, or ended before its end
+        ├── StreamRestartedError            begun again after its reader had taken text
         ├── ProtocolError                   an answer that is not the protocol
         ├── ResponseTooLargeError
         ├── GenerationFailedError           an error told in the stream itself
@@ -101,6 +102,7 @@ __all__ = [
     "SessionError",
     "StatusError",
     "StreamInterruptedError",
+    "StreamRestartedError",
     "TLSError",
     "TemplateError",
     "ToolCallError",
@@ -330,6 +332,10 @@ class StreamInterruptedError(BackendError):
     """The answer broke off; `text` has every character that came."""
 
     is_passing = True
+
+
+class StreamRestartedError(BackendError):
+    """The answer was begun again (`ModelOption.ON_INTERRUPT`) after this reader had taken text."""
 
 
 class ProtocolError(BackendError):

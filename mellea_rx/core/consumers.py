@@ -17,6 +17,7 @@ from mellea_rx.core.outlet import Outlet, Ready, loop_outlet, running_loop
 from mellea_rx.core.waits import begin_wait, end_wait
 from mellea_rx.errors import (
     BlockingWaitError,
+    MelleaRxError,
     WaitTimeoutError,
 )
 
@@ -66,7 +67,18 @@ class Subscriber(Generic[T]):
         keep: Kept alive as long as the subscription lasts.
     """
 
-    __slots__ = ("_backlog", "_busy", "_done", "_ended", "_hub", "_keep", "_observer", "_outlet")
+    __slots__ = (
+        "_backlog",
+        "_busy",
+        "_done",
+        "_ended",
+        "_failure",
+        "_got",
+        "_hub",
+        "_keep",
+        "_observer",
+        "_outlet",
+    )
 
     def __init__(
         self,
@@ -84,6 +96,8 @@ class Subscriber(Generic[T]):
         self._busy = False
         self._ended = False
         self._done = False
+        self._got = False
+        self._failure: MelleaRxError | None = None
         hub.attach(self)
 
     def add(self, item: T) -> bool:
@@ -93,6 +107,14 @@ class Subscriber(Generic[T]):
     def end(self) -> bool:
         self._ended = True
         return self._claim()
+
+    def restart(self, error: MelleaRxError) -> bool:
+        while self._backlog:
+            self._backlog.take()
+        if self._got:
+            self._failure = error
+            self.end()
+        return self._got
 
     def _claim(self) -> bool:
         # Busy until `deliver` finds nothing left, so that no two threads of a scheduler call it.
@@ -110,6 +132,7 @@ class Subscriber(Generic[T]):
                 return
             if self._backlog:
                 items = [self._backlog.take()]
+                self._got = True
             elif self._ended:
                 items = []
             else:
@@ -131,13 +154,14 @@ class Subscriber(Generic[T]):
         hub, observer = self._hub, self._observer
         self.dispose()
         hub.taken()
+        failure = self._failure or hub.error
         try:
-            if hub.error is not None:
-                observer.on_error(hub.error)
+            if failure is not None:
+                observer.on_error(failure)
             else:
                 observer.on_completed()
         except Exception as error:
-            if error is hub.error:  # Rx's default for a subscriber without `on_error`
+            if error is failure:  # Rx's default for a subscriber without `on_error`
                 _log.error("a generation failed, and a subscriber has no on_error: %s", error)
             else:
                 _log.exception("a subscriber raised in its terminal")
@@ -171,6 +195,9 @@ class EndWatch:
 
     def end(self) -> bool:
         return True
+
+    def restart(self, error: MelleaRxError) -> bool:
+        return False
 
     def wake(self) -> None:
         _wake(self, self._waiter, self._outlet)
@@ -248,6 +275,9 @@ class Announcement:
 
     def end(self) -> bool:
         return True
+
+    def restart(self, error: MelleaRxError) -> bool:
+        return False
 
     def wake(self) -> None:
         self._outlet.wake(self)

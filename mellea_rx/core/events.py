@@ -161,12 +161,16 @@ class Retrying(Event, frozen=True):
     """Another attempt will be made.
 
     Attributes:
-        attempt: Which one it will be.
+        attempt: Which one it will be; for another try at the same, that one.
         why: What was wrong with the one before.
+        after: After how many seconds.
+        restarts: Whether the text of that attempt so far is void.
     """
 
     attempt: int
     why: str
+    after: float = 0.0
+    restarts: bool = False
 
 
 class Completed(Event, frozen=True):

@@ -15,7 +15,14 @@ from typing import Any
 
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import TaskHandle, engine
-from mellea_rx.core.events import AttemptStarted, Completed, Event, Failed, events_of
+from mellea_rx.core.events import (
+    AttemptStarted,
+    Completed,
+    Event,
+    Failed,
+    Retrying,
+    events_of,
+)
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.hub import Consumer
 from mellea_rx.core.journal import Journal
@@ -25,6 +32,7 @@ from mellea_rx.errors import (
     EngineStoppedError,
     GenerationCancelledError,
     MelleaRxError,
+    StreamRestartedError,
     UnexpectedError,
 )
 
@@ -139,6 +147,36 @@ class Generation:
             consumer.wake()
         for listener in told or ():
             listener.wake()
+
+    @property
+    def text(self) -> str:
+        """The text of the answer so far."""
+        return self.answer().text
+
+    @property
+    def spoke(self) -> bool:
+        """Whether anything of the answer has come."""
+        return self._first_at is not None
+
+    def retrying(self, error: MelleaRxError, pause: float, *, restarts: bool) -> None:
+        """The answer of a plain call will be asked for again."""
+        journal = self.journal()
+        journal.add(Retrying(journal.now(), 0, str(error), pause, restarts))
+
+    def restart(self, error: MelleaRxError) -> bool:
+        """Take back what came. Consumers that have got any of it fail; the others go on."""
+        void = StreamRestartedError(
+            f"the answer broke off, and was begun again after text of it had been taken: {error}"
+        )
+        with self.lock:
+            void.text = self._fold.peek().text
+            self._fold = Fold()
+            self._first_at = None
+            failed = [each for each in self._consumers if each.restart(void)]
+            self._consumers = [each for each in self._consumers if each not in failed]
+        for consumer in failed:
+            consumer.wake()
+        return True
 
     def open(self, backend: str, prompt: str) -> None:
         """The one attempt of a plain call begins."""

@@ -25,6 +25,14 @@ class Consumer(Protocol[T_contra]):
         """No more items. Returns whether it has to be woken for it."""
         ...
 
+    def restart(self, error: MelleaRxError) -> bool:
+        """What it was given is void. Forgets it, where none of it was taken; else fails.
+
+        Returns:
+            Whether it failed, and so has to be woken.
+        """
+        ...
+
     def wake(self) -> None:
         """Have it look at what came. Called without the lock."""
         ...

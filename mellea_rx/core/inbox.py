@@ -19,7 +19,7 @@ from mellea_rx.core.fold import TextBuffer
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.outlet import Outlet, loop_outlet
 from mellea_rx.core.waits import Waiter, begin_wait, end_wait
-from mellea_rx.errors import ConcurrentReaderError
+from mellea_rx.errors import ConcurrentReaderError, MelleaRxError
 
 __all__ = ["Inbox"]
 
@@ -41,6 +41,7 @@ class Inbox:
         "_context",
         "_ended",
         "_event",
+        "_failure",
         "_generation",
         "_loop",
         "_outlet",
@@ -57,6 +58,7 @@ class Inbox:
         self._backlog: TextBuffer | None = None
         self._ended = False
         self._taken = False
+        self._failure: MelleaRxError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._outlet: Outlet | None = None
         self._event: threading.Event | None = None
@@ -86,6 +88,14 @@ class Inbox:
         """Note the end. Returns whether a reader waits for it."""
         self._ended = True
         return self._resume is not None or self._event is not None
+
+    def restart(self, error: MelleaRxError) -> bool:
+        """What came is void. Fails, where its reader has taken any of it."""
+        self._piece, self._backlog = "", None
+        if self._taken:
+            self._failure = error
+            self._ended = True
+        return self._taken
 
     # Called on the engine, then on the reader's loop.
 
@@ -128,13 +138,14 @@ class Inbox:
             ended = self._ended
         if not ended:
             return piece
-        if piece and generation.error is not None:
+        failure = self._failure or generation.error
+        if piece and failure is not None:
             return piece  # the error comes with the next look
         generation.seen = True
         if piece:
             return piece
-        if generation.error is not None:
-            raise generation.error.with_traceback(None)
+        if failure is not None:
+            raise failure.with_traceback(None)
         return None
 
     def reading(self) -> Self:
@@ -180,7 +191,7 @@ class Inbox:
     @property
     def has_all(self) -> bool:
         """Whether its reader has taken all text of a generation that ended well."""
-        ended = self._ended and self._generation.error is None
+        ended = self._ended and self._failure is None and self._generation.error is None
         return ended and self._taken and not self._piece
 
     def skip(self) -> None:

@@ -81,12 +81,17 @@ class RetryPolicy:
             attempt: Which one that was; the first one is 1.
             elapsed: Seconds since the first one began.
         """
-        if attempt >= self.attempts or not self._is_worth(error):
+        return self.pause_in_budget(error, attempt, elapsed) if self.is_worth(error) else None
+
+    def pause_in_budget(self, error: Exception, attempt: int, elapsed: float) -> float | None:
+        """As `pause_before_next`, whatever kind of error it was."""
+        if attempt >= self.attempts:
             return None
         pause = self.pause(attempt, error)
         return pause if elapsed + pause <= self.budget else None
 
-    def _is_worth(self, error: Exception) -> bool:
+    def is_worth(self, error: Exception) -> bool:
+        """Whether an error is of a kind that another attempt may not meet."""
         if self.retry_on is not None:
             return isinstance(error, self.retry_on)
         return isinstance(error, MelleaRxError) and error.is_passing

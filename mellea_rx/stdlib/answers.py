@@ -17,10 +17,12 @@ from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request
 from mellea_rx.core.shell import FENCE, Peeler
+from mellea_rx.core.sink import Sink
 from mellea_rx.core.source import Push, forward
 from mellea_rx.formatters.template import NO_SOURCES, Sources
 from mellea_rx.stdlib.beginnings import Opener, Unrepeated, Unspaced, in_words, without_last_space
 from mellea_rx.stdlib.tools.in_words import ChoiceReader, check_in_words, has_tools, without_tools
+from mellea_rx.stdlib.tries import until_answered
 
 __all__ = ["answer", "answer_from_its_beginning", "check"]
 
@@ -39,7 +41,7 @@ def check(backend: Backend, options: Options) -> None:
 
 
 async def answer(
-    backend: Backend, request: Request, push: Push, sources: Sources = NO_SOURCES
+    backend: Backend, request: Request, sink: Sink, sources: Sources = NO_SOURCES
 ) -> None:
     """Have `backend` answer, and push all chunks of it. Runs on the engine.
 
@@ -53,10 +55,12 @@ async def answer(
     A backend that takes no tools is told of them in words; what it chooses comes out as a call or
     as text.
 
+    A try that fails is followed by another as the request's options have it; see `until_answered`.
+
     Args:
         backend: Who answers.
         request: What it is asked.
-        push: Takes the chunks.
+        sink: Takes the chunks.
         sources: What takes the place of templates, by their names.
 
     Raises:
@@ -64,31 +68,54 @@ async def answer(
         InvalidInputError: An image that the backend does not take.
         MelleaRxError: What the backend failed with.
     """
+    await _answer(backend, request, sink, sink.push, sources)
+
+
+async def answer_from_its_beginning(
+    backend: Backend, request: Request, sink: Sink, sources: Sources = NO_SOURCES
+) -> None:
+    """As `answer`, with how the answer begins pushed ahead of what follows it."""
+    if not request.beginning:
+        await _answer(backend, request, sink, sink.push, sources)
+        return
+    opener = Opener(request.beginning, sink)
+    await _answer(backend, request, sink, opener.add, sources)
+    opener.end()
+
+
+async def _answer(
+    backend: Backend, request: Request, sink: Sink, push: Push, sources: Sources
+) -> None:
     taken = await resolved(backend)
     if taken is not backend:  # decided only now, so the door could not ask it
         request = replace(request, options=request.options.over(taken.model_options))
         check(taken, request.options)
     require_images(taken, request.images)
+    await until_answered(lambda asked: _ask(taken, asked, push, sources), taken, request, sink)
+
+
+async def _ask(backend: Backend, request: Request, push: Push, sources: Sources) -> None:
+    """One try, with what the backend cannot do made up for."""
     reader: ChoiceReader | None = None
-    if has_tools(request) and not capabilities_of(taken).tools:
+    if has_tools(request) and not capabilities_of(backend).tools:
         request, is_choice = without_tools(request, sources)
         if is_choice:
-            reader = ChoiceReader(push, taken.name)
+            reader = ChoiceReader(push, backend.name)
             push = reader.take
     if request.beginning:
         push = Unspaced(request.beginning, push).add
-        if capabilities_of(taken).continues:
+        if capabilities_of(backend).continues:
             request = without_last_space(request)
         else:
             push = Unrepeated(request.beginning, push).add
             request = in_words(request, sources)
     if request.schema is None:
-        await forward(taken.stream(request), push)
+        await forward(backend.stream(request), push)
     elif request.beginning:
         # A server's constraint holds from where the model begins to speak: from the JSON's middle.
-        await forward(taken.stream(replace(request, schema=None)), push)
+        await forward(backend.stream(replace(request, schema=None)), push)
     else:
-        await _forward_json(taken.stream(request), push)
+        await _forward_json(backend.stream(request), push)
     if reader is not None:
         reader.finish()
 
@@ -99,12 +126,3 @@ async def _forward_json(source: Observable[Chunk], push: Push) -> None:
         await forward(source, bare.push)
     finally:
         bare.end()
-
-
-async def answer_from_its_beginning(
-    backend: Backend, request: Request, push: Push, sources: Sources = NO_SOURCES
-) -> None:
-    """As `answer`, with how the answer begins pushed ahead of what follows it."""
-    opener = Opener(request.beginning, push)
-    await answer(backend, request, opener.add, sources)
-    opener.end()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.chunk import Chunk
-from mellea_rx.core.events import Validated
+from mellea_rx.core.events import Retrying, Validated
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.journal import Journal
 from mellea_rx.core.options import Options
@@ -71,8 +71,10 @@ class RunningAttempt:
         self._journal = journal
         self._release = release
         self._fold = Fold()
-        self._goes_on = bool(after)
+        self._after = after
         self._size = len(after)
+        self.spoke = False
+        """Whether anything of the model's has come."""
         self._waiting = ""
         """What came and was not released yet."""
         self._judge = StreamJudge(
@@ -112,8 +114,8 @@ class RunningAttempt:
         """Have it answer, judged meanwhile; a unit that fails ends it at once."""
         judge = self._judge
         # What it goes on from is there already.
-        ask = answer if self._goes_on else answer_from_its_beginning
-        answering = ask(backend, request, self._take, self._setting.sources)
+        ask = answer if self._after else answer_from_its_beginning
+        answering = ask(backend, request, self, self._setting.sources)
         if not judge.has_work:
             await answering
             return
@@ -131,7 +133,14 @@ class RunningAttempt:
             # The request has ended on the server when its task has.
             await asyncio.gather(writing, judging, return_exceptions=True)
 
-    def _take(self, chunk: Chunk) -> None:
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return self._fold.peek().text
+
+    def push(self, chunk: Chunk) -> None:
+        """One more chunk of the answer."""
+        self.spoke = self.spoke or bool(chunk)
         self._fold.add(chunk)
         self._journal.chunk(self._number, chunk)
         if chunk.text:
@@ -140,6 +149,22 @@ class RunningAttempt:
             if self._release is not None:
                 self._waiting += chunk.text
                 self._go_out()
+
+    def retrying(self, error: MelleaRxError, pause: float, *, restarts: bool) -> None:
+        """The answer will be asked for again."""
+        told = (self._number, str(error), pause, restarts)
+        self._journal.add(Retrying(self._journal.now(), *told))
+
+    def restart(self, error: MelleaRxError) -> bool:
+        """Take back what came; not where units of it were judged, or went out to readers."""
+        if self._judge.has_work or self._release is not None:
+            return False
+        self._fold = Fold()
+        self._size = len(self._after)
+        self.spoke = False
+        if self._after:
+            self._fold.add(Chunk(self._after))
+        return True
 
     @property
     def _good(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from mellea_rx.core.chunk import Chunk, with_text
 from mellea_rx.core.component import Template
 from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.sink import Sink
 from mellea_rx.core.source import Push
 from mellea_rx.formatters.template import Sources, render
 
@@ -58,23 +59,22 @@ class Opener:
 
     Args:
         beginning: How it begins ("Once").
-        push: Takes the chunks.
+        sink: Takes the chunks.
     """
 
-    def __init__(self, beginning: str, push: Push) -> None:
+    def __init__(self, beginning: str, sink: Sink) -> None:
         self._beginning = beginning
-        self._push = push
+        self._sink = sink
 
     def add(self, chunk: Chunk) -> None:
         """Take a chunk of what follows."""
         self.end()
-        self._push(chunk)
+        self._sink.push(chunk)
 
     def end(self) -> None:
-        """Say the beginning, where nothing followed it. Idempotent."""
-        if self._beginning:
-            beginning, self._beginning = self._beginning, ""
-            self._push(Chunk(beginning))
+        """Say the beginning, where nothing has come. Idempotent."""
+        if self._beginning and not self._sink.spoke:
+            self._sink.push(Chunk(self._beginning))
 
 
 class Unrepeated:

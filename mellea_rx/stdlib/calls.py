@@ -13,7 +13,7 @@ from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.component import Component
 from mellea_rx.core.format import OutputFormat
 from mellea_rx.core.generation import Generation
-from mellea_rx.core.options import Options
+from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.output import OutputView
 from mellea_rx.core.request import Request
@@ -26,6 +26,7 @@ from mellea_rx.errors import (
     DependencyError,
     FormatError,
     RequirementsNotMetError,
+    TotalTimeoutError,
 )
 from mellea_rx.formatters.chat import Prompt
 from mellea_rx.formatters.template import Sources
@@ -66,6 +67,21 @@ class Call:
 
     async def run(self, generation: Generation) -> None:
         """Generate. Runs on the engine."""
+        limit = self.prompt.options.get(ModelOption.TOTAL_TIMEOUT)
+        if limit is None:
+            await self._run(generation)
+            return
+        try:
+            async with asyncio.timeout(limit) as timer:
+                await self._run(generation)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise TotalTimeoutError(
+                f"the call took longer than {limit:g} s (ModelOption.TOTAL_TIMEOUT)"
+            ) from None
+
+    async def _run(self, generation: Generation) -> None:
         if self.format is None:
             await self._generate(generation, await self.prompt.request())
             return
@@ -78,9 +94,7 @@ class Call:
     async def _generate(self, generation: Generation, request: Request) -> None:
         if self.strategy is None:
             generation.open(self.backend.name, request.prompt)
-            await answer_from_its_beginning(
-                self.backend, request, generation.push, self.prompt.sources
-            )
+            await answer_from_its_beginning(self.backend, request, generation, self.prompt.sources)
             await self._require_format(generation.answer())
             return
         setting = CallSetting(

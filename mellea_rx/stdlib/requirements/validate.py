@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.callbacks import call_user
 from mellea_rx.core.component import Template
-from mellea_rx.core.fold import Fold
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.requirement import Requirement, ValidationFunction, ValidationResult
+from mellea_rx.core.sink import Gathered
 from mellea_rx.formatters.template import Sources, render
 from mellea_rx.stdlib.answers import answer
 from mellea_rx.stdlib.requirements.blame import validator_failed
@@ -117,13 +117,13 @@ async def _judge(
         }
     )
     prompt = render(JUDGE.given(text=text, requirement=requirement.description), sources)
-    fold = Fold()
+    gathered = Gathered()
     # A reader of the user's own may look for more than a yes or no.
     schema = _YES_OR_NO if read is None else None
     await answer(
-        backend, Request((WireMessage("user", prompt),), judge_options, schema=schema), fold.add
+        backend, Request((WireMessage("user", prompt),), judge_options, schema=schema), gathered
     )
-    said = fold.peek().text
+    said = gathered.text
     if read is None:
         return _yes_or_no(said, requirement)
     try:
