@@ -79,7 +79,7 @@ def _following(
 
 
 def _can_go_on(backend: Backend, request: Request) -> bool:
-    """Whether the rest of an answer is like the answer: not where it is JSON that a schema holds."""
+    """Whether the rest of an answer can be asked for: not of JSON that a schema holds."""
     able = capabilities_of(backend)
     in_json = request.schema is not None or (has_tools(request) and not able.tools)
     return able.continues and not in_json
