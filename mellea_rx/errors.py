@@ -21,13 +21,12 @@
     ├── UnexpectedError                     a bug, ours or a plugin's; its cause is chained
     ├── DependencyError                     a thunk that this prompt needs has failed
     │   └── DependencyCycleError            calls that wait for each other in a circle
-    ├── AnswerFormatError                   an answer that is not the JSON, or the type, asked for
     ├── LoopBudgetError                     tools were called step by step, without an end
     ├── ToolCallError                       a tool call of the model's that cannot be run
     ├── CallbackError                       a callable of the user's raised
     │   ├── ToolError
     │   └── ValidatorError
-    ├── FormatError                         an answer that does not fit its `format=`
+    ├── FormatError                         an answer that does not fit its format
     ├── RequirementsNotMetError             no attempt met them, and the call said require=True
     └── BackendError                        a model server, or the embedded model
         ├── ConnectionFailedError (ConnectionError)
@@ -61,7 +60,6 @@ import copy
 from typing import Self
 
 __all__ = [
-    "AnswerFormatError",
     "AuthenticationError",
     "BackendError",
     "BadRequestError",
@@ -224,10 +222,6 @@ class DependencyCycleError(DependencyError):
     """
 
 
-class AnswerFormatError(MelleaRxError):
-    """An answer is not the JSON, or not of the type, that was asked for; `text` has it."""
-
-
 class LoopBudgetError(MelleaRxError):
     """The model called tools in every step that it had, and never answered.
 
@@ -273,7 +267,7 @@ class RequirementsNotMetError(MelleaRxError):
 
 
 class FormatError(MelleaRxError):
-    """An answer that does not fit the call's `format=`; `text` is the answer.
+    """An answer that does not fit the call's `format=`, or `partial_object`; `text` is the answer.
 
     Attributes:
         place: Where: "line 2, column 5" of what is no JSON, else a path in it ("$.age").

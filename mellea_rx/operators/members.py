@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from mellea_rx.errors import AnswerFormatError
+from mellea_rx.errors import FormatError
 
 __all__ = ["Member", "MemberScanner"]
 
@@ -59,6 +59,8 @@ class MemberScanner:
         self._opening = opening
         self._step: Callable[[str, int], int] = self._seek
         self._offset = 0
+        self._line = 1
+        self._line_begin = 0
         self._bracket = ""
         self._begin = 0
         self.span: tuple[int, int] | None = None
@@ -77,7 +79,7 @@ class MemberScanner:
         """The members that are complete with `text`.
 
         Raises:
-            AnswerFormatError: It is not JSON; the message says where.
+            FormatError: It is not JSON; the message says where.
         """
         at = 0
         while at < len(text):
@@ -85,21 +87,33 @@ class MemberScanner:
             if self._found is not None:
                 found, self._found = self._found, None
                 yield found
+        if "\n" in text:
+            self._line += text.count("\n")
+            self._line_begin = self._offset + text.rindex("\n") + 1
         self._offset += len(text)
+
+    def _place(self, text: str, at: int) -> str:
+        """Where in the whole text an index of the newest piece is."""
+        line = self._line + text.count("\n", 0, at)
+        last = text.rfind("\n", 0, at)
+        begin = self._line_begin if last < 0 else self._offset + last + 1
+        return f"line {line}, column {self._offset + at - begin + 1}"
 
     def flush(self) -> None:
         """The text has ended.
 
         Raises:
-            AnswerFormatError: Before the object or array did.
+            FormatError: Before the object or array did.
         """
         if self.span is not None:
             return
         if not self._bracket:
             wanted = " or ".join(f"`{bracket}`" for bracket in self._opening)
-            raise AnswerFormatError(f"the answer has no JSON: it ended without a {wanted}")
+            why = f"the answer has no JSON: it ended without a {wanted}"
+            raise FormatError(why, place=self._place("", 0))
         last = f"field {self._key!r}" if self._bracket == "{" else f"element {self._index}"
-        raise AnswerFormatError(f"the answer's JSON is cut off, at {last} or after it")
+        why = f"the answer's JSON is cut off, at {last} or after it"
+        raise FormatError(why, place=self._place("", 0))
 
     def _seek(self, text: str, at: int) -> int:
         places = [place for each in self._opening if (place := text.find(each, at)) >= 0]
@@ -221,7 +235,8 @@ class MemberScanner:
         try:
             self._key = msgspec.json.decode(token, type=str)
         except (msgspec.DecodeError, ValueError) as error:
-            raise AnswerFormatError(f"the answer's JSON has a wrong name: {error}") from error
+            why = f"the answer's JSON has a wrong name: {error}"
+            raise FormatError(why, place="$") from error
         self._step = self._colon
 
     def _take_value(self, token: str) -> None:
@@ -230,11 +245,11 @@ class MemberScanner:
         self._index += 1
         self._step = self._more
 
-    def _wrong(self, text: str, at: int, wanted: str) -> AnswerFormatError:
+    def _wrong(self, text: str, at: int, wanted: str) -> FormatError:
         excerpt = text[at : at + _EXCERPT]
-        return AnswerFormatError(
-            f"the answer is no JSON: {wanted} is due at character {self._offset + at}, "
-            f"not {excerpt!r}"
+        place = self._place(text, at)
+        return FormatError(
+            f"the answer is no JSON: {wanted} is due at {place}, not {excerpt!r}", place=place
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, overload
 from reactivex import Observable, compose
 
 from mellea_rx.core.fold import TextBuffer
-from mellea_rx.errors import AnswerFormatError
+from mellea_rx.errors import FormatError
 from mellea_rx.operators.decode import decode
 from mellea_rx.operators.members import Member, MemberScanner
 from mellea_rx.operators.shapes import Members, Shape, shape_of
@@ -85,8 +85,8 @@ def partial_object(
             `dict[str, ...]`; None for any JSON object or array.
 
     Returns:
-        An operator that takes chunks or strings. It fails with `AnswerFormatError`, which has the
-        text, when that is no JSON, ends too early, or is not of the type.
+        An operator that takes chunks or strings. It fails with `FormatError`, which has the text
+        and the place, when that is no JSON, ends too early, or is not of the type.
 
     Raises:
         InvalidInputError: `kind` is none of these, or has a field that cannot be decoded.
@@ -115,14 +115,14 @@ class _Parts:
             for member in self._scanner.feed(text):
                 yield from self._part(member)
             self._check()
-        except AnswerFormatError as error:
+        except FormatError as error:
             error.text = str(self._said)
             raise
 
     def flush(self) -> tuple[()]:
         try:
             self._scanner.flush()
-        except AnswerFormatError as error:
+        except FormatError as error:
             error.text = str(self._said)
             raise
         return ()
@@ -134,10 +134,11 @@ class _Parts:
         try:
             value = decoder(member.json)
         except Exception as error:  # code of the type's may raise anything
-            what = "field" if isinstance(member.key, str) else "element"
-            raise AnswerFormatError(
-                f"the answer's {what} {member.key!r} does not fit: {error}"
-            ) from error
+            named = isinstance(member.key, str)
+            what = f"field {member.key!r}" if named else f"element {member.key}"
+            place = f"$.{member.key}" if named else f"$[{member.key}]"
+            why = f"the answer's {what} does not fit: {error}"
+            raise FormatError(why, place=place) from error
         self._members.append((member.key, value))
         yield Part(member.key, value, self._shape, self._members, len(self._members))
 
@@ -149,4 +150,5 @@ class _Parts:
         try:
             self._shape.check(str(self._said)[slice(*span)])
         except Exception as error:
-            raise AnswerFormatError(f"the answer as a whole does not fit: {error}") from error
+            why = f"the answer as a whole does not fit: {error}"
+            raise FormatError(why, place="$") from error

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from reactivex import operators as ops
 from reactivex.testing import TestScheduler
 
-from mellea_rx import AnswerFormatError, Chunk, InvalidInputError, StreamInterruptedError, Usage
+from mellea_rx import Chunk, FormatError, InvalidInputError, StreamInterruptedError, Usage
 from mellea_rx.operators import Part, partial_object, split_thinking
 from tests.operators.cuts import cut, places, texts
 from tests.operators.linear import assert_linear
@@ -91,8 +91,8 @@ def test_any_text_gives_parts_or_one_typed_error_however_it_is_cut(
     assert pairs(whole) == pairs(pieces)
     assert whole.terminals == pieces.terminals
     if whole.error is not None:
-        assert isinstance(whole.error, AnswerFormatError)
-        assert isinstance(pieces.error, AnswerFormatError)
+        assert isinstance(whole.error, FormatError)
+        assert isinstance(pieces.error, FormatError)
         assert text.startswith(pieces.error.text)
 
 
@@ -104,7 +104,7 @@ def test_a_text_that_is_cut_off_is_an_error_after_the_parts_that_came(
     end = data.draw(st.integers(0, len(text) - 1))
     log = parts_of(None, text[:end])
     assert pairs(log) == list(whole.items())[: len(log.items)]
-    assert isinstance(log.error, AnswerFormatError)
+    assert isinstance(log.error, FormatError)
     assert log.error.text == text[:end]
 
 
@@ -240,7 +240,7 @@ def test_a_structs_own_check_runs_on_the_whole_only() -> None:
         (3, 2),
     ]
     assert isinstance(log.items[0].snapshot(), Picky)
-    assert isinstance(log.error, AnswerFormatError)
+    assert isinstance(log.error, FormatError)
     assert "a is above b" in str(log.error)
 
 
@@ -279,7 +279,7 @@ def test_a_pydantic_model_whose_validators_run_once_on_the_whole() -> None:
 )
 def test_what_does_not_fit_a_pydantic_model(text: str, says: str) -> None:
     log = parts_of(BookModel, text, "")
-    assert isinstance(log.error, AnswerFormatError)
+    assert isinstance(log.error, FormatError)
     assert says in str(log.error)
     assert log.error.text == text
 
@@ -324,7 +324,7 @@ def test_lists_and_dicts_of_types() -> None:
     [
         (Book, '{"title": 3,', "field 'title' does not fit"),
         (Book, '{"title": "The Sea"}', "as a whole does not fit"),
-        (Book, '{"title": "The Sea" "year"', "`,` or `}` is due at character 20"),
+        (Book, '{"title": "The Sea" "year"', "`,` or `}` is due at line 1, column 21"),
         (Book, '{"title" 3}', "`:` is due"),
         (Book, "{title", "a field's name in quotes is due"),
         (Book, '{"year": 1, }', "a field's name in quotes is due"),
@@ -343,10 +343,31 @@ def test_lists_and_dicts_of_types() -> None:
 )
 def test_what_does_not_fit_says_where(kind: Any, text: str, says: str) -> None:
     log = parts_of(kind, text)
-    assert isinstance(log.error, AnswerFormatError)
+    assert isinstance(log.error, FormatError)
     assert says in str(log.error)
     assert log.error.text == text
     assert log.terminals == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "place"),
+    [
+        (None, '{\n "a": 1\n "b"', "line 3, column 2"),
+        (None, '{\n "a": 1,\n', "line 3, column 1"),
+        (None, '{\n  "\\x": 1}', "$"),
+        (None, "Sorry.", "line 1, column 7"),
+        (None, '{"a": x,', "$.a"),
+        (list[int], '[1, "x"', "$[1]"),
+        (Author, "{}", "$"),
+    ],
+)
+def test_the_place_of_what_is_wrong_is_known_however_the_text_is_cut(
+    kind: Any, text: str, place: str
+) -> None:
+    for pieces in ([text], list(text)):
+        log = parts_of(kind, *pieces)
+        assert isinstance(log.error, FormatError)
+        assert log.error.place == place
 
 
 def test_a_repeated_field_comes_again_and_the_last_one_stands() -> None:
