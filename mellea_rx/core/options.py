@@ -171,6 +171,8 @@ class Options:
         """These options, and those of `base` that these do not set."""
         if not self.standard and not self.extra:
             return base
+        if not base.standard and not base.extra:
+            return self
         merged = Options.__new__(Options)  # both are checked already
         merged.standard = MappingProxyType({**base.standard, **self.standard})
         both = base.extra and self.extra

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import replace
+from functools import partial
 
 from reactivex import Observable
 
@@ -40,9 +42,9 @@ def check(backend: Backend, options: Options) -> None:
     backend.check(options)
 
 
-async def answer(
+def answer(
     backend: Backend, request: Request, sink: Sink, sources: Sources = NO_SOURCES
-) -> None:
+) -> Awaitable[None]:
     """Have `backend` answer, and push all chunks of it. Runs on the engine.
 
     Where the request ends with an assistant's message, only what follows that message is pushed:
@@ -68,34 +70,53 @@ async def answer(
         InvalidInputError: An image that the backend does not take.
         MelleaRxError: What the backend failed with.
     """
-    await _answer(backend, request, sink, sink.push, sources)
+    return _answer(backend, request, sink, sink.push, sources)
 
 
-async def answer_from_its_beginning(
+def answer_from_its_beginning(
     backend: Backend, request: Request, sink: Sink, sources: Sources = NO_SOURCES
-) -> None:
+) -> Awaitable[None]:
     """As `answer`, with how the answer begins pushed ahead of what follows it."""
     if not request.beginning:
-        await _answer(backend, request, sink, sink.push, sources)
-        return
+        return _answer(backend, request, sink, sink.push, sources)
+    return _answer_opened(backend, request, sink, sources)
+
+
+async def _answer_opened(backend: Backend, request: Request, sink: Sink, sources: Sources) -> None:
     opener = Opener(request.beginning, sink)
     await _answer(backend, request, sink, opener.add, sources)
     opener.end()
 
 
-async def _answer(
+def _answer(
+    backend: Backend, request: Request, sink: Sink, push: Push, sources: Sources
+) -> Awaitable[None]:
+    # No coroutine more than it takes: each is kept as long as the answer streams.
+    if decides_late(backend):
+        return _answer_late(backend, request, sink, push, sources)
+    require_images(backend, request.images)
+    return until_answered(partial(_ask, backend, push, sources), backend, request, sink)
+
+
+async def _answer_late(
     backend: Backend, request: Request, sink: Sink, push: Push, sources: Sources
 ) -> None:
     taken = await resolved(backend)
-    if taken is not backend:  # decided only now, so the door could not ask it
-        request = replace(request, options=request.options.over(taken.model_options))
-        check(taken, request.options)
-    require_images(taken, request.images)
-    await until_answered(lambda asked: _ask(taken, asked, push, sources), taken, request, sink)
+    # Decided only now, so the door could not ask it.
+    request = replace(request, options=request.options.over(taken.model_options))
+    check(taken, request.options)
+    await _answer(taken, request, sink, push, sources)
 
 
-async def _ask(backend: Backend, request: Request, push: Push, sources: Sources) -> None:
+def _ask(backend: Backend, push: Push, sources: Sources, request: Request) -> Awaitable[None]:
     """One try, with what the backend cannot do made up for."""
+    in_words = has_tools(request) and not capabilities_of(backend).tools
+    if in_words or request.beginning or request.schema is not None:
+        return _ask_helped(backend, push, sources, request)
+    return forward(backend.stream(request), push)
+
+
+async def _ask_helped(backend: Backend, push: Push, sources: Sources, request: Request) -> None:
     reader: ChoiceReader | None = None
     if has_tools(request) and not capabilities_of(backend).tools:
         request, is_choice = without_tools(request, sources)

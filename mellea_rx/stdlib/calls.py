@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -65,14 +65,16 @@ class Call:
     loop: asyncio.AbstractEventLoop | None
     format: OutputFormat[Any] | None = None
 
-    async def run(self, generation: Generation) -> None:
+    def run(self, generation: Generation) -> Awaitable[None]:
         """Generate. Runs on the engine."""
+        # No coroutine more than it takes: each is kept as long as the answer streams.
         limit = self.prompt.options.get(ModelOption.TOTAL_TIMEOUT)
-        if limit is None:
-            await self._run(generation)
-            return
+        return self._run(generation) if limit is None else self._run_within(limit, generation)
+
+    async def _run_within(self, limit: float, generation: Generation) -> None:
+        timer = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit) as timer:
+            async with timer:
                 await self._run(generation)
         except TimeoutError:
             if not timer.expired():
@@ -82,21 +84,26 @@ class Call:
             ) from None
 
     async def _run(self, generation: Generation) -> None:
+        request = await self.prompt.request()
         if self.format is None:
-            await self._generate(generation, await self.prompt.request())
-            return
-        request = in_format(await self.prompt.request(), self.format, self.prompt.sources)
-        try:
             await self._generate(generation, request)
+            return
+        try:
+            await self._generate(generation, in_format(request, self.format, self.prompt.sources))
+            if self.strategy is None:
+                await self._require_format(generation.answer())
         except BackendError as error:
             raise refused(self.format, error) from error.__cause__
 
-    async def _generate(self, generation: Generation, request: Request) -> None:
-        if self.strategy is None:
-            generation.open(self.backend.name, request.prompt)
-            await answer_from_its_beginning(self.backend, request, generation, self.prompt.sources)
-            await self._require_format(generation.answer())
-            return
+    def _generate(self, generation: Generation, request: Request) -> Awaitable[None]:
+        if self.strategy is not None:
+            return self._sample(self.strategy, generation, request)
+        generation.open(self.backend.name, request.prompt)
+        return answer_from_its_beginning(self.backend, request, generation, self.prompt.sources)
+
+    async def _sample(
+        self, strategy: SamplingStrategy, generation: Generation, request: Request
+    ) -> None:
         setting = CallSetting(
             self.backend,
             request,
@@ -106,7 +113,7 @@ class Call:
             self.prompt.sources,
         )
         sampler = CallSampler(generation, setting)
-        sampled = await self.strategy.sample(sampler)
+        sampled = await strategy.sample(sampler)
         generation.sampling = sampled
         chosen = sampled.attempts[sampled.chosen]
         if self.require and not sampled.success:
