@@ -47,6 +47,8 @@ def response_format(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     described: dict[str, Any] = {"name": "answer"}
     try:
+        if "anyOf" in schema:  # fine anywhere but at the root
+            raise _NotStrict
         described.update(schema=_strict(schema), strict=True)
     except _NotStrict:
         described.update(schema=schema, strict=False)
@@ -117,7 +119,10 @@ def _strict(schema: Any) -> dict[str, Any]:
         elif key not in _LEFT_OUT and key not in ("additionalProperties", "$defs"):
             raise _NotStrict
     _add_type(strict)
-    if strict.get("type") == "object":
+    types = [strict["type"]] if isinstance(strict.get("type"), str) else strict.get("type", ())
+    if "array" in types and "items" not in strict:
+        raise _NotStrict
+    if "object" in types:
         _close(strict, schema)
     return strict
 

@@ -18,8 +18,8 @@ class OutputFormat(Generic[T]):
     Attributes:
         name: What messages call it.
         schema: The JSON schema of its texts.
-        decode: A text into its object. Raises `FormatError` where it does not fit; may run code of
-            the user's (validators of the type).
+        decode: A text into its object. Raises `FormatError`, or a `ValueError`, where it does
+            not fit. It may be code of the user's, or run such (validators of the type).
     """
 
     name: str

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, Unpack, overload
 
 from mellea_rx.core.component import Component, is_component
+from mellea_rx.core.format import OutputFormat
 from mellea_rx.core.image import Images
 from mellea_rx.core.options import Options
 from mellea_rx.core.requirement import Requirement, ValidationResult
@@ -63,7 +64,7 @@ class Verbs(ABC):
 
     @overload
     async def ainstruct(
-        self, description: str, *, format: type[F], **how: Unpack[Instructing]
+        self, description: str, *, format: type[F] | OutputFormat[F], **how: Unpack[Instructing]
     ) -> ModelOutputThunk[F]: ...
 
     @overload
@@ -141,7 +142,12 @@ class Verbs(ABC):
 
     @overload
     async def achat(
-        self, content: Text, role: Speaker = "user", *, format: type[F], **how: Unpack[Chatting]
+        self,
+        content: Text,
+        role: Speaker = "user",
+        *,
+        format: type[F] | OutputFormat[F],
+        **how: Unpack[Chatting],
     ) -> ModelOutputThunk[F]: ...
 
     @overload
@@ -192,7 +198,7 @@ class Verbs(ABC):
 
     @overload
     async def aact(
-        self, action: Component[Any], *, format: type[F], **how: Unpack[Acting]
+        self, action: Component[Any], *, format: type[F] | OutputFormat[F], **how: Unpack[Acting]
     ) -> ModelOutputThunk[F]: ...
 
     @overload
@@ -269,7 +275,7 @@ class Verbs(ABC):
 
     @overload
     async def aquery(
-        self, obj: object, query: str, *, format: type[F], **how: Unpack[Asking]
+        self, obj: object, query: str, *, format: type[F] | OutputFormat[F], **how: Unpack[Asking]
     ) -> ModelOutputThunk[F]: ...
 
     @overload

@@ -124,6 +124,9 @@ def test_what_fits_the_strict_schema_fits_the_type() -> None:
         {"allOf": [{"type": "object"}], "type": "object", "properties": {}},
         {"type": "object", "properties": {"a": {"type": "array", "prefixItems": [{}]}}},
         {"type": "object", "properties": {"a": {"enum": [[1]]}}},
+        {"type": "object", "properties": {"a": {"type": "array"}}},
+        {"type": "object", "properties": {"a": {"type": ["object", "null"]}}},
+        {"type": "object", "properties": {}, "anyOf": [{"required": ["a"]}]},
     ],
 )
 def test_what_strict_mode_has_no_words_for_goes_out_as_it_is(schema: Any) -> None:

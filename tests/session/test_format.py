@@ -29,7 +29,7 @@ from mellea_rx import (
 )
 from mellea_rx.backends import OllamaBackend, OpenAIBackend
 from mellea_rx.stdlib.components import Message
-from mellea_rx.stdlib.formats import as_format
+from mellea_rx.stdlib.formats import OutputFormat, as_format
 from mellea_rx.stdlib.requirements import req, simple_validate
 from mellea_rx.stdlib.sampling import RejectionSampling, RepairTemplate
 from tests.core.hand import PATIENCE, STREAM, Hand, Recorder, soon, until
@@ -206,6 +206,20 @@ def test_a_later_turn_reads_the_question_as_it_was_asked() -> None:
         ADA,
         "Really?",
     ]
+
+
+def test_a_format_may_be_the_users_own() -> None:
+    def whole(text: str) -> int:
+        return int(text, base=2)
+
+    binary = OutputFormat("binary", {"type": "integer"}, whole)
+    thunk, backend = asked("2", "101", format=binary)
+    assert thunk.parsed == 5
+    assert backend.requests[0].schema == {"type": "integer"}
+    _, error = failing("2", format=binary)
+    assert isinstance(error, FormatError)
+    assert "format binary" in str(error)
+    assert "invalid literal" in str(error)
 
 
 # What does not fit.

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from mellea_rx import MelleaSession, ModelOption, ModelOutputThunk, generative
 from mellea_rx.stdlib.components import Message
+from mellea_rx.stdlib.formats import OutputFormat
 from mellea_rx.stdlib.sampling import RejectionSampling
 
 
@@ -50,6 +51,8 @@ async def a_verbs(m: MelleaSession) -> None:
     assert_type(await m.aquery([1], "How many?", format=int), ModelOutputThunk[int])
     assert_type(await m.aact(Message("Hi."), format=Person), ModelOutputThunk[Person])
     assert_type(await m.aact(Message("Hi.")), ModelOutputThunk[str])
+    counted = OutputFormat("a count", {"type": "integer"}, int)
+    assert_type(await m.ainstruct("How many?", format=counted), ModelOutputThunk[int])
     assert_type(await m.ainstruct("Who is it?", format=None), ModelOutputThunk[str])
     assert_type(await m.ainstruct("Who is it?", format=str), ModelOutputThunk[str])
 

@@ -15,6 +15,7 @@ from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.requirement import Requirement, ValidationResult
 from mellea_rx.errors import BackendError, FormatError
 from mellea_rx.formatters.template import Sources, render
+from mellea_rx.stdlib.formats.misfit import checked
 
 __all__ = ["FORMAT", "fits", "for_one_call", "in_format", "refused"]
 
@@ -27,7 +28,7 @@ Answer with JSON that fits this schema:
     name="format",
 )
 
-_ABOUT_SCHEMAS = re.compile("schema|grammar|response_format", re.IGNORECASE)
+_ABOUT_SCHEMAS = re.compile("schema|grammar|response_format|structured", re.IGNORECASE)
 """In a server's words: it does not take the schema, or none at all."""
 
 _KEPT = 8
@@ -36,7 +37,8 @@ _KEPT = 8
 
 def for_one_call(format: OutputFormat[Any]) -> OutputFormat[Any]:
     """The format for one call, in which no text is decoded twice: decoding may run user code."""
-    return replace(format, decode=lru_cache(maxsize=_KEPT)(format.decode))
+    decode = lru_cache(maxsize=_KEPT)(checked(format.name, format.decode))
+    return replace(format, decode=decode)
 
 
 def fits(format: OutputFormat[Any]) -> Requirement:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from mellea_rx.errors import FormatError
 
-__all__ = ["misfit", "misfit_at"]
+__all__ = ["checked", "misfit_at"]
+
+T = TypeVar("T")
 
 _EXCERPT = 200
 """Characters of the answer that a message shows."""
@@ -16,14 +20,25 @@ _BYTE = re.compile(r" \(byte (\d+)\)$")
 _PATH = re.compile(r" - at `(\$.*)`$")
 
 
-def misfit(name: str, text: str, error: Exception) -> FormatError:
-    """The error for what a decoder raised.
+def checked(name: str, decode: Callable[[str], T]) -> Callable[[str], T]:
+    """A decoder that raises `FormatError` where the given one raises a `ValueError`.
 
     Args:
         name: The format's name.
-        text: The answer.
-        error: What msgspec raised; where a Pydantic model did, that is its cause.
+        decode: What msgspec raises in it is told with its place.
     """
+
+    def decoded(text: str) -> T:
+        try:
+            return decode(text)
+        except (ValueError, RecursionError) as error:
+            raise _misfit(name, text, error) from error
+
+    return decoded
+
+
+def _misfit(name: str, text: str, error: Exception) -> FormatError:
+    # What a Pydantic model raised is the cause of what msgspec raises.
     why = str(error)
     if why == "Input data was truncated":
         cut = "it ends before the JSON does (was it cut off by ModelOption.MAX_NEW_TOKENS?)"

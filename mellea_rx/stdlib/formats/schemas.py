@@ -12,7 +12,7 @@ import msgspec
 from mellea_rx.core.format import OutputFormat
 from mellea_rx.core.locks import no_fork
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.stdlib.formats.misfit import misfit, misfit_at
+from mellea_rx.stdlib.formats.misfit import checked, misfit_at
 
 __all__ = ["schema_format"]
 
@@ -45,16 +45,13 @@ def schema_format(schema: Mapping[str, Any]) -> OutputFormat[Any]:
     best = _jsonschema().exceptions.best_match
 
     def decode(text: str) -> Any:
-        try:
-            value = msgspec.json.decode(text)
-            found = best(validator.iter_errors(value))
-        except (ValueError, RecursionError) as error:
-            raise misfit(name, text, error) from error
+        value = msgspec.json.decode(text)
+        found = best(validator.iter_errors(value))
         if found is not None:
             raise misfit_at(name, text, found.json_path, found.message)
         return value
 
-    return OutputFormat(name, schema, decode)
+    return OutputFormat(name, schema, checked(name, decode))
 
 
 def _validator_of(schema: Mapping[str, Any]) -> Any:

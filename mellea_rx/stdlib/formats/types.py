@@ -11,7 +11,7 @@ import msgspec
 from mellea_rx.core.format import OutputFormat
 from mellea_rx.core.schema import model_from, models_into, without_false_items
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.stdlib.formats.misfit import misfit
+from mellea_rx.stdlib.formats.misfit import checked
 
 __all__ = ["typed_format"]
 
@@ -26,29 +26,22 @@ def typed_format(kind: Any) -> OutputFormat[Any]:
         InvalidInputError: It is no type that JSON can stand for.
     """
     name = kind.__name__ if isinstance(kind, type) else _MODULES.sub("", repr(kind))
-    schema = _schema_of(kind, name)
-    decoder = msgspec.json.Decoder(kind, dec_hook=model_from)
-
-    def decode(text: str) -> Any:
-        try:
-            return decoder.decode(text)
-        except (ValueError, RecursionError) as error:
-            raise misfit(name, text, error) from error
-
-    return OutputFormat(name, schema, decode)
-
-
-def _schema_of(kind: Any, name: str) -> Mapping[str, Any]:
-    shared: dict[str, Any] = {}
-
     try:
-        schema = msgspec.json.schema(kind, schema_hook=models_into(shared))
+        schema = _schema_of(kind)
+        decoder = msgspec.json.Decoder(kind, dec_hook=model_from)
     except Exception as error:  # what a type's own code raises, too
         raise InvalidInputError(
             f"{name} is no type of answers: {error}. There are Pydantic models, dataclasses, "
             "TypedDict, NamedTuple, msgspec Struct, Literal, enums, int, float, bool, lists, dicts "
             "and unions of those, and JSON schemas (a dict)"
         ) from error
+    return OutputFormat(name, schema, checked(name, decoder.decode))
+
+
+def _schema_of(kind: Any) -> Mapping[str, Any]:
+    shared: dict[str, Any] = {}
+
+    schema = msgspec.json.schema(kind, schema_hook=models_into(shared))
     schema = {**schema, "$defs": {**schema.get("$defs", {}), **shared}}
     return _with_open_root(cast("dict[str, Any]", without_false_items(schema)))
 
