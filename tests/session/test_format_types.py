@@ -270,11 +270,15 @@ def test_a_schema_may_use_any_draft_and_refer_to_its_own_parts() -> None:
     assert refused(tree, '{"inner": {"inner": 1}}').place == "$.inner.inner"
 
 
-def test_the_schema_that_was_given_is_left_alone() -> None:
-    given = {"type": "object", "properties": {"a": {"type": "integer"}}}
+def test_the_schema_is_what_it_was_when_it_was_given() -> None:
+    given: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "integer"}}}
     before = repr(given)
-    assert of(given).schema == given
+    format = of(given)
+    assert format.schema == given
     assert repr(given) == before
+    given["properties"]["a"]["type"] = "string"
+    assert repr(format.schema) == before
+    assert format.decode('{"a": 1}') == {"a": 1}
 
 
 def test_the_code_of_a_type_may_refuse_and_its_bugs_are_its_own() -> None:

@@ -38,7 +38,6 @@ def checked(name: str, decode: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def _misfit(name: str, text: str, error: Exception) -> FormatError:
-    # What a Pydantic model raised is the cause of what msgspec raises.
     why = str(error)
     if why == "Input data was truncated":
         cut = "it ends before the JSON does (was it cut off by ModelOption.MAX_NEW_TOKENS?)"
@@ -48,7 +47,7 @@ def _misfit(name: str, text: str, error: Exception) -> FormatError:
         return misfit_at(name, text, *_fault_of(text, int(byte[1])))
     path = _PATH.search(why)
     place, why = (path[1], why[: path.start()]) if path else ("$", why)
-    inner = _of_model(error.__cause__)
+    inner = _of_model(error.__cause__)  # msgspec wraps what a Pydantic model raised
     if inner is not None:
         place, why = place + inner[0], inner[1]
     return misfit_at(name, text, place, why)

@@ -40,8 +40,9 @@ def schema_format(schema: Mapping[str, Any]) -> OutputFormat[Any]:
     Raises:
         InvalidInputError: The schema is not valid, or refers to what it does not have.
     """
-    name = f"JSON schema {schema['title']!r}" if "title" in schema else "JSON schema"
-    validator = _validator_of(schema)
+    plain = _plain(schema)
+    name = f"JSON schema {plain['title']!r}" if "title" in plain else "JSON schema"
+    validator = _validator_of(plain)
     best = _jsonschema().exceptions.best_match
 
     def decode(text: str) -> Any:
@@ -51,22 +52,20 @@ def schema_format(schema: Mapping[str, Any]) -> OutputFormat[Any]:
             raise misfit_at(name, text, found.json_path, found.message)
         return value
 
-    return OutputFormat(name, schema, checked(name, decode))
+    return OutputFormat(name, plain, checked(name, decode))
 
 
-def _validator_of(schema: Mapping[str, Any]) -> Any:
+def _validator_of(schema: dict[str, Any]) -> Any:
     jsonschema = _jsonschema()
-    plain = _plain(schema)
-    kind = jsonschema.validators.validator_for(plain, default=jsonschema.Draft202012Validator)
+    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
-        kind.check_schema(plain)
+        kind.check_schema(schema)
     except jsonschema.SchemaError as error:
         raise InvalidInputError(
             f"format= is no valid JSON schema at {error.json_path}: {error.message}"
         ) from None
-    validator = kind(plain, registry=_referencing().jsonschema.EMPTY_REGISTRY)
-    _require_references(plain)
-    return validator
+    _require_references(schema)
+    return kind(schema, registry=_referencing().jsonschema.EMPTY_REGISTRY)
 
 
 def _require_references(schema: Any) -> None:
@@ -84,14 +83,14 @@ def _require_references(schema: Any) -> None:
             ) from None
 
 
-def _plain(schema: Mapping[str, Any]) -> Any:
-    """The schema as plain JSON values.
+def _plain(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the schema, in plain JSON values: what becomes of the caller's is no matter.
 
     Raises:
         InvalidInputError: It holds what is no JSON.
     """
     try:
-        return msgspec.json.decode(msgspec.json.encode(dict(schema)))
+        return msgspec.json.decode(msgspec.json.encode(dict(schema)), type=dict[str, Any])
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"format= is no JSON schema: {error}") from error
 
