@@ -152,7 +152,10 @@ def test_a_repeated_beginning_is_dropped_however_it_is_cut(
 
 
 def test_where_no_user_spoke_last_the_wish_is_a_message_of_its_own() -> None:
-    backend = Plain("The sum is 4")
+    class Tooled(Plain):
+        capabilities = Capabilities(tools=True)
+
+    backend = Tooled("The sum is 4")
     m = MelleaSession(backend, ChatContext())
     m.act(ToolMessage("add", "4"))
 
