@@ -229,8 +229,6 @@ class LoopBudgetError(MelleaRxError):
         steps: What it did: a `ReactStep` for each.
     """
 
-    steps: tuple[object, ...]
-
     def __init__(self, message: str, *, steps: tuple[object, ...] = (), text: str = "") -> None:
         super().__init__(message, text=text)
         self.steps = steps
@@ -258,8 +256,6 @@ class RequirementsNotMetError(MelleaRxError):
     Attributes:
         reasons: Why, for each attempt and requirement.
     """
-
-    reasons: tuple[str, ...]
 
     def __init__(self, message: str, *, text: str = "", reasons: tuple[str, ...] = ()) -> None:
         super().__init__(message, text=text)
