@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from mellea_rx.core.chunk import ToolCall
+from mellea_rx.core.chunk import Chunk, ToolCall
 from mellea_rx.core.consumers import EndWatch
 from mellea_rx.core.generation import Generation
 from mellea_rx.errors import MelleaRxError
@@ -19,6 +19,19 @@ class OutputView:
 
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
+
+    @classmethod
+    def of(cls, answer: Chunk) -> OutputView:
+        """A view of an answer that is there already."""
+        generation = Generation()
+        generation.push(answer)
+        generation.end(None)
+        return cls(generation)
+
+    @property
+    def answer(self) -> Chunk:
+        """The answer so far, as one chunk."""
+        return self._generation.answer()
 
     @property
     def text(self) -> str:

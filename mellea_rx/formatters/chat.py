@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from mellea_rx.core.component import Component, Said, said_by, thunks_in
-from mellea_rx.core.context import Turn
+from mellea_rx.core.context import Exchange, Turn
 from mellea_rx.core.image import Image
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request, WireMessage, begins
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import DependencyError, InvalidInputError
 from mellea_rx.formatters import template
+from mellea_rx.formatters.history import Past, joined_system, past_of
 from mellea_rx.formatters.template import NO_SOURCES, Sources
 
-__all__ = ["Prompt", "prompt_for"]
+__all__ = ["Prompt", "Recall", "prompt_for", "rendered"]
+
+Recall: TypeAlias = Callable[[tuple[Exchange, ...]], Awaitable[tuple[Exchange, ...]]]
+"""What of a history to say again. Awaited on the engine, when all of it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class Prompt:
         messages: What the action says, where it could be rendered at once; else None.
         dependencies: The thunks that the action is made of.
         images: The pictures of the action.
+        recall: What of the history to say again; None for all of it.
     """
 
     action: Component[Any]
@@ -41,6 +47,7 @@ class Prompt:
     messages: tuple[WireMessage, ...] | None
     dependencies: tuple[ModelOutputThunk[Any], ...] = ()
     images: tuple[Image, ...] = ()
+    recall: Recall | None = None
 
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
@@ -61,30 +68,34 @@ class Prompt:
             await turn.output.settled()
         await _computed(self.dependencies)
         if self.messages is not None and all(turn.messages is not None for turn in self.history):
-            messages = tuple(self._conversation())
+            past, asked = self._said()
         else:
             # In a worker thread: the values' own code (attributes, __str__) is the user's.
-            messages = await asyncio.to_thread(lambda: tuple(self._conversation()))
-        return Request(messages, self.options)
+            past, asked = await asyncio.to_thread(self._said)
+        recalled = past.closed
+        if recalled and self.recall is not None:
+            recalled = await self.recall(recalled)
+        before = [message for exchange in recalled for message in exchange.messages]
+        told = [*self._system(), *past.system, *before, *past.open, *asked]
+        return Request(joined_system(told), self.options)
 
-    def _conversation(self) -> Iterable[WireMessage]:
+    def _system(self) -> tuple[WireMessage, ...]:
         system = self.options.get(ModelOption.SYSTEM_PROMPT)
-        if system:
-            yield WireMessage("system", system)
-        for turn in self.history:
-            # A turn that failed or was cancelled was never said.
-            if turn.output.is_complete:
-                asked = turn.messages
-                if asked is None:
-                    asked = _rendered(said_by(turn.action), self.sources)
-                # How the answer was to begin is part of the answer.
-                yield from asked[:-1] if begins(asked) else asked
-                output = turn.output
-                yield WireMessage("assistant", output.text, tool_calls=output.tool_calls)
-        if self.messages is None:
-            yield from _rendered(said_by(self.action), self.sources)
-        else:
-            yield from self.messages
+        return (WireMessage("system", system),) if system else ()
+
+    def _said(self) -> tuple[Past, tuple[WireMessage, ...]]:
+        """What was said, and what is asked now."""
+        render = partial(rendered, sources=self.sources)
+        asked = render(self.action) if self.messages is None else self.messages
+        goes_on = bool(asked) and asked[0].role == "tool"
+        return past_of(self.history, render, goes_on=goes_on), asked
+
+
+def rendered(
+    action: Component[Any], sources: Sources = NO_SOURCES
+) -> tuple[WireMessage, ...]:
+    """What a component says. Its thunks must be computed."""
+    return _rendered(said_by(action), sources)
 
 
 def _rendered(messages: tuple[Said, ...], sources: Sources) -> tuple[WireMessage, ...]:
@@ -105,6 +116,7 @@ def prompt_for(
     history: tuple[Turn, ...],
     options: Options,
     sources: Sources = NO_SOURCES,
+    recall: Recall | None = None,
 ) -> Prompt:
     """Check an action, and render it where all its parts are there.
 
@@ -113,6 +125,7 @@ def prompt_for(
         history: What was said before.
         options: The call's model options.
         sources: What takes the place of templates, by their names.
+        recall: What of the history to say again; None for all of it.
 
     Raises:
         TemplateError: It cannot be rendered.
@@ -133,7 +146,7 @@ def prompt_for(
             f"this {type(action).__name__} contains itself, or its parts are nested too deeply"
         ) from None
     images = tuple(image for each in said for image in each.images)
-    return Prompt(action, history, options, sources, messages, dependencies, images)
+    return Prompt(action, history, options, sources, messages, dependencies, images, recall)
 
 
 async def _computed(thunks: tuple[ModelOutputThunk[Any], ...]) -> None:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from mellea_rx.core.component import Component
-from mellea_rx.core.context import Context, Turn
+from mellea_rx.core.context import Compactor, Context, Exchange, Summary, Turn
 from mellea_rx.core.request import WireMessage
 from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.errors import InvalidInputError
+from mellea_rx.formatters.chat import rendered
+from mellea_rx.formatters.history import past_of
+from mellea_rx.stdlib.transcript import turns_of
 
-__all__ = ["ChatContext", "Context", "SimpleContext", "Turn"]
+__all__ = [
+    "ChatContext",
+    "Compactor",
+    "Context",
+    "Exchange",
+    "SimpleContext",
+    "Summary",
+    "Turn",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +37,8 @@ class SimpleContext:
     last: Turn | None = None
 
     is_simple = True
+    window_size = None
+    compactor = None
 
     def history(self) -> tuple[Turn, ...]:
         """Nothing."""
@@ -45,23 +60,102 @@ class SimpleContext:
 
 @dataclass(frozen=True, slots=True)
 class ChatContext:
-    """A conversation: every prompt begins with all turns so far.
+    """A conversation: every prompt begins with what was said so far.
 
     A turn waits for the one before it, also where the calls do not await each other. A turn that
-    failed or was cancelled is left out of later prompts.
+    failed or was cancelled is left out of later prompts. Immutable: sessions that begin from one
+    context share nothing that changes.
+
+    Its length and its items are its messages.
+
+    Example:
+        >>> from mellea_rx import MelleaSession, ScriptedBackend
+        >>> m = MelleaSession(ScriptedBackend("Hello Ada."), ChatContext(window_size=20))
+        >>> answer = m.chat("I am Ada.")
+        >>> [(message.role, message.content) for message in m.ctx.messages]
+        [('user', 'I am Ada.'), ('assistant', 'Hello Ada.')]
 
     Attributes:
-        turns: All turns, oldest first.
+        turns: All turns, oldest first, also those that prompts leave out.
+        window_size: Prompts begin with at most so many of the latest turns; a tool's results count
+            with the turn that called it, summaries do not count. None for all.
+        compactor: What shortens the history before the window does: `TokenThreshold`, `Summarize`
+            (both in `mellea_rx.stdlib.compaction`), or a function (see `Compactor`).
+
+    Raises:
+        InvalidInputError: `window_size` is no int above 0, or `compactor` is no function.
     """
 
     turns: tuple[Turn, ...] = ()
+    window_size: int | None = field(default=None, kw_only=True)
+    compactor: Compactor | None = field(default=None, kw_only=True)
 
     is_simple = False
+
+    def __post_init__(self) -> None:
+        size = self.window_size
+        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+            raise InvalidInputError(f"window_size must be an int, 1 or more, not {size!r}")
+        if self.compactor is not None and (
+            isinstance(self.compactor, type) or not callable(self.compactor)
+        ):
+            raise InvalidInputError(
+                "compactor must be a function of the history, or one of "
+                f"mellea_rx.stdlib.compaction, not {self.compactor!r}"
+            )
+
+    @classmethod
+    def from_messages(
+        cls,
+        messages: Iterable[WireMessage | Mapping[str, Any] | Component[Any]],
+        *,
+        window_size: int | None = None,
+        compactor: Compactor | None = None,
+    ) -> Self:
+        """A conversation that was had elsewhere.
+
+        Args:
+            messages: Oldest first: messages as servers take them (a dict of "role" and "content",
+                with "tool_calls" or "tool_call_id" where there are any), `WireMessage`s, or
+                components. System messages may stand first; the last one is the assistant's.
+            window_size: See the class.
+            compactor: See the class.
+
+        Example:
+            >>> ctx = ChatContext.from_messages([
+            ...     {"role": "user", "content": "My name is Ada."},
+            ...     {"role": "assistant", "content": "Hello Ada."},
+            ... ])
+            >>> len(ctx), len(ctx.turns)
+            (2, 1)
+
+        Raises:
+            InvalidInputError: Something that is no message, by its place; or the last one has no
+                answer.
+        """
+        return cls(turns_of(messages), window_size=window_size, compactor=compactor)
 
     @property
     def last(self) -> Turn | None:
         """The latest turn."""
         return self.turns[-1] if self.turns else None
+
+    @property
+    def messages(self) -> tuple[WireMessage, ...]:
+        """All that was said, oldest first: the turns that are complete, as prompts say them."""
+        past = past_of(self.turns, rendered)
+        said = (message for exchange in past.closed for message in exchange.messages)
+        return (*past.system, *said)
+
+    def __iter__(self) -> Iterator[WireMessage]:
+        return iter(self.messages)
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def __bool__(self) -> bool:
+        """True, also of one in which nothing was said yet."""
+        return True
 
     def history(self) -> tuple[Turn, ...]:
         """All turns, oldest first."""
@@ -74,8 +168,9 @@ class ChatContext:
         thunk: ModelOutputThunk[Any],
     ) -> Self:
         """This conversation and one more turn."""
-        return type(self)((*self.turns, Turn(action, messages, thunk.view(), thunk)))
+        turn = Turn(action, messages, thunk.view(), thunk)
+        return replace(self, turns=(*self.turns, turn))
 
     def empty(self) -> Self:
-        """A conversation without turns."""
-        return type(self)()
+        """A conversation of the same kind, without turns."""
+        return replace(self, turns=())

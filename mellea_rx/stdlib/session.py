@@ -6,6 +6,7 @@ import logging
 import os
 import weakref
 from contextvars import ContextVar, Token
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -27,6 +28,7 @@ from mellea_rx.stdlib import answers
 from mellea_rx.stdlib.calls import Call, start_call, start_validation
 from mellea_rx.stdlib.context import SimpleContext
 from mellea_rx.stdlib.formats.calls import fits, for_one_call
+from mellea_rx.stdlib.memory import Memory
 from mellea_rx.stdlib.templates import read_templates
 from mellea_rx.stdlib.verbs import CallSpec, ModelOptions, Verbs
 
@@ -99,6 +101,7 @@ class MelleaSession(Verbs):
         self._base_options = self._own_options.over(backend.model_options)
         answers.check(backend, self._base_options)
         self.ctx: Context = SimpleContext() if ctx is None else ctx
+        self._memory = Memory(backend)
         self._lock = ProcessLock()
         self._running: weakref.WeakSet[ModelOutputThunk[Any]] = weakref.WeakSet()
         self._closed = False
@@ -115,10 +118,13 @@ class MelleaSession(Verbs):
         twin = _Clone(self.backend, self.ctx)
         twin._own_options, twin._base_options = self._own_options, self._base_options
         twin._sources = self._sources
+        twin._memory = self._memory.copy()
         return twin
 
     def reset(self) -> None:
         """Forget every turn."""
+        self._memory.close()
+        self._memory = Memory(self.backend)
         self.ctx = self.ctx.empty()
 
     # Its life.
@@ -130,6 +136,7 @@ class MelleaSession(Verbs):
         self._closed = True
         for thunk in list(self._running):
             thunk.cancel("its session was closed before its end")
+        self._memory.close()
         self._close_backend()
 
     def _close_backend(self) -> None:
@@ -178,7 +185,8 @@ class MelleaSession(Verbs):
             ctx = self.ctx
             if not ctx.is_simple and ctx.last is not None and ctx.last.output.is_running:
                 _log.warning(STALE_CONTEXT_WARNING)
-            prompt = prompt_for(action, ctx.history(), options, self._sources)
+            recall = partial(self._memory.recall, ctx, options)
+            prompt = prompt_for(action, ctx.history(), options, self._sources, recall)
             if not decides_late(self.backend):
                 require_images(self.backend, prompt.images)
             call = Call(

@@ -1,0 +1,129 @@
+"""Messages of a conversation that was had elsewhere, as turns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import msgspec
+
+from mellea_rx.core.chunk import Chunk, ToolCall
+from mellea_rx.core.component import Component, Said, Template, is_component
+from mellea_rx.core.context import Turn
+from mellea_rx.core.output import OutputView
+from mellea_rx.core.request import Role, WireMessage
+from mellea_rx.errors import InvalidInputError
+from mellea_rx.formatters.chat import rendered
+
+__all__ = ["turns_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What was asked in a turn, word for word."""
+
+    messages: tuple[WireMessage, ...]
+
+    def template(self) -> Template:
+        text = "\n\n".join(message.content for message in self.messages)
+        return Template("{{ text }}", {"text": text})
+
+    def said(self) -> tuple[Said, ...]:
+        return tuple(
+            Said(
+                Template("{{ text }}", {"text": message.content}),
+                message.role,
+                message.images,
+                tool_name=message.tool_name,
+                tool_call_id=message.tool_call_id,
+            )
+            for message in self.messages
+        )
+
+    def parse(self, text: str) -> str:
+        return text
+
+
+def turns_of(
+    messages: Iterable[WireMessage | Mapping[str, Any] | Component[Any]],
+) -> tuple[Turn, ...]:
+    """A turn for each of the assistant's messages, with what was said before it.
+
+    Raises:
+        InvalidInputError: Something that is no message, by its place; or the last one has no
+            answer.
+    """
+    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
+        raise InvalidInputError(f"messages must be a list of them, not {type(messages).__name__}")
+    turns: list[Turn] = []
+    asked: list[WireMessage] = []
+    for place, given in enumerate(messages):
+        for message in _messages(given, place):
+            if message.role != "assistant":
+                asked.append(message)
+                continue
+            question = tuple(asked)
+            answer = Chunk(message.content, tool_calls=message.tool_calls)
+            turns.append(Turn(_Asked(question), question, OutputView.of(answer)))
+            asked = []
+    if asked:
+        raise InvalidInputError(
+            f"the last message is the {asked[-1].role}'s and has no answer: "
+            "leave it out here, and say it with chat"
+        )
+    return tuple(turns)
+
+
+def _messages(given: object, place: int) -> tuple[WireMessage, ...]:
+    if isinstance(given, WireMessage):
+        return (given,)
+    if isinstance(given, Mapping):
+        return (_from_mapping(given, place),)
+    if is_component(given):
+        component: Any = given
+        return rendered(component)
+    raise InvalidInputError(
+        f"messages[{place}] must be a dict of role and content, a WireMessage or a component, "
+        f"not {type(given).__name__}"
+    )
+
+
+def _from_mapping(given: Mapping[Any, Any], place: int) -> WireMessage:
+    role: Any = given.get("role")
+    content = given.get("content")
+    if role not in get_args(Role):
+        raise InvalidInputError(
+            f"messages[{place}] must have a role ({', '.join(get_args(Role))}), not {role!r}"
+        )
+    calls = given.get("tool_calls") or ()
+    if not isinstance(content, str) and not (content is None and calls):
+        raise InvalidInputError(
+            f"messages[{place}] must have a str as its content, not {type(content).__name__}"
+        )
+    return WireMessage(
+        role,
+        content or "",
+        tool_calls=tuple(_tool_call(call, place) for call in calls),
+        tool_name=given.get("tool_name") or given.get("name") or "" if role == "tool" else "",
+        tool_call_id=given.get("tool_call_id") or "",
+    )
+
+
+def _tool_call(given: object, place: int) -> ToolCall:
+    if isinstance(given, ToolCall):
+        return given
+    try:
+        call: Any = given
+        function = call["function"]
+        arguments = function["arguments"]
+        if isinstance(arguments, str):
+            arguments = msgspec.json.decode(arguments)
+        return msgspec.convert(
+            {"name": function["name"], "arguments": arguments, "id": call.get("id") or ""}, ToolCall
+        )
+    except (TypeError, KeyError, AttributeError, msgspec.MsgspecError) as error:
+        raise InvalidInputError(
+            f"messages[{place}] has a tool call that cannot be read "
+            f"({type(error).__name__}: {error}): it needs a function with name and arguments"
+        ) from None
