@@ -108,6 +108,8 @@ class Memory:
         for item in items:
             said += self._resolved(item, options, used) if isinstance(item, Summary) else [item]
         self._written = tuple(used)
+        if self._closed:  # meanwhile, by another thread
+            self.close()
         return _last(said, ctx.window_size)
 
     def _resolved(
@@ -126,8 +128,6 @@ class Memory:
         is_busy = any(each.is_running for each in (*self._written, *used))
         if not was_tried and not is_busy and not self._closed:
             used.append(_Written(summary.of, _start(self._backend, summary, said, options)))
-            if self._closed:  # meanwhile, by another thread
-                used[-1].thunk.cancel()
         return said
 
 
