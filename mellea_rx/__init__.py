@@ -27,6 +27,7 @@ from mellea_rx.errors import *  # noqa: F403
 from mellea_rx.helpers.async_helpers import wait_for_all_mots
 from mellea_rx.stdlib.context import ChatContext, SimpleContext
 from mellea_rx.stdlib.generative import generative
+from mellea_rx.stdlib.mify import mify
 from mellea_rx.stdlib.react import areact, react
 from mellea_rx.stdlib.session import MelleaSession, get_session
 from mellea_rx.stdlib.start import start_session
@@ -63,6 +64,7 @@ __all__ = [
     "call_tools",
     "generative",
     "get_session",
+    "mify",
     "react",
     "start_session",
     "tool",

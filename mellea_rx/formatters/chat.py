@@ -12,7 +12,7 @@ from mellea_rx.core.component import Component, Said, said_by, thunks_in
 from mellea_rx.core.context import Exchange, Turn
 from mellea_rx.core.image import Image
 from mellea_rx.core.options import ModelOption, Options
-from mellea_rx.core.request import Request, WireMessage, begins
+from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import DependencyError, InvalidInputError
 from mellea_rx.formatters import template

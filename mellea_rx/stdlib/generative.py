@@ -13,7 +13,7 @@ from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.helpers.blocking import blocking, settle
 from mellea_rx.stdlib.components.call import FunctionCall
-from mellea_rx.stdlib.components.query import public_face
+from mellea_rx.stdlib.face import public_face
 from mellea_rx.stdlib.requirements import as_requirements
 from mellea_rx.stdlib.session import MelleaSession, get_session
 from mellea_rx.stdlib.spec import DEFAULT_STRATEGY, CallSpec, ModelOptions, Requirements

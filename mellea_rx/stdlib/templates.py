@@ -14,7 +14,8 @@ from mellea_rx.stdlib.components.call import FUNCTION
 from mellea_rx.stdlib.components.document import DOCUMENT
 from mellea_rx.stdlib.components.instruction import INSTRUCTION
 from mellea_rx.stdlib.components.message import MESSAGE, TOOL_MESSAGE
-from mellea_rx.stdlib.components.query import OBJECT, QUERY, TRANSFORM
+from mellea_rx.stdlib.components.query import QUERY, TRANSFORM
+from mellea_rx.stdlib.face import OBJECT
 from mellea_rx.stdlib.formats.calls import FORMAT
 from mellea_rx.stdlib.requirements.validate import JUDGE
 from mellea_rx.stdlib.sampling.repair import REPAIR, REPAIR_TURN

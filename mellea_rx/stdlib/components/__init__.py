@@ -7,6 +7,7 @@ from mellea_rx.stdlib.components.instruction import Instruction
 from mellea_rx.stdlib.components.message import Message, ToolMessage
 from mellea_rx.stdlib.components.query import Query, Transform
 from mellea_rx.stdlib.components.tool_messages import ToolMessages
+from mellea_rx.stdlib.mify import Mified, mify
 
 __all__ = [
     "Component",
@@ -14,10 +15,12 @@ __all__ = [
     "Image",
     "Instruction",
     "Message",
+    "Mified",
     "Query",
     "Said",
     "Template",
     "ToolMessage",
     "ToolMessages",
     "Transform",
+    "mify",
 ]

@@ -1,0 +1,238 @@
+"""What a model sees of an object, and which of its methods it may call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+from typing import Any
+
+from mellea_rx.core.component import Template
+from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.errors import CallbackError, InvalidInputError
+
+__all__ = [
+    "OBJECT",
+    "PLAIN",
+    "Face",
+    "Mified",
+    "face_of",
+    "field_names",
+    "public_face",
+    "set_face",
+]
+
+PLAIN = (str, bytes, int, float, bool, list, tuple, set, frozenset, ModelOutputThunk)
+"""Values that are shown as they are."""
+
+_ATTRIBUTE = "__mellea_rx_face__"
+# On the class and not in a table beside it: `dataclass(slots=True)` makes a new class of it.
+
+_COMPUTED = (property, cached_property)
+
+OBJECT = Template(
+    "{% if kind %}"
+    "{{ kind }}"
+    "{% for name, value in attributes %}{{ '\n- ' }}{{ name }}: "
+    "{{ value | string | indent(2) }}{% endfor %}"
+    "{{ '\n' if text is not none else '' }}"
+    "{% endif %}"
+    "{% if text is not none %}{{ text }}{% endif %}",
+    name="object",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """What `mify` says of a class or an object.
+
+    Attributes:
+        fields_include: The fields that are shown; None for all public ones.
+        fields_exclude: Fields that are not.
+        methods: The methods that may be called.
+        stringify: How it reads, instead of its fields.
+        template: How it reads, as a Jinja template of its fields.
+    """
+
+    fields_include: frozenset[str] | None = None
+    fields_exclude: frozenset[str] = frozenset()
+    methods: frozenset[str] = frozenset()
+    stringify: Callable[[Any], str] | None = None
+    template: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all public fields are shown."""
+        return self.fields_include is None and not self.fields_exclude
+
+    def shows(self, name: str) -> bool:
+        """Whether a field is shown."""
+        if self.fields_include is not None:
+            return name in self.fields_include
+        return not name.startswith("_") and name not in self.fields_exclude
+
+
+@dataclass(frozen=True, slots=True)
+class Mified:
+    """An object as a model is to see it; the object itself is left alone.
+
+    It goes wherever the object goes in a prompt: into `query`, `transform`, `user_variables`,
+    another object's field.
+
+    Attributes:
+        obj: The object.
+        face: What is shown of it, and which of its methods may be called.
+    """
+
+    obj: Any
+    face: Face
+
+    def template(self) -> Template:
+        """How it reads."""
+        return public_face(self)
+
+    def parse(self, text: str) -> str:
+        """The text as it is."""
+        return text
+
+
+_WHOLE = Face()
+
+
+def set_face(kind: type, face: Face) -> None:
+    """Say what a model sees of a class's objects.
+
+    Raises:
+        InvalidInputError: A class that takes no attributes.
+    """
+    try:
+        setattr(kind, _ATTRIBUTE, face)
+    except TypeError:
+        raise InvalidInputError(
+            f"mify cannot describe {kind.__name__}, which takes no attributes: describe an object "
+            "of it, mify(obj, ...)"
+        ) from None
+
+
+def face_of(obj: object) -> Face | None:
+    """What `mify` said of an object or its class; None where it said nothing."""
+    face: Face | None = getattr(type(obj), _ATTRIBUTE, None)
+    return obj.face if isinstance(obj, Mified) else face
+
+
+def public_face(obj: object) -> Template:
+    """What a model is shown of an object: its class, its public attributes, and its own text.
+
+    What `mify` said of it is followed, also in its fields.
+
+    Args:
+        obj: Text, a container, a thunk (waited for), or any object with public attributes or a
+            `__str__` of its own.
+
+    Raises:
+        InvalidInputError: The object shows nothing.
+        CallbackError: Its `stringify` raised.
+    """
+    if face_of(obj) is None and isinstance(obj, PLAIN):
+        shown = _shown(obj, ())
+        return shown if isinstance(shown, Template) else _listed("", {}, shown)
+    return _face(obj, ())
+
+
+def _listed(kind: str, values: Mapping[Any, Any], text: Any = None) -> Template:
+    pairs = [[str(name), value] for name, value in values.items()]
+    return OBJECT.given(kind=kind, attributes=pairs, text=text)
+
+
+def _face(obj: object, within: tuple[int, ...]) -> Template:
+    face = face_of(obj)
+    said = face or _WHOLE
+    inner = obj.obj if isinstance(obj, Mified) else obj
+    within = (*within, id(inner))
+    if said.stringify is not None:
+        return _listed("", {}, _stringified(inner, said.stringify))
+    found = {name: _shown(value, within) for name, value in _attributes(inner, said).items()}
+    if said.template is not None:
+        return Template(said.template, found)
+    text = _own_text(inner) if said.is_whole else None
+    if not found and text is None and len(within) == 1:
+        raise InvalidInputError(_shows_nothing(inner, face))
+    kind = "" if isinstance(inner, Mapping) and not found else type(inner).__name__
+    return _listed(kind, found, text)
+
+
+def _shown(value: Any, within: tuple[int, ...]) -> Any:
+    """A value in a prompt; what `mify` described by its face, also within a container."""
+    if face_of(value) is not None:
+        inner = value.obj if isinstance(value, Mified) else value
+        return f"{type(inner).__name__} (above)" if id(inner) in within else _face(value, within)
+    items: Mapping[Any, Any]
+    if isinstance(value, Mapping):
+        items = value
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        items = dict(enumerate(value, 1))
+    else:
+        return value
+    if not any(face_of(each) is not None for each in items.values()):
+        return value
+    shown = {name: _shown(each, within) for name, each in items.items()}
+    return _listed(type(value).__name__, shown)
+
+
+def _shows_nothing(obj: object, face: Face | None) -> str:
+    kind = type(obj).__name__
+    if face is None or face.is_whole:
+        why = "it has no public attributes and no __str__ of its own"
+    else:
+        why = "mify leaves none of its fields (give stringify= or template= to show it otherwise)"
+    return f"an object of type {kind} shows nothing to a model: {why}"
+
+
+def _own_text(obj: object) -> str | None:
+    if isinstance(obj, Mapping):
+        return None if obj else str(obj)
+    has_text = type(obj).__str__ is not object.__str__ and not is_dataclass(obj)
+    return str(obj) if has_text else None
+
+
+def _stringified(obj: object, stringify: Callable[[Any], str]) -> str:
+    kind = type(obj).__name__
+    try:
+        text: Any = stringify(obj)
+    except Exception as error:
+        raise CallbackError(
+            f"the stringify of {kind} raised {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(text, str):
+        raise InvalidInputError(
+            f"the stringify of {kind} must return a str, not {type(text).__name__}"
+        )
+    return text
+
+
+def _attributes(obj: object, face: Face) -> dict[str, Any]:
+    if isinstance(obj, Mapping):
+        return {str(key): value for key, value in obj.items() if face.shows(str(key))}
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys((*field_names(obj), *sorted(face.fields_include or ()))):
+        if not face.shows(name):
+            continue
+        try:
+            value = getattr(obj, name)
+        except Exception:  # a property of the user's that does not work now: nothing to show
+            continue
+        if not callable(value):
+            found[name] = value
+    return found
+
+
+def field_names(obj: object) -> Iterator[str]:
+    """The names of an object's attributes: declared fields, its own, properties, slots."""
+    if is_dataclass(obj):
+        yield from (each.name for each in fields(obj))
+    yield from getattr(type(obj), "__match_args__", ())
+    yield from getattr(obj, "__dict__", ())
+    for kind in type(obj).__mro__:
+        yield from (name for name, value in vars(kind).items() if isinstance(value, _COMPUTED))
+        slots = vars(kind).get("__slots__", ())
+        yield from (slots,) if isinstance(slots, str) else slots
