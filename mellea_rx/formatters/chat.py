@@ -91,9 +91,7 @@ class Prompt:
         return past_of(self.history, render, goes_on=goes_on), asked
 
 
-def rendered(
-    action: Component[Any], sources: Sources = NO_SOURCES
-) -> tuple[WireMessage, ...]:
+def rendered(action: Component[Any], sources: Sources = NO_SOURCES) -> tuple[WireMessage, ...]:
     """What a component says. Its thunks must be computed."""
     return _rendered(said_by(action), sources)
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mellea_rx.core.backend import Backend
@@ -17,18 +18,22 @@ from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import CallbackError, GenerationFailedError, MelleaRxError
 from mellea_rx.formatters import template
+from mellea_rx.formatters.template import Sources
 from mellea_rx.stdlib.answers import answer
 
-__all__ = ["Memory"]
+__all__ = ["SUMMARY", "Memory"]
 
 _log = logging.getLogger("mellea_rx")
 
-_SUMMARIZE = """\
+SUMMARY = Template(
+    """\
 Sum up this conversation in a few sentences, for somebody who has to go on with it. Keep names, \
 facts, numbers and decisions.
 
 {% for message in messages %}{{ message.role }}: {{ message.content }}
-{% endfor %}"""
+{% endfor %}""",
+    name="summary",
+)
 
 _RECALLED = "What was said before, in short: "
 
@@ -74,17 +79,22 @@ class Memory:
 
     Args:
         backend: Who writes them.
+        sources: What takes the place of templates, by their names.
         written: Those that are there already.
     """
 
-    def __init__(self, backend: Backend, written: tuple[_Written, ...] = ()) -> None:
+    def __init__(
+        self, backend: Backend, sources: Sources, written: tuple[_Written, ...] = ()
+    ) -> None:
         self._backend = backend
+        self._sources = sources
         self._written = written
         self._closed = False
 
     def copy(self) -> Memory:
         """A memory of its own with the summaries that are there."""
-        return Memory(self._backend, tuple(each for each in self._written if each.is_there))
+        there = tuple(each for each in self._written if each.is_there)
+        return Memory(self._backend, self._sources, there)
 
     def close(self) -> None:
         """End the summary that is being written, and write no more. From any thread."""
@@ -127,29 +137,28 @@ class Memory:
         was_tried = any(each.of == summary.of for each in used)
         is_busy = any(each.is_running for each in (*self._written, *used))
         if not was_tried and not is_busy and not self._closed:
-            used.append(_Written(summary.of, _start(self._backend, summary, said, options)))
+            used.append(_Written(summary.of, self._start(summary, said, options)))
         return said
 
+    def _start(
+        self, summary: Summary, said: Sequence[Exchange], options: Options
+    ) -> ModelOutputThunk[str]:
+        messages = [message for exchange in said for message in exchange.messages]
+        prompt = template.render(SUMMARY.given(messages=messages), self._sources)
+        kept = {key: value for key, value in options.standard.items() if key not in _OF_THE_CALL}
+        kept[ModelOption.MAX_NEW_TOKENS] = summary.max_tokens
+        request = Request((WireMessage("user", prompt),), Options({**options.extra, **kept}))
+        return ModelOutputThunk(partial(_write, self._backend, request), live=True)
 
-def _start(
-    backend: Backend, summary: Summary, said: Sequence[Exchange], options: Options
-) -> ModelOutputThunk[str]:
-    messages = [message for exchange in said for message in exchange.messages]
-    prompt = template.render(Template(_SUMMARIZE, {"messages": messages}))
-    kept = {key: value for key, value in options.standard.items() if key not in _OF_THE_CALL}
-    kept[ModelOption.MAX_NEW_TOKENS] = summary.max_tokens
-    request = Request((WireMessage("user", prompt),), Options({**options.extra, **kept}))
 
-    async def write(generation: Generation) -> None:
-        try:
-            await answer(backend, request, generation.push)
-            if not generation.answer().text.strip():
-                raise GenerationFailedError("the model said nothing")
-        except MelleaRxError as error:
-            _log.warning("a summary failed; the turns are sent as they are: %s", error)
-            raise
-
-    return ModelOutputThunk(write, live=True)
+async def _write(backend: Backend, request: Request, generation: Generation) -> None:
+    try:
+        await answer(backend, request, generation.push)
+        if not generation.answer().text.strip():
+            raise GenerationFailedError("the model said nothing")
+    except MelleaRxError as error:
+        _log.warning("a summary failed; the turns are sent as they are: %s", error)
+        raise
 
 
 async def _compacted(

@@ -101,7 +101,7 @@ class MelleaSession(Verbs):
         self._base_options = self._own_options.over(backend.model_options)
         answers.check(backend, self._base_options)
         self.ctx: Context = SimpleContext() if ctx is None else ctx
-        self._memory = Memory(backend)
+        self._memory = Memory(backend, self._sources)
         self._lock = ProcessLock()
         self._running: weakref.WeakSet[ModelOutputThunk[Any]] = weakref.WeakSet()
         self._closed = False
@@ -124,7 +124,7 @@ class MelleaSession(Verbs):
     def reset(self) -> None:
         """Forget every turn."""
         self._memory.close()
-        self._memory = Memory(self.backend)
+        self._memory = Memory(self.backend, self._sources)
         self.ctx = self.ctx.empty()
 
     # Its life.

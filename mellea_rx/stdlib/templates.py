@@ -17,6 +17,7 @@ from mellea_rx.stdlib.components.message import MESSAGE, TOOL_MESSAGE
 from mellea_rx.stdlib.components.query import QUERY, TRANSFORM
 from mellea_rx.stdlib.face import OBJECT
 from mellea_rx.stdlib.formats.calls import FORMAT
+from mellea_rx.stdlib.memory import SUMMARY
 from mellea_rx.stdlib.requirements.validate import JUDGE
 from mellea_rx.stdlib.sampling.repair import REPAIR, REPAIR_TURN
 from mellea_rx.stdlib.tools.in_words import TOOL_RESULTS, TOOLS
@@ -35,6 +36,7 @@ _ALL = (
     QUERY,
     REPAIR,
     REPAIR_TURN,
+    SUMMARY,
     TOOLS,
     TOOL_MESSAGE,
     TOOL_RESULTS,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mellea_rx import (
+    ChatContext,
     MelleaSession,
     ModelOption,
     ScriptedBackend,
@@ -19,11 +20,12 @@ from mellea_rx import (
 from mellea_rx.core.backend import Capabilities
 from mellea_rx.formatters.template import variables_of
 from mellea_rx.stdlib.components import Document, Message, ToolMessage
+from mellea_rx.stdlib.context import Summary
 from mellea_rx.stdlib.formats import OutputFormat
 from mellea_rx.stdlib.requirements import check, simple_validate
 from mellea_rx.stdlib.sampling import MultiTurn, RepairTemplate
 from mellea_rx.stdlib.templates import TEMPLATES
-from tests.core.hand import soon
+from tests.core.hand import soon, until_blocking
 from tests.docs.pages import table_rows
 from tests.session.test_dependencies import echo
 
@@ -53,6 +55,14 @@ def x() -> None:
     """A tool."""
 
 
+def sum_up(m: MelleaSession) -> None:
+    """Have a turn summed up; its request comes after that of the turn at hand."""
+    m.ctx = ChatContext(compactor=lambda history: [Summary(history)])
+    m.chat("x")
+    m.chat("y")
+    until_blocking(lambda: len(prompts(m)) == 3)
+
+
 NEVER = check("x", simple_validate(lambda _: False))
 
 USES: dict[str, Any] = {
@@ -67,6 +77,7 @@ USES: dict[str, Any] = {
     "query": lambda m: m.query("x", "What?"),
     "repair": lambda m: m.instruct("Go.", requirements=NEVER, strategy=RepairTemplate()),
     "repair_turn": lambda m: m.instruct("Go.", requirements=NEVER, strategy=MultiTurn()),
+    "summary": sum_up,
     "tool_message": lambda m: m.act(ToolMessage("f", "x")),
     "tool_results": lambda m: m.act(ToolMessage("f", "x")),
     "tools": lambda m: m.instruct("Go.", model_options={ModelOption.TOOLS: [x]}),
