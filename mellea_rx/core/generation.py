@@ -195,6 +195,10 @@ class Generation:
                 self._journal = Journal(self.lock, self._started_at)
             return self._journal
 
+    def stands_for(self, value: Any) -> None:
+        """Say what the text stands for, for a pipeline that knows it: it is not parsed then."""
+        self._parsed = value
+
     def _record(self, chunk: Chunk) -> list[Consumer[Event]]:
         journal = self._journal
         if journal is None or self._narrated:

@@ -133,6 +133,10 @@ class Sampler(Protocol):
         """Call a function of the user's: a sync one in a thread, an async one on their loop."""
         ...
 
+    def stands_for(self, value: Any) -> None:
+        """Say what the value's text stands for, where that is known: `thunk.parsed`."""
+        ...
+
 
 class SamplingStrategy(Protocol):
     """Decides how often to try, and which attempt becomes the value.

@@ -16,6 +16,7 @@ __all__ = [
     "PLAIN",
     "Face",
     "Mified",
+    "described",
     "face_of",
     "field_names",
     "public_face",
@@ -134,9 +135,18 @@ def public_face(obj: object) -> Template:
         CallbackError: Its `stringify` raised.
     """
     if face_of(obj) is None and isinstance(obj, PLAIN):
-        shown = _shown(obj, ())
-        return shown if isinstance(shown, Template) else _listed("", {}, shown)
-    return _face(obj, ())
+        return described(obj) or _listed("", {}, obj)
+    shown = _face(obj, ())
+    parts = shown.variables
+    if shown.name == OBJECT.name and not parts["attributes"] and parts["text"] is None:
+        raise InvalidInputError(_shows_nothing(obj))
+    return shown
+
+
+def described(value: object) -> Template | None:
+    """How a value reads that `mify` described, or whose items it did; None for any other."""
+    shown = _shown(value, ())
+    return shown if isinstance(shown, Template) else None
 
 
 def _listed(kind: str, values: Mapping[Any, Any], text: Any = None) -> Template:
@@ -145,8 +155,7 @@ def _listed(kind: str, values: Mapping[Any, Any], text: Any = None) -> Template:
 
 
 def _face(obj: object, within: tuple[int, ...]) -> Template:
-    face = face_of(obj)
-    said = face or _WHOLE
+    said = face_of(obj) or _WHOLE
     inner = obj.obj if isinstance(obj, Mified) else obj
     within = (*within, id(inner))
     if said.stringify is not None:
@@ -155,8 +164,6 @@ def _face(obj: object, within: tuple[int, ...]) -> Template:
     if said.template is not None:
         return Template(said.template, found)
     text = _own_text(inner) if said.is_whole else None
-    if not found and text is None and len(within) == 1:
-        raise InvalidInputError(_shows_nothing(inner, face))
     kind = "" if isinstance(inner, Mapping) and not found else type(inner).__name__
     return _listed(kind, found, text)
 
@@ -179,8 +186,9 @@ def _shown(value: Any, within: tuple[int, ...]) -> Any:
     return _listed(type(value).__name__, shown)
 
 
-def _shows_nothing(obj: object, face: Face | None) -> str:
-    kind = type(obj).__name__
+def _shows_nothing(obj: object) -> str:
+    face = face_of(obj)
+    kind = type(obj.obj if isinstance(obj, Mified) else obj).__name__
     if face is None or face.is_whole:
         why = "it has no public attributes and no __str__ of its own"
     else:

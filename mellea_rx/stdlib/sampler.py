@@ -60,6 +60,10 @@ class CallSampler:
         """A template's text; see `Sampler.render`."""
         return render(template, self._setting.sources)
 
+    def stands_for(self, value: Any) -> None:
+        """Say what the value's text stands for; see `Sampler.stands_for`."""
+        self._generation.stands_for(value)
+
     async def attempt(
         self,
         request: Request | None = None,

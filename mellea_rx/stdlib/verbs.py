@@ -9,7 +9,8 @@ from typing import Any, TypeVar, Unpack, overload
 from mellea_rx.core.component import Component, is_component
 from mellea_rx.core.format import OutputFormat
 from mellea_rx.core.image import Images
-from mellea_rx.core.options import Options
+from mellea_rx.core.options import ModelOption, Options
+from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.requirement import Requirement, ValidationResult
 from mellea_rx.core.sampling import SamplingStrategy
 from mellea_rx.core.thunk import ModelOutputThunk
@@ -19,6 +20,7 @@ from mellea_rx.stdlib.components import Instruction, Message, Query, Transform
 from mellea_rx.stdlib.components.message import Speaker
 from mellea_rx.stdlib.components.parts import Part, Text
 from mellea_rx.stdlib.formats import as_format
+from mellea_rx.stdlib.methods import MethodCall, methods_of
 from mellea_rx.stdlib.requirements import as_requirements
 from mellea_rx.stdlib.spec import (
     DEFAULT_STRATEGY,
@@ -294,7 +296,8 @@ class Verbs(ABC):
         """Ask about an object; the a-verb returns the running thunk at once.
 
         Args:
-            obj: Any object: the model is shown its public attributes and its text.
+            obj: Any object: the model is shown its public attributes and its text, or what `mify`
+                says of it. A question calls none of its methods.
             query: The question.
             format: What form the answer has; see `ainstruct`. There is one attempt.
             model_options: By `ModelOption`, or by a name of the server's own.
@@ -311,23 +314,36 @@ class Verbs(ABC):
 
     async def atransform(
         self, obj: object, transformation: str, *, model_options: ModelOptions | None = None
-    ) -> ModelOutputThunk[str]:
-        """Have an object rewritten as text; waits for the result.
+    ) -> ModelOutputThunk[Any]:
+        """Have an object changed; waits for the result.
+
+        The model rewrites it as text, or calls one of the methods that `mify` offers.
 
         Args:
-            obj: Any object: the model is shown its public attributes and its text.
+            obj: Any object: the model is shown its public attributes and its text, or what `mify`
+                says of it.
             transformation: What to do with it.
             model_options: By `ModelOption`, or by a name of the server's own.
 
         Returns:
-            The result's thunk, computed.
+            The result's thunk, computed. Its `parsed` is what the method returned, and its value
+            that as text (JSON, where it is no str); or both are the model's text.
 
         Raises:
-            InvalidInputError: The object shows nothing, or the transformation is empty.
+            InvalidInputError: The object shows nothing, the transformation is empty, or a method
+                that is offered can be no tool.
+            ToolCallError: The model called what there is not, or with arguments that do not fit.
+            ToolError: The method raised.
             MelleaRxError: The generation failed.
         """
+        action: Component[Any] = Transform(obj, transformation)
+        self._options(model_options)  # what is none is refused by name, before it is added to
         spec = CallSpec(model_options=model_options)
-        return await settle(self._start(Transform(obj, transformation), spec))
+        methods = methods_of(obj)
+        if methods:
+            options = {**(model_options or {}), ModelOption.TOOLS: methods}
+            spec = CallSpec(strategy=MethodCall(methods, running_loop()), model_options=options)
+        return await settle(self._start(action, spec))
 
     instruct = blocking(ainstruct)
     chat = blocking(achat)
