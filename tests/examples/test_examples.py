@@ -11,9 +11,13 @@ from tests.examples.program import EXAMPLES, run_program
 
 SHOWS = {
     "cancel": r"cancelled: True, \d+ characters came\nthe user left the page; it had said '.+'",
-    "chat": r"you   My name is Ada\.\nmodel .+\nyou   What is my name\?\nmodel (.|\n)+\n2 turns$",
+    "chat": r"you   Please tell me my name\.\nmodel (.|\n)+\n3 turns; the last request was:\n"
+    r" +user: Hello! My name is Ada\.\n(.|\n)+ +user: Please tell me my name\.$",
     "classifier": r"^(posi|nega)tive\n(posi|nega)tive: I am so happy with it\.\n(posi|nega)tive:",
     "dependencies": r"draft computed: False\nbetter: (.|\n)+\nplan: (.|\n)+\nsights was there",
+    "objects": r"^query: .+\n(.*\n)*called: discounted with \{'percent': (10|25|50)\}\n"
+    r"transform: Offer\(product='green tea', price=(3\.6|3\.0|2\.0), cost=1\.5\)\n"
+    r"as a model reads it: Offer\n- product: green tea\n- price: (3\.6|3\.0|2\.0)$",
     "own_backend": r"Is there anybody\? ?\necho-1 stop$",
     "own_component": r"^fruits \['\w+.*\]\nanimals \['\w+.*\]$",
     "plain_iterator": r".+\n\((length|stop), first text after \d+\.\d\d s\)$",
