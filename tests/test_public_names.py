@@ -36,8 +36,12 @@ PUBLIC = {
         *("partial_object", "Part", "split_thinking", "tee", "observe"),
     ],
     "mellea_rx.operators.units": ["Unit", "Splitter", "splitter"],
-    "mellea_rx.stdlib.context": ["ChatContext", "SimpleContext"],
     "mellea_rx.stdlib.formats": ["OutputFormat", "as_format"],
+    "mellea_rx.stdlib.compaction": ["Summarize", "TokenThreshold"],
+    "mellea_rx.stdlib.context": [
+        *("ChatContext", "Compactor", "Exchange", "SimpleContext", "Summary"),
+    ],
+    "mellea_rx.stdlib.mify": ["Mified", "mify"],
     "mellea_rx.stdlib.requirements": ["Requirement", "req", "check", "simple_validate"],
     "mellea_rx.stdlib.sampling": ["RejectionSampling"],
     "mellea_rx.stdlib.components": ["Component", "Instruction", "Message", "Query", "Transform"],

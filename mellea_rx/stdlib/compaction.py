@@ -60,10 +60,13 @@ class Summarize:
     before it and the turns since. When it fails, that is logged, and it is tried again when the
     conversation has grown by as much again::
 
-        turns:     1--2--3--4--5--6--7--|
-        prompts:   1..3    the turns
-                   4       the turns, while a summary of the older ones is written
-                   5..     the summary, and the turns after it
+        turns=3, keep=1
+
+        turns:     --1--2--3--4--5--6--7--
+        summary:               (1,2,3)
+        prompts:   1 to 5   the turns as they are
+                   6        the summary, 4, 5
+                   7        the summary, 4, 5, 6; and the next one is due
 
     Example:
         >>> from mellea_rx import ChatContext

@@ -44,6 +44,7 @@ def test_the_pages_that_show_python_do() -> None:
     shown = {"README.md", "docs/index.md", "docs/quickstart.md", "docs/concepts.md"}
     shown |= {"docs/backends.md", "docs/options.md", "docs/errors.md", "docs/prompts.md"}
     shown |= {"docs/structure.md"}
+    shown |= {"docs/chat.md", "docs/objects.md"}
     assert shown <= set(WITH_PYTHON)
 
 
