@@ -15,6 +15,7 @@ from mellea_rx.core.context import Compactor, Context, Exchange, Summary
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.sink import Gathered
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import CallbackError, GenerationFailedError, MelleaRxError
 from mellea_rx.formatters import template
@@ -152,10 +153,12 @@ class Memory:
 
 
 async def _write(backend: Backend, request: Request, generation: Generation) -> None:
+    gathered = Gathered()
     try:
-        await answer(backend, request, generation.push)
-        if not generation.answer().text.strip():
+        await answer(backend, request, gathered)
+        if not gathered.text.strip():
             raise GenerationFailedError("the model said nothing")
+        generation.push(gathered.answer)
     except MelleaRxError as error:
         _log.warning("a summary failed; the turns are sent as they are: %s", error)
         raise
