@@ -19,6 +19,8 @@
     ├── EngineStoppedError                  the engine ended (exit, or a fork) under a generation
     ├── CallerLoopClosedError               the caller's event loop is gone
     ├── UnexpectedError                     a bug, ours or a plugin's; its cause is chained
+    ├── BackpressureError                   a reader fell too far behind its source
+    ├── NoAnswerError                       none of several sources gave an acceptable answer
     ├── DependencyError                     a thunk that this prompt needs has failed
     │   └── DependencyCycleError            calls that wait for each other in a circle
     ├── LoopBudgetError                     tools were called step by step, without an end
@@ -62,6 +64,7 @@ from typing import Self
 __all__ = [
     "AuthenticationError",
     "BackendError",
+    "BackpressureError",
     "BadRequestError",
     "BlockingWaitError",
     "CallbackError",
@@ -86,6 +89,7 @@ __all__ = [
     "ModelFileError",
     "ModelNotFoundError",
     "NameResolutionError",
+    "NoAnswerError",
     "NoBackendError",
     "NoSessionError",
     "OptionError",
@@ -209,6 +213,25 @@ class CallerLoopClosedError(MelleaRxError):
 
 class UnexpectedError(MelleaRxError):
     """Something raised what it should not: a bug, ours or a plugin's. The cause is chained."""
+
+
+class BackpressureError(MelleaRxError):
+    """More items wait for a reader than it allowed for; it gets those first, then this."""
+
+
+class NoAnswerError(MelleaRxError):
+    """None of several sources gave an acceptable answer.
+
+    Attributes:
+        errors: Why each of them did not, in the order of the sources. The first is the cause.
+    """
+
+    errors: tuple[Exception, ...]
+
+    def __init__(self, message: str, *, errors: tuple[Exception, ...] = (), text: str = "") -> None:
+        super().__init__(message, text=text)
+        self.errors = errors
+        self.__cause__ = errors[0] if errors else None
 
 
 class DependencyError(MelleaRxError):

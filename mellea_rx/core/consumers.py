@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from typing import Generic, TypeVar
 
@@ -13,6 +12,7 @@ from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine_loop
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.hub import Backlog, Hub
+from mellea_rx.core.observers import finish, give
 from mellea_rx.core.outlet import Outlet, Ready, loop_outlet, running_loop
 from mellea_rx.core.waits import begin_wait, end_wait
 from mellea_rx.errors import (
@@ -21,9 +21,7 @@ from mellea_rx.errors import (
     WaitTimeoutError,
 )
 
-__all__ = ["Announcement", "EndWatch", "Subscriber", "refuse_deadlock"]
-
-_log = logging.getLogger("mellea_rx")
+__all__ = ["Announcement", "EndWatch", "Hold", "Subscriber", "refuse_deadlock"]
 
 T = TypeVar("T")
 
@@ -138,33 +136,18 @@ class Subscriber(Generic[T]):
             else:
                 self._busy = False
                 return
-        try:
-            for item in items:
-                self._observer.on_next(item)
-        except Exception:
-            self.dispose()
-            _log.exception("a subscriber raised in on_next; its subscription has ended")
-            return
-        if items:
+        if not items:
+            self._finish()
+        elif all(give(self._observer, item) for item in items):
             self._outlet.wake(self)
         else:
-            self._finish()
+            self.dispose()
 
     def _finish(self) -> None:
         hub, observer = self._hub, self._observer
         self.dispose()
         hub.taken()
-        failure = self._failure or hub.error
-        try:
-            if failure is not None:
-                observer.on_error(failure)
-            else:
-                observer.on_completed()
-        except Exception as error:
-            if error is failure:  # Rx's default for a subscriber without `on_error`
-                _log.error("a generation failed, and a subscriber has no on_error: %s", error)
-            else:
-                _log.exception("a subscriber raised in its terminal")
+        finish(observer, self._failure or hub.error)
 
     def undeliverable(self) -> None:
         self.dispose()
@@ -254,6 +237,39 @@ class EndWatch:
             finally:
                 generation.detach(self)
                 end_wait(waiter, generation)
+
+
+class Hold:
+    """Wants a generation, and takes nothing of it.
+
+    Args:
+        generation: The one that is wanted.
+        keep: Kept alive meanwhile.
+    """
+
+    __slots__ = ("_generation", "_keep")
+
+    def __init__(self, generation: Generation, keep: object) -> None:
+        self._generation = generation
+        self._keep = keep
+        generation.attach(self)
+
+    def add(self, chunk: Chunk) -> bool:
+        return False
+
+    def end(self) -> bool:
+        return False
+
+    def restart(self, error: MelleaRxError) -> bool:
+        return False
+
+    def wake(self) -> None:
+        pass
+
+    def dispose(self) -> None:
+        """Let go of it; the last one to do so ends it."""
+        self._generation.leave(self, "nobody takes it any more")
+        self._keep = None
 
 
 class Announcement:

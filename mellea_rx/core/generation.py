@@ -277,6 +277,17 @@ class Generation:
             if consumer in self._consumers:
                 self._consumers.remove(consumer)
 
+    def leave(self, consumer: Consumer[Chunk], why: str) -> None:
+        """Forget a consumer; end the generation when nobody else is attached.
+
+        Args:
+            consumer: Who leaves.
+            why: What the `GenerationCancelledError` says.
+        """
+        self.detach(consumer)
+        if not self.is_watched:
+            self.cancel(why)
+
     @property
     def is_watched(self) -> bool:
         """Whether anybody is attached."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from typing import Protocol, TypeVar
 
-from mellea_rx.errors import MelleaRxError
-
 __all__ = ["Backlog", "Consumer", "Hub"]
 
 T = TypeVar("T")
@@ -44,7 +42,7 @@ class Hub(Protocol[T_co]):
     lock: threading.Lock
 
     @property
-    def error(self) -> MelleaRxError | None:
+    def error(self) -> Exception | None:
         """Why it failed; None while it runs and when it is complete."""
         ...
 

@@ -200,8 +200,8 @@ class Inbox:
             self._piece, self._backlog = "", None
 
     def close(self) -> None:
-        """Take nothing more."""
-        self._generation.detach(self)
+        """Take nothing more. Ends the generation when nobody else takes it."""
+        self._generation.leave(self, "its reader was closed before its end")
 
     # The awaitable and its iterator.
 

@@ -31,6 +31,7 @@ __all__ = [
     "Ready",
     "delivery_scheduler",
     "has_a_place",
+    "loop_for",
     "loop_outlet",
     "outlet_for",
     "running_loop",
@@ -166,12 +167,19 @@ def outlet_for(scheduler: abc.SchedulerBase | None) -> Outlet:
         scheduler: What Rx was given as `scheduler=`. Those that run work where they are called
             (immediate, current thread, trampoline) would run it on the engine, and count as none.
     """
-    if isinstance(scheduler, AsyncIOScheduler):  # its own `schedule` is not thread-safe
-        return loop_outlet(scheduler._loop)
+    loop = loop_for(scheduler)
+    if loop is not None:
+        return loop_outlet(loop)
     if has_a_place(scheduler):
         return Outlet(lambda function: scheduler.schedule(lambda *_: function()))
-    loop = running_loop()
-    return loop_outlet(loop) if loop is not None else _delivery_thread()
+    return _delivery_thread()
+
+
+def loop_for(scheduler: abc.SchedulerBase | None) -> asyncio.AbstractEventLoop | None:
+    """The event loop that a subscriber is called on; None for a thread without one."""
+    if isinstance(scheduler, AsyncIOScheduler):  # its own `schedule` is not thread-safe
+        return scheduler._loop
+    return None if has_a_place(scheduler) else running_loop()
 
 
 def has_a_place(scheduler: abc.SchedulerBase | None) -> TypeGuard[abc.SchedulerBase]:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Generator
 from types import TracebackType
 from typing import Any, Self
 
-from mellea_rx.core.generation import Generation
 from mellea_rx.core.inbox import Inbox
 
 __all__ = ["ThunkStream"]
@@ -19,15 +18,13 @@ class ThunkStream(AsyncIterator[str]):
     subscribes to it or waits for it.
 
     Args:
-        generation: What is read.
-        inbox: Its one reader's backlog.
+        inbox: The backlog of the thunk's one reader.
         keep: Kept alive as long as this reader is.
     """
 
-    __slots__ = ("_generation", "_inbox", "_keep")
+    __slots__ = ("_inbox", "_keep")
 
-    def __init__(self, generation: Generation, inbox: Inbox, keep: object) -> None:
-        self._generation = generation
+    def __init__(self, inbox: Inbox, keep: object) -> None:
         self._inbox = inbox
         self._keep = keep
 
@@ -59,5 +56,3 @@ class ThunkStream(AsyncIterator[str]):
     async def aclose(self) -> None:
         """Stop reading. Ends the generation when nobody else takes it."""
         self._inbox.close()
-        if not self._generation.is_watched:
-            self._generation.cancel("its reader was closed before its end")

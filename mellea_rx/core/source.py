@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 from reactivex import Observable, abc
@@ -11,10 +10,9 @@ from reactivex.disposable import Disposable
 
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine
+from mellea_rx.core.observers import finish
 
 __all__ = ["ChunkSource", "Push", "forward"]
-
-_log = logging.getLogger("mellea_rx")
 
 Push = Callable[[Chunk], None]
 """Takes one chunk; never blocks."""
@@ -45,21 +43,11 @@ class ChunkSource(Observable[Chunk]):
             try:
                 await produce(observer.on_next)
             except Exception as error:
-                _fail(observer, error)
+                finish(observer, error)
             else:
                 observer.on_completed()
 
         return Disposable(engine().spawn(run).cancel)
-
-
-def _fail(observer: abc.ObserverBase[Chunk], error: Exception) -> None:
-    try:
-        observer.on_error(error)
-    except Exception as raised:
-        if raised is error:  # Rx's default for a subscriber without `on_error`
-            _log.error("a source failed, and its subscriber has no on_error: %s", error)
-        else:
-            _log.exception("a subscriber raised in on_error")
 
 
 def forward(source: Observable[Chunk], push: Push) -> Awaitable[None]:

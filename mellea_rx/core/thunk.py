@@ -11,7 +11,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
-from mellea_rx.core.consumers import Announcement, EndWatch, Subscriber
+from mellea_rx.core.consumers import Announcement, EndWatch, Hold, Subscriber
 from mellea_rx.core.events import Event
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.generation import Generation, Pipeline
@@ -96,7 +96,7 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
             ConcurrentReaderError: (on reading) Another coroutine waits in it already.
             MelleaRxError: (on reading) The generation failed.
         """
-        return ThunkStream(self._generation, self._reader(), keep=self)
+        return ThunkStream(self._reader(), keep=self)
 
     def stream(self) -> Iterator[str]:
         """The same reader as a plain iterator, for code without an event loop.
@@ -284,6 +284,17 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
         generation = getattr(self, "_generation", None)
         if generation is not None:
             generation.abandon()
+
+    def hold(self) -> abc.DisposableBase:
+        """Want this generation; disposing says that it is not wanted any more.
+
+        While it is held, nobody who leaves ends it. Who lets go of it last, when nobody reads it,
+        subscribes to it or waits for it, ends it.
+
+        Returns:
+            What lets go of it; idempotent.
+        """
+        return Disposable(Hold(self._generation, keep=self).dispose)
 
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:

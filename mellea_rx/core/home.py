@@ -1,0 +1,73 @@
+"""Where a subscriber lives: where it is called, and which loop runs its async functions."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from reactivex import abc
+
+from mellea_rx.core.outlet import Outlet, loop_for, outlet_for
+from mellea_rx.errors import CallerLoopClosedError
+
+__all__ = ["Home", "home_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a subscriber lives.
+
+    Attributes:
+        outlet: Where it is called.
+        loop: Its event loop; None where it has none.
+    """
+
+    outlet: Outlet
+    loop: asyncio.AbstractEventLoop | None
+
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Future[None]:
+        """Run a coroutine of the subscriber's: on its loop, else on one of its own, in a thread.
+
+        Args:
+            work: Makes the coroutine.
+
+        Returns:
+            What cancels it, from any thread.
+
+        Raises:
+            CallerLoopClosedError: The subscriber's loop is closed.
+        """
+        if self.loop is not None:
+            return _run(work, self.loop)
+        loop = asyncio.new_event_loop()
+        threading.Thread(
+            target=_serve, args=(loop,), name="mellea-rx-subscription", daemon=True
+        ).start()
+        future = _run(work, loop)
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
+        return future
+
+
+def home_for(scheduler: abc.SchedulerBase | None) -> Home:
+    """The home of a subscriber that is made here, now, with this scheduler."""
+    return Home(outlet_for(scheduler), loop_for(scheduler))
+
+
+def _run(
+    work: Callable[[], Coroutine[Any, Any, None]], loop: asyncio.AbstractEventLoop
+) -> Future[None]:
+    coroutine = work()
+    try:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop)
+    except RuntimeError as error:
+        coroutine.close()
+        raise CallerLoopClosedError("the event loop of this subscription is closed") from error
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.get_loop().run_forever()

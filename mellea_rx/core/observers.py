@@ -1,0 +1,96 @@
+"""Calling an observer that may raise: it loses its subscription, and nobody else anything."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Generic, TypeVar
+
+from reactivex import abc
+from reactivex.disposable import CompositeDisposable
+
+__all__ = ["Serialized", "finish", "give"]
+
+_log = logging.getLogger("mellea_rx")
+
+T = TypeVar("T")
+
+
+def give(observer: abc.ObserverBase[T], item: T) -> bool:
+    """Hand an item to an observer.
+
+    Returns:
+        False when it raised, which is logged: its subscription has to end.
+    """
+    try:
+        observer.on_next(item)
+    except Exception:
+        _log.exception("a subscriber raised in on_next; its subscription has ended")
+        return False
+    return True
+
+
+def finish(observer: abc.ObserverBase[T], error: Exception | None) -> None:
+    """Give an observer its terminal. What it raises is logged.
+
+    Args:
+        observer: Who is told.
+        error: Why the source failed; None when it is complete.
+    """
+    try:
+        if error is not None:
+            observer.on_error(error)
+        else:
+            observer.on_completed()
+    except Exception as raised:
+        if raised is error:  # Rx's default for a subscriber without `on_error`
+            _log.error("a source failed, and a subscriber has no on_error: %s", error)
+        else:
+            _log.exception("a subscriber raised in its terminal")
+
+
+class Serialized(Generic[T]):
+    """Stands between sources on any threads and one observer: serial calls, one terminal, no more.
+
+    It is an observer, and the subscription. An observer that raises loses its subscription.
+
+    Args:
+        observer: Gets what comes.
+    """
+
+    def __init__(self, observer: abc.ObserverBase[T]) -> None:
+        self._observer = observer
+        self._lock = threading.RLock()
+        self._ended = False
+        self._owned = CompositeDisposable()
+
+    def owns(self, resource: abc.DisposableBase) -> None:
+        """Dispose it with the subscription; at once when that has ended."""
+        self._owned.add(resource)
+
+    def on_next(self, item: T) -> None:
+        """One more item."""
+        with self._lock:
+            if not self._ended and not give(self._observer, item):
+                self.dispose()
+
+    def on_error(self, error: Exception) -> None:
+        """The source failed."""
+        self._finish(error)
+
+    def on_completed(self) -> None:
+        """The source is complete."""
+        self._finish(None)
+
+    def _finish(self, error: Exception | None) -> None:
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = True
+            finish(self._observer, error)
+        self.dispose()
+
+    def dispose(self) -> None:
+        """End the subscription. Idempotent; from any thread, also within a call."""
+        self._ended = True
+        self._owned.dispose()

@@ -1,0 +1,83 @@
+"""A future as an Observable."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from typing import Any, TypeVar
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable
+
+from mellea_rx.core.consumers import Subscriber
+from mellea_rx.core.emitter import Emitter
+from mellea_rx.core.home import home_for
+from mellea_rx.core.outlet import running_loop
+from mellea_rx.errors import GenerationCancelledError, InvalidInputError
+
+__all__ = ["from_future"]
+
+T = TypeVar("T")
+
+
+def from_future(
+    future: asyncio.Future[T] | concurrent.futures.Future[T],
+) -> Observable[T]:
+    """The result of a future or task: one item.
+
+        future:          -----x
+        from_future():   -----(x|)
+
+    Any number of subscribers share it, on any threads; a late one gets the result at once. Leaving
+    it cancels nothing. (`reactivex.from_future` cancels it for all when one subscriber leaves.)
+
+    Example:
+        >>> from concurrent.futures import Future
+        >>> future: Future[str] = Future()
+        >>> future.set_result("done")
+        >>> from_future(future).run()
+        'done'
+
+    Args:
+        future: Of asyncio (of any loop), or of a thread pool.
+
+    Returns:
+        An Observable of its result; it fails with the future's exception, and with
+        `GenerationCancelledError` when the future is cancelled.
+
+    Raises:
+        InvalidInputError: It is no future.
+    """
+    if not (asyncio.isfuture(future) or isinstance(future, concurrent.futures.Future)):
+        raise InvalidInputError(f"from_future takes a future or task, not {type(future).__name__}")
+
+    def subscribe(
+        observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        emitter: Emitter[T] = Emitter()
+        outlet = home_for(scheduler).outlet
+        subscriber = Subscriber(emitter, observer, outlet, emitter, keep=future)
+        _when_done(future, lambda done: _tell(emitter, done))
+        return Disposable(subscriber.dispose)
+
+    return Observable(subscribe)
+
+
+def _tell(emitter: Emitter[T], done: Any) -> None:
+    if done.cancelled():
+        emitter.end(GenerationCancelledError("the future was cancelled"))
+    elif (error := done.exception()) is not None:
+        emitter.end(error)
+    else:
+        emitter.post(done.result())
+        emitter.end(None)
+
+
+def _when_done(future: Any, callback: Any) -> None:
+    """Call back with the future, from any thread: asyncio's futures belong to their loop."""
+    if isinstance(future, concurrent.futures.Future) or future.get_loop() is running_loop():
+        future.add_done_callback(callback)
+    elif future.done():
+        callback(future)
+    else:
+        future.get_loop().call_soon_threadsafe(future.add_done_callback, callback)

@@ -1,0 +1,89 @@
+"""All answers together: as values, or as outcomes."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from reactivex import Observable
+from reactivex import operators as ops
+
+from mellea_rx.operators.as_completed import as_completed
+from mellea_rx.operators.sources import Source
+from mellea_rx.operators.tagged import Outcome
+
+__all__ = ["gather", "zip"]
+
+S = TypeVar("S", bound=Observable[Any])
+
+
+def gather(
+    *sources: Source[S], max_concurrent: int | None = None
+) -> Observable[tuple[Outcome[S], ...]]:
+    """How all sources ended, in one tuple, in their order. One failure hides no other answer.
+
+        a:              --1-----2---|
+        b:              ----x-y-#
+        gather(a, b):   ------------(AB|)
+
+    Example:
+        >>> import reactivex as rx
+        >>> a, b = gather(rx.of("Once ", "upon"), rx.throw(ValueError("no"))).run()
+        >>> a.value, b.error
+        ('Once upon', ValueError('no'))
+
+    Args:
+        sources: As those of `merge`.
+        max_concurrent: How many are subscribed to at once; None for all.
+
+    Returns:
+        An Observable of one tuple; it never fails. Of no sources: the empty tuple.
+
+    Raises:
+        InvalidInputError: Something that is no source, or `max_concurrent` below 1.
+    """
+    return as_completed(*sources, max_concurrent=max_concurrent).pipe(
+        ops.to_list(), ops.map(_in_order)
+    )
+
+
+def zip(*sources: Source[S], max_concurrent: int | None = None) -> Observable[tuple[str, ...]]:
+    """The whole texts of all sources, in one tuple, in their order.
+
+        a:           --1-----2---|
+        b:           ----x-y-|
+        zip(a, b):   ------------(T|)      T = ("12", "xy")
+
+    It fails with the first failure; then, and when it is left, thunks that nobody else takes are
+    cancelled. `gather` waits for all instead.
+
+    Example:
+        >>> import reactivex as rx
+        >>> zip(rx.of("Once ", "upon"), rx.of("a time")).run()
+        ('Once upon', 'a time')
+
+    Args:
+        sources: As those of `merge`.
+        max_concurrent: How many are subscribed to at once; None for all.
+
+    Returns:
+        An Observable of one tuple. Of no sources: the empty tuple.
+
+    Raises:
+        InvalidInputError: Something that is no source, or `max_concurrent` below 1.
+    """
+    return as_completed(*sources, max_concurrent=max_concurrent).pipe(
+        ops.do_action(_raise_its_error), ops.to_list(), ops.map(_texts)
+    )
+
+
+def _in_order(outcomes: list[Outcome[S]]) -> tuple[Outcome[S], ...]:
+    return tuple(sorted(outcomes, key=lambda each: each.index))
+
+
+def _raise_its_error(outcome: Outcome[S]) -> None:
+    if outcome.error is not None:
+        raise outcome.error
+
+
+def _texts(outcomes: list[Outcome[S]]) -> tuple[str, ...]:
+    return tuple(map(str, _in_order(outcomes)))
