@@ -51,6 +51,27 @@ class Home:
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
         return future
 
+    def call(self, function: Callable[[], object], lost: Callable[[], object]) -> None:
+        """Call a function where the subscriber is called, soon; from any thread.
+
+        Args:
+            function: What to call.
+            lost: Called instead when that place is gone.
+        """
+        self.outlet.wake(_Errand(function, lost))
+
+
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    function: Callable[[], object]
+    lost: Callable[[], object]
+
+    def deliver(self) -> None:
+        self.function()
+
+    def undeliverable(self) -> None:
+        self.lost()
+
 
 def home_for(scheduler: abc.SchedulerBase | None) -> Home:
     """The home of a subscriber that is made here, now, with this scheduler."""

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import Disposable
+from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine
+from mellea_rx.core.home import Home
 from mellea_rx.core.observers import finish
+from mellea_rx.errors import CallerLoopClosedError
 
-__all__ = ["ChunkSource", "Push", "forward"]
+__all__ = ["ChunkSource", "Push", "forward", "forward_at"]
+
+T = TypeVar("T")
 
 Push = Callable[[Chunk], None]
 """Takes one chunk; never blocks."""
+
+_CLOSED_LOOP_CHECK = 1.0
+"""Seconds between two looks at whether the user's loop is still there."""
 
 
 class ChunkSource(Observable[Chunk]):
@@ -65,23 +73,61 @@ def forward(source: Observable[Chunk], push: Push) -> Awaitable[None]:
 
 
 async def _forward(source: Observable[Chunk], push: Push) -> None:
-    running = engine()
-    done: asyncio.Future[None] = running.loop.create_future()
-
-    def finish(error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    subscription = source.subscribe(
-        push,
-        lambda error: running.call(finish, error),
-        lambda: running.call(finish, None),
-    )
+    end = _End()
+    subscription = source.subscribe(push, end.failed, end.completed)
     try:
-        await done
+        await end.come
     finally:
         subscription.dispose()
+
+
+async def forward_at(home: Home, source: Observable[T], push: Callable[[T], None]) -> None:
+    """As `forward`, for a source of the user's: it is subscribed to, and calls, at their home.
+
+    Raises:
+        CallerLoopClosedError: The home's loop is closed.
+        Exception: What the source failed with.
+    """
+    end = _End()
+    subscription = SingleAssignmentDisposable()
+
+    def begin() -> None:
+        subscription.disposable = source.subscribe(push, end.failed, end.completed)
+
+    home.call(begin, lost=lambda: end.failed(_closed()))
+    try:
+        while not end.come.done():
+            await asyncio.wait({end.come}, timeout=_CLOSED_LOOP_CHECK)
+            if home.loop is not None and home.loop.is_closed():
+                end.failed(_closed())
+        await end.come
+    finally:
+        subscription.dispose()
+
+
+class _End:
+    """How a source ended, told from any thread to the coroutine that waits for it on the engine."""
+
+    def __init__(self) -> None:
+        self._engine = engine()
+        self.come: asyncio.Future[None] = self._engine.loop.create_future()
+
+    def failed(self, error: Exception) -> None:
+        self._engine.call(self._settle, error)
+
+    def completed(self) -> None:
+        self._engine.call(self._settle, None)
+
+    def _settle(self, error: Exception | None) -> None:
+        if self.come.done():
+            return
+        if error is None:
+            self.come.set_result(None)
+        else:
+            self.come.set_exception(error)
+
+
+def _closed() -> CallerLoopClosedError:
+    return CallerLoopClosedError(
+        "the event loop that made this thunk of an Observable was closed: await it before that"
+    )

@@ -26,6 +26,7 @@ from mellea_rx.formatters import template
 from mellea_rx.formatters.chat import prompt_for
 from mellea_rx.stdlib import answers
 from mellea_rx.stdlib.calls import Call, start_call, start_validation
+from mellea_rx.stdlib.cold import ColdVerbs
 from mellea_rx.stdlib.context import SimpleContext
 from mellea_rx.stdlib.formats.calls import fits, for_one_call
 from mellea_rx.stdlib.memory import Memory
@@ -106,6 +107,11 @@ class MelleaSession(Verbs):
         self._running: weakref.WeakSet[ModelOutputThunk[Any]] = weakref.WeakSet()
         self._closed = False
         self._tokens: list[Token[tuple[MelleaSession, ...]]] = []
+
+    @property
+    def cold(self) -> ColdVerbs:
+        """The verbs whose calls are made anew for each subscription: `m.cold.instruct(...)`."""
+        return ColdVerbs(self)
 
     # Contexts.
 

@@ -1,0 +1,145 @@
+"""What waits for a reader, and what becomes of it when there is too much."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast, get_args
+
+from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.fold import Fold
+from mellea_rx.core.hub import Backlog
+from mellea_rx.errors import InvalidInputError
+from mellea_rx.operators.arguments import count
+from mellea_rx.operators.tagged import Tagged
+
+__all__ = ["BoundedBacklog", "Overflow", "backlog"]
+
+T = TypeVar("T")
+
+Overflow = Literal["coalesce", "block", "drop_oldest", "error"]
+
+
+class BoundedBacklog(Backlog[T], Protocol[T]):
+    """A backlog that may have a bound."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more item is too many."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+def backlog(overflow: Overflow, maxsize: int | None) -> BoundedBacklog[Any]:
+    """A backlog of a kind.
+
+    Args:
+        overflow: "coalesce" joins what can be joined. The others keep items as they are.
+        maxsize: How many may wait; None for any number.
+
+    Raises:
+        InvalidInputError: There is no such kind, or it has no `maxsize`.
+    """
+    if overflow not in get_args(Overflow):
+        known = ", ".join(map(repr, get_args(Overflow)))
+        raise InvalidInputError(f"overflow must be one of {known}, not {overflow!r}")
+    if overflow == "coalesce":
+        if maxsize is not None:
+            raise InvalidInputError('maxsize is for the other kinds: "coalesce" joins what waits')
+        return _Joined()
+    return _Queue(None if maxsize is None else count("maxsize", maxsize), overflow == "drop_oldest")
+
+
+class _Queue(Generic[T]):
+    def __init__(self, maxsize: int | None, drops: bool) -> None:
+        self._items: deque[T] = deque(maxlen=maxsize if drops else None)
+        self._maxsize = None if drops else maxsize
+
+    @property
+    def is_full(self) -> bool:
+        return self._maxsize is not None and len(self._items) >= self._maxsize
+
+    def add(self, item: T) -> None:
+        self._items.append(item)
+
+    def take(self) -> T:
+        return self._items.popleft()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
+
+
+class _Joined:
+    """Joins texts, chunks, and chunks of one source; what else there is waits as it is.
+
+    Of each kind, and of each source, at most one waits, so that memory is the text itself.
+    """
+
+    is_full = False
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Joint] = deque()
+        self._open: dict[object, _Joint] = {}
+
+    def add(self, item: object) -> None:
+        key = _key(item)
+        joint = self._open.get(key) if key is not None else None
+        if joint is None:
+            joint = _Joint(item, key)
+            self._waiting.append(joint)
+            if key is not None:
+                self._open[key] = joint
+        else:
+            joint.add(item)
+
+    def take(self) -> Any:
+        joint = self._waiting.popleft()
+        self._open.pop(joint.key, None)
+        return joint.item()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+
+class _Joint:
+    """Items that become one. One alone stays as it came."""
+
+    __slots__ = ("_first", "_fold", "key")
+
+    def __init__(self, first: object, key: object) -> None:
+        self.key = key
+        self._first = first
+        self._fold: Fold | None = None
+
+    def add(self, item: object) -> None:
+        if self._fold is None:
+            self._fold = Fold()
+            self._fold.add(_chunk(self._first))
+        self._fold.add(_chunk(item))
+
+    def item(self) -> object:
+        if self._fold is None:
+            return self._first
+        whole = self._fold.take()
+        if isinstance(self._first, Tagged):
+            return Tagged(self._first.index, self._first.source, whole)
+        return whole if isinstance(self._first, Chunk) else whole.text
+
+
+def _key(item: object) -> object:
+    """Items with the same key can be joined; None where none can."""
+    if isinstance(item, Tagged):
+        return item.index
+    return type(item) if isinstance(item, (str, Chunk)) else None
+
+
+def _chunk(item: object) -> Chunk:
+    if isinstance(item, Tagged):
+        return item.chunk
+    return item if isinstance(item, Chunk) else Chunk(cast("str", item))

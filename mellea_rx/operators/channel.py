@@ -1,0 +1,223 @@
+"""From an Observable to one reader that pulls, on an event loop or in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from reactivex import Observable, abc
+from reactivex.disposable import SingleAssignmentDisposable
+from reactivex.scheduler import EventLoopScheduler
+
+from mellea_rx.core.engine import engine, engine_loop
+from mellea_rx.core.outlet import running_loop
+from mellea_rx.errors import (
+    BackpressureError,
+    BlockingWaitError,
+    ConcurrentReaderError,
+)
+from mellea_rx.operators.backlog import BoundedBacklog, Overflow, backlog
+
+__all__ = ["Channel"]
+
+T = TypeVar("T")
+
+
+class Channel(Generic[T]):
+    """An observer that keeps what comes until its reader takes it.
+
+    Args:
+        source: Subscribed to by the first read.
+        overflow: What to do when `maxsize` items wait.
+        maxsize: How many may wait; None for any number.
+
+    Raises:
+        InvalidInputError: `overflow` or `maxsize` cannot be used.
+    """
+
+    def __init__(self, source: Observable[T], overflow: Overflow, maxsize: int | None) -> None:
+        self._source: Observable[T] | None = source
+        self._blocks = overflow == "block"
+        self._backlog: BoundedBacklog[Any] = backlog(overflow, maxsize)
+        self._changed = threading.Condition()
+        self._subscription = SingleAssignmentDisposable()
+        self._wake: Callable[[], object] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._reading = False
+        self._ended = False
+        self._error: Exception | None = None
+
+    # The source's side.
+
+    def _on_next(self, item: T) -> None:
+        with self._changed:
+            if self._blocks and running_loop() is None:
+                self._changed.wait_for(lambda: self._ended or not self._backlog.is_full)
+            if self._ended:
+                return
+            error = self._refusal()
+            if error is None:
+                self._backlog.add(item)
+            else:
+                self._ended, self._error = True, error
+        self._notify()
+        if error is not None:
+            self._subscription.dispose()
+
+    def _refusal(self) -> Exception | None:
+        """Why one more item cannot be taken."""
+        if not self._backlog.is_full:
+            return None
+        if self._blocks:
+            return BlockingWaitError(
+                'overflow="block" would stop an event loop here, for this source calls on one: '
+                "choose another overflow"
+            )
+        return BackpressureError(
+            f"{len(self._backlog)} items wait for this reader, as many as maxsize allows: "
+            'read faster, or choose another overflow ("coalesce", "block", "drop_oldest")'
+        )
+
+    def _end(self, error: Exception | None = None) -> None:
+        with self._changed:
+            if not self._ended:
+                self._ended, self._error = True, error
+        self._notify()
+
+    def _notify(self) -> None:
+        with self._changed:
+            wake, self._wake = self._wake, None
+            self._changed.notify_all()
+        if wake is not None:
+            wake()
+
+    # The reader's side.
+
+    async def read(self) -> T:
+        """The next item, on the running loop.
+
+        Raises:
+            StopAsyncIteration: There are no more.
+            ConcurrentReaderError: Another reader waits already.
+            Exception: What the source failed with.
+        """
+        self._begin_read()
+        try:
+            self._subscribe(_thread() if self._blocks else None)
+            loop = self._loop = asyncio.get_running_loop()
+            while (waiting := self._expect(loop)) is not None:
+                await waiting
+        finally:
+            self._reading = False
+        return self._take(StopAsyncIteration)
+
+    def read_blocking(self) -> T:
+        """The next item; blocks this thread.
+
+        Raises:
+            StopIteration: There are no more.
+            ConcurrentReaderError: Another reader waits already.
+            BlockingWaitError: This is the engine's own thread.
+            Exception: What the source failed with.
+        """
+        if engine_loop() is not None:
+            raise BlockingWaitError(
+                "a blocking wait on the engine's own thread would stop every call of the process"
+            )
+        self._begin_read()
+        try:
+            self._subscribe(_thread())
+            with self._changed:
+                self._changed.wait_for(self._has_news)
+        finally:
+            self._reading = False
+        return self._take(StopIteration)
+
+    def _begin_read(self) -> None:
+        with self._changed:
+            if self._reading:
+                raise ConcurrentReaderError(
+                    "two readers wait in one iterator: make one for each, or let one read"
+                )
+            self._reading = True
+
+    def _subscribe(self, scheduler: abc.SchedulerBase | None) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            self._subscription.disposable = source.subscribe(
+                self._on_next, self._end, self._end, scheduler=scheduler
+            )
+
+    def _has_news(self) -> bool:
+        return bool(self._backlog) or self._ended
+
+    def _expect(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None] | None:
+        """What to wait for; None when there is something to take."""
+        with self._changed:
+            if self._has_news():
+                return None
+            waiting = loop.create_future()
+            self._wake = partial(_settle, loop, waiting)
+            return waiting
+
+    def _take(self, stop: type[Exception]) -> T:
+        with self._changed:
+            if self._backlog:
+                item: T = self._backlog.take()
+                self._changed.notify_all()
+                return item
+            error = self._error
+        if error is not None:
+            raise error.with_traceback(None)
+        raise stop
+
+    # Its end.
+
+    def close(self) -> None:
+        """End the source. Idempotent; from any thread."""
+        with self._changed:
+            self._ended, self._source = True, None
+        self._notify()
+        self._subscription.dispose()
+
+    def abandon(self) -> None:
+        """End the source soon: for a reader that is dropped, which may be anywhere.
+
+        (Also where a lock is held that disposing takes; so it is done in a turn of the reader's
+        loop, or of the engine where it has none.)
+        """
+        if self._source is not None or self._subscription.is_disposed:
+            return
+        for loop in (self._loop, engine().loop):
+            try:
+                if loop is not None:
+                    loop.call_soon_threadsafe(self.close)
+                    return
+            except RuntimeError:
+                pass  # closed; when both are, the interpreter goes down, and all calls with it
+
+
+def _thread() -> EventLoopScheduler:
+    """A thread of its own for one source, which may block it; it ends when it has nothing to do."""
+
+    def start(target: Callable[..., None]) -> threading.Thread:
+        return threading.Thread(target=target, name="mellea-rx-iterator", daemon=True)
+
+    return EventLoopScheduler(start, exit_if_empty=True)
+
+
+def _settle(loop: asyncio.AbstractEventLoop, waiting: asyncio.Future[None]) -> None:
+    def settle() -> None:
+        if not waiting.done():
+            waiting.set_result(None)
+
+    if running_loop() is loop:
+        settle()
+        return
+    try:
+        loop.call_soon_threadsafe(settle)
+    except RuntimeError:
+        pass  # the reader's loop is closed

@@ -1,0 +1,83 @@
+"""A function that takes its time, over a stream of inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, overload
+
+from reactivex import Observable
+
+from mellea_rx.core.emitter import Emit
+from mellea_rx.errors import InvalidInputError
+from mellea_rx.operators.arguments import count
+from mellea_rx.operators.from_async_iterable import Inputs, inputs_of
+from mellea_rx.operators.pump import Caller, pumped
+
+__all__ = ["map_async"]
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+@overload
+def map_async(
+    fn: Callable[[A], Coroutine[Any, Any, R]], *, max_concurrent: int, ordered: bool = True
+) -> Callable[[Inputs[A]], Observable[R]]: ...
+@overload
+def map_async(
+    fn: Callable[[A], R], *, max_concurrent: int, ordered: bool = True
+) -> Callable[[Inputs[A]], Observable[R]]: ...
+def map_async(
+    fn: Callable[[A], Any], *, max_concurrent: int, ordered: bool = True
+) -> Callable[[Inputs[A]], Observable[Any]]:
+    """What a function returns for each input, so many calls at once.
+
+        inputs:                               a  b  c
+        map_async(fn, max_concurrent=2):      ----A--B----C-|
+        map_async(…, ordered=False):          --B-A----C-|
+
+    An async function runs on the subscriber's event loop (without one, on a loop of its own), a
+    sync one in a worker thread. The next input is pulled when a call is done and its result taken:
+    a list, a generator, an async generator is never read ahead. An Observable pushes; what it emits
+    meanwhile waits.
+
+    Example:
+        >>> from mellea_rx.operators import to_iterator
+        >>> async def double(n: int) -> int:
+        ...     return 2 * n
+        >>> list(to_iterator(map_async(double, max_concurrent=2)([1, 2, 3])))
+        [2, 4, 6]
+
+    Args:
+        fn: Takes an input. (A thunk or another Observable that it returns is a result; it is not
+            awaited.)
+        max_concurrent: How many calls run at once.
+        ordered: Results in the order of the inputs; else as they come.
+
+    Returns:
+        An operator on any stream of inputs: iterable, async iterable or Observable. It fails with
+        what `fn` or the inputs raise; the calls that run then are cancelled, as when it is left.
+
+    Raises:
+        InvalidInputError: An argument that cannot be used, by name.
+    """
+    if not callable(fn):
+        raise InvalidInputError(f"map_async takes a function, not a {type(fn).__name__}")
+    limit = count("max_concurrent", max_concurrent)
+
+    async def work(_: int, item: A, call: Caller[A], emit: Emit[Any]) -> None:
+        await emit(await call(fn, item))
+
+    def mapped(inputs: Inputs[A]) -> Observable[Any]:
+        return pumped(
+            inputs_of("map_async", inputs),
+            lambda: (work, _at_once),
+            max_concurrent=limit,
+            ordered=ordered,
+        )
+
+    return mapped
+
+
+async def _at_once() -> None:
+    """Nothing to wait for."""

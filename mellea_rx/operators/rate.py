@@ -1,0 +1,100 @@
+"""How fast calls may start: a limit on requests, and one on tokens."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from mellea_rx.core.chunk import Usage
+from mellea_rx.errors import InvalidInputError
+
+__all__ = ["RateLimit"]
+
+
+class RateLimit:
+    """Says when the next call may start. It has no clock: it is told the time.
+
+    What a call costs is known when it has ended. Until then it counts with the average of those
+    before it, so the first calls start freely.
+
+    Args:
+        per_second: Calls a second; they start evenly spaced. None for no limit.
+        tokens_per_minute: Tokens of prompts and completions a minute. None for no limit.
+
+    Example:
+        >>> limit = RateLimit(per_second=2, tokens_per_minute=None)
+        >>> limit.wait(now=10.0), limit.start(now=10.0), limit.wait(now=10.0)
+        (0.0, None, 0.5)
+
+    Raises:
+        InvalidInputError: A limit that is no number above 0.
+    """
+
+    def __init__(self, per_second: float | None, tokens_per_minute: float | None) -> None:
+        self._spacing = 0.0 if per_second is None else 1 / _limit("per_second", per_second)
+        self._next = float("-inf")
+        self._bucket = (
+            None
+            if tokens_per_minute is None
+            else _Bucket(_limit("tokens_per_minute", tokens_per_minute))
+        )
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next call may start, as far as it is known now; 0.0 for at once."""
+        pause = max(0.0, self._next - now)
+        return pause if self._bucket is None else max(pause, self._bucket.wait(now))
+
+    def start(self, now: float) -> None:
+        """A call starts."""
+        self._next = max(self._next, now) + self._spacing
+        if self._bucket is not None:
+            self._bucket.running += 1
+
+    def end(self, now: float, usage: Usage | None) -> None:
+        """A call has ended.
+
+        Args:
+            now: The time.
+            usage: What it cost; None where the server did not tell.
+        """
+        if self._bucket is not None:
+            self._bucket.spend(now, 0 if usage is None else usage.total_tokens)
+
+
+def _limit(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidInputError(f"{name} must be a number, or None, not {value!r}")
+    if not isfinite(value) or value <= 0:
+        raise InvalidInputError(f"{name} must be a number above 0, or None, not {value!r}")
+    return float(value)
+
+
+class _Bucket:
+    """A minute's tokens, which flow back evenly. It may be overdrawn: then nothing starts."""
+
+    def __init__(self, per_minute: float) -> None:
+        self.running = 0
+        self._size = per_minute
+        self._level = per_minute
+        self._at: float | None = None
+        self._ended = 0
+        self._spent = 0
+
+    def wait(self, now: float) -> float:
+        self._refill(now)
+        average = self._spent / self._ended if self._ended else 0.0
+        # A call that costs more than a minute's tokens may start when the bucket is full.
+        needed = min(average * (self.running + 1), self._size)
+        missing = needed - self._level
+        return max(0.0, missing * 60 / self._size)
+
+    def spend(self, now: float, tokens: int) -> None:
+        self._refill(now)
+        self.running -= 1
+        self._ended += 1
+        self._spent += tokens
+        self._level -= tokens
+
+    def _refill(self, now: float) -> None:
+        passed = 0.0 if self._at is None else max(0.0, now - self._at)
+        self._at = now
+        self._level = min(self._size, self._level + passed * self._size / 60)
