@@ -88,8 +88,9 @@ async def pull(inputs: Inputs[T]) -> AsyncGenerator[T, None]:
         async for item in iterator:
             yield item
     finally:
-        if hasattr(iterator, "aclose"):
-            await iterator.aclose()
+        close = getattr(iterator, "aclose", None)
+        if close is not None:
+            await close()
 
 
 def _async_iterator(inputs: Inputs[T]) -> AsyncIterator[T]:
@@ -100,6 +101,10 @@ def _async_iterator(inputs: Inputs[T]) -> AsyncIterator[T]:
     return _in_threads(inputs)
 
 
+def _nothing() -> None:
+    """A plain iterator has nothing to close."""
+
+
 async def _in_threads(iterable: Iterable[T]) -> AsyncGenerator[T, None]:
     iterator = await asyncio.to_thread(iter, iterable)
     try:
@@ -108,5 +113,4 @@ async def _in_threads(iterable: Iterable[T]) -> AsyncGenerator[T, None]:
     finally:
         # Cancelled within a step, a generator still runs in its thread, and cannot be closed.
         with suppress(ValueError):
-            if hasattr(iterator, "close"):
-                iterator.close()
+            getattr(iterator, "close", _nothing)()

@@ -12,7 +12,7 @@ from reactivex import Observable
 
 from mellea_rx.core.emitter import Emit
 from mellea_rx.core.thunk import ModelOutputThunk
-from mellea_rx.errors import InvalidInputError
+from mellea_rx.errors import InvalidInputError, MelleaRxError
 from mellea_rx.operators.arguments import count
 from mellea_rx.operators.from_async_iterable import Inputs, inputs_of
 from mellea_rx.operators.pump import Caller, Ready, Work, pumped
@@ -237,7 +237,9 @@ class _Run:
         try:
             if self.at_start:
                 await emit(generated)
-            await thunk.view().settled()
+            await thunk.avalue()
+        except MelleaRxError:
+            pass  # the thunk has it
         except asyncio.CancelledError:
             thunk.cancel("nobody takes it any more")
             raise

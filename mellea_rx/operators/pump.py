@@ -116,9 +116,10 @@ class _Pump(Generic[A, R]):
     async def _call(self, function: Callable[[A], Any], item: A) -> Any:
         if iscoroutinefunction(function):
             return await function(item)
+        context = copy_context()
         loop = asyncio.get_running_loop()
-        result = await loop.run_in_executor(
-            self.threads, copy_context().run, _guarded, function, item
+        result: Any = await loop.run_in_executor(
+            self.threads, lambda: context.run(_guarded, function, item)
         )
         # An Observable can be awaited, but here it is a result.
         if isawaitable(result) and not isinstance(result, Observable):
