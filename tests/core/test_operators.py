@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 import reactivex as rx
 from reactivex import Observable
 from reactivex import operators as ops
+from reactivex.scheduler import EventLoopScheduler, NewThreadScheduler
+from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
+from reactivex.subject import Subject
 
 from mellea_rx import ChatContext, GenerationFailedError, MelleaSession, ScriptedBackend
-from tests.core.hand import STREAM, Recorder, soon, started_many, until
+from tests.core.hand import PATIENCE, STREAM, Recorder, soon, started, started_many, until
 
 
 async def collect(source: Observable[Any]) -> list[Any]:
@@ -214,5 +218,155 @@ def test_operators_on_a_chat_keep_its_order() -> None:
         b = await m.achat("2", model_options=STREAM)
         chunks = await collect(rx.merge(a, b))
         assert "".join(map(str, chunks)) == "One.Two."
+
+    asyncio.run(main())
+
+
+def test_flat_map_to_thunks_that_run_already() -> None:
+    async def main() -> None:
+        (a, b), hand = started_many(2)
+        recorder = Recorder()
+        recorder.to(rx.of(0, 1).pipe(ops.flat_map(lambda n: (a, b)[n])))
+        for who, word in ((1, "b"), (0, "a")):
+            hand.answers[who].say(word)
+            await until(lambda end=word: recorder.text.endswith(end))
+            hand.answers[who].end()
+        await until(lambda: recorder.terminals)
+        assert (recorder.text, recorder.terminals) == ("ba", ["completed"])
+
+    asyncio.run(main())
+
+
+def test_switch_latest_leaves_a_thunk_for_the_next() -> None:
+    async def main() -> None:
+        (old, new), hand = started_many(2)
+        chosen: Subject[Any] = Subject()
+        recorder = Recorder()
+        recorder.to(chosen.pipe(ops.switch_latest()))
+        chosen.on_next(old)
+        hand.answers[0].say("old")
+        await until(lambda: recorder.text == "old")
+        chosen.on_next(new)
+        hand.answers[0].say(" never seen")
+        await until(lambda: old.text.endswith("seen"))
+        hand.answers[1].say(" new")
+        hand.answers[1].end()
+        chosen.on_completed()
+        await until(lambda: recorder.terminals)
+        assert recorder.text == "old new"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", [EventLoopScheduler, NewThreadScheduler])
+def test_observe_on_and_subscribe_on_move_it_elsewhere(kind: Any) -> None:
+    scheduler = kind()
+    for moved in (ops.observe_on(scheduler), ops.subscribe_on(scheduler)):
+        thunks, hand = started_many(2)
+        recorder = Recorder()
+        recorder.to(rx.merge(*thunks).pipe(moved))
+        for answer in hand.answers:
+            answer.say("a", "b")
+            answer.end()
+        assert recorder.ended.wait(PATIENCE)
+        assert sorted(recorder.text) == list("aabb")
+        assert recorder.terminals == ["completed"]
+        assert "mellea-rx-engine" not in recorder.threads
+
+
+def test_observe_on_a_loop_of_another_thread() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        thunk, answer = await asyncio.to_thread(started)
+        recorder = Recorder()
+        subscribe = thunk.pipe(ops.observe_on(AsyncIOThreadSafeScheduler(loop)))
+        await asyncio.to_thread(recorder.to, subscribe)
+        answer.say("a")
+        answer.end()
+        await until(lambda: recorder.terminals)
+        assert recorder.text == "a"
+        assert recorder.threads == {"MainThread"}
+
+    asyncio.run(main())
+
+
+FAILING: dict[str, Any] = {
+    "zip": rx.zip,
+    "combine_latest": rx.combine_latest,
+    "concat": rx.concat,
+    "amb": rx.amb,
+    "merge": rx.merge,
+    "fork_join": rx.fork_join,
+    "flat_map": lambda a, b: rx.of(a, b).pipe(ops.flat_map(lambda thunk: thunk)),
+    "pipe": lambda a, b: a.pipe(ops.map(str), ops.merge(b)),
+    "timeout": lambda a, b: a.pipe(ops.timeout(60)),
+    "share": lambda a, b: a.pipe(ops.share()),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_failure_goes_through_each(name: str, when: str) -> None:
+    async def main() -> None:
+        (a, b), hand = started_many(2)
+        recorder = Recorder()
+        if when == "after":
+            recorder.to(FAILING[name](a, b))
+        hand.answers[0].fail(GenerationFailedError("crashed"))
+        await until(lambda: a.error)
+        if when == "before":
+            recorder.to(FAILING[name](a, b))
+        await until(lambda: recorder.terminals)
+        assert recorder.terminals == ["error"]
+        assert isinstance(recorder.error, GenerationFailedError)
+        assert not b.cancelled
+
+    asyncio.run(main())
+
+
+def test_a_cancellation_goes_through_too_and_can_be_caught() -> None:
+    async def main() -> None:
+        (a, b), hand = started_many(2)
+        recorder = Recorder()
+        recorder.to(a.pipe(ops.catch(lambda error, _: rx.of(error.text).pipe(ops.concat(b)))))
+        hand.answers[0].say("half ")
+        await until(lambda: recorder.text == "half ")
+        a.cancel()
+        hand.answers[1].say("whole")
+        hand.answers[1].end()
+        await until(lambda: recorder.terminals)
+        assert recorder.texts == ["half ", "half ", "whole"]
+        assert recorder.terminals == ["completed"]
+
+    asyncio.run(main())
+
+
+def test_a_timeout_of_rx_ends_the_subscription_only() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        recorder = Recorder()
+        recorder.to(thunk.pipe(ops.timeout(0.01)))
+        await until(lambda: recorder.terminals)
+        assert recorder.terminals == ["error"]
+        assert not thunk.cancelled
+        answer.say("late")
+        answer.end()
+        assert await soon(thunk.avalue()) == "late"
+
+    asyncio.run(main())
+
+
+def test_materialize_and_retry_on_a_hot_thunk_ask_for_nothing_new() -> None:
+    async def main() -> None:
+        (thunk,), hand = started_many(1)
+        hand.answers[0].fail(GenerationFailedError("crashed"))
+        await until(lambda: thunk.error)
+        notes = await collect(thunk.pipe(ops.materialize()))
+        assert [note.kind for note in notes] == ["E"]
+        recorder = Recorder()
+        recorder.to(thunk.pipe(ops.retry(3)))
+        await until(lambda: recorder.terminals)
+        assert isinstance(recorder.error, GenerationFailedError)
+        assert len(hand.requests) == 1
 
     asyncio.run(main())
