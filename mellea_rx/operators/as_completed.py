@@ -21,7 +21,7 @@ def as_completed(*sources: Source[S], max_concurrent: int | None = None) -> Obse
 
         a:                    --1-----2---|
         b:                    ----x-y-#
-        as_completed(a, b):   --------B---(A|)
+        as_completed(a, b):   --------xy--(12|)
 
     It never fails: a source that fails is an item too, with its `error` and the text that had
     come. When it is left, thunks that nobody else takes are cancelled.

@@ -17,9 +17,9 @@ __all__ = ["combine_latest"]
 def combine_latest(*sources: Source[Observable[Any]]) -> Observable[tuple[str, ...]]:
     """The texts so far of all sources, whenever one of them grows: what a screen shows.
 
-        a:                      --1-----2---|
-        b:                      ----x-y---|
-        combine_latest(a, b):   S-T-U-V-W---|      S = ("", ""), T = ("1", ""), U = ("1", "x") …
+        a:                      --1------2---|
+        b:                      -----x-----|
+        combine_latest(a, b):   +-1+-1+x-12+x|
 
     It begins with the empty texts. Each item holds whole texts, so a text of n characters in k
     chunks takes time in n times k; a subscriber that is slower than the models gets fewer items.

@@ -29,15 +29,15 @@ def fallback(
 
         a:                --#
         b:                ----x-y---|
-        fallback(a, b):   ----x-y---|
+        fallback(a, b):   ------x-y---|
 
     What happens when a source fails whose text has gone out already is said by `after_text`:
 
         a:                                      --1-2-#
         b:                                      x-y-|
         fallback(a, b, after_text="fail"):      --1-2-#
-        fallback(a, b, after_text="restart"):   --1-2-(xy|)
-        fallback(a, b, after_text="hold"):      ------(Y|)      Y = "xy"
+        fallback(a, b, after_text="restart"):   --1-2--x-y-|
+        fallback(a, b, after_text="hold"):      -----------(xy|)
 
     Cold calls and coroutines start when it is their turn. Sources that are not needed are left:
     thunks that nobody else takes are cancelled.

@@ -49,7 +49,9 @@ def from_future(
         InvalidInputError: It is no future.
     """
     if not (asyncio.isfuture(future) or isinstance(future, concurrent.futures.Future)):
-        raise InvalidInputError(f"from_future takes a future or task, not a {type(future).__name__}")
+        raise InvalidInputError(
+            f"from_future takes a future or task, not a {type(future).__name__}"
+        )
 
     def subscribe(
         observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None

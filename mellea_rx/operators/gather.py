@@ -23,7 +23,7 @@ def gather(
 
         a:              --1-----2---|
         b:              ----x-y-#
-        gather(a, b):   ------------(AB|)
+        gather(a, b):   ------------(12+xy|)
 
     Example:
         >>> import reactivex as rx
@@ -51,7 +51,7 @@ def zip(*sources: Source[S], max_concurrent: int | None = None) -> Observable[tu
 
         a:           --1-----2---|
         b:           ----x-y-|
-        zip(a, b):   ------------(T|)      T = ("12", "xy")
+        zip(a, b):   ------------(12+xy|)
 
     It fails with the first failure; then, and when it is left, thunks that nobody else takes are
     cancelled. `gather` waits for all instead.

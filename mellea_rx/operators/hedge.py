@@ -6,6 +6,7 @@ import threading
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+import reactivex as rx
 from reactivex import Observable, abc
 from reactivex.disposable import (
     CompositeDisposable,
@@ -14,11 +15,11 @@ from reactivex.disposable import (
 )
 
 from mellea_rx.core.fold import Fold
+from mellea_rx.core.timers import scheduler_for
 from mellea_rx.operators.answers import no_answer
 from mellea_rx.operators.arguments import seconds
 from mellea_rx.operators.sources import Branch, Combined, Opening, Source, branches, owned
 from mellea_rx.operators.tagged import Tagged
-from mellea_rx.operators.timer import timer
 
 __all__ = ["hedge"]
 
@@ -31,7 +32,7 @@ def hedge(
     """The first source to speak; each next one is asked when nobody has spoken for a while.
 
         a:                      ----------1-2-|
-        b, from its start:          --x-y-|
+        b:                      --x-y-|
         hedge(a, b, after=4):   ------x-y-|
 
     The first content decides, and the others are cancelled, on their servers too. A source that
@@ -62,7 +63,7 @@ def hedge(
     pause = seconds("after", after)
 
     def make(opening: Opening) -> Observable[Tagged[S]]:
-        slow = opening.bind(timer(pause, scheduler or opening.scheduler))
+        slow = rx.timer(pause, scheduler=scheduler_for(scheduler, opening.scheduler))
         return Observable(lambda observer, _: _Hedge(opened, opening, slow, observer).begin())
 
     return Combined(opened, make, owned)

@@ -60,7 +60,7 @@ def concat(*sources: Source[S]) -> Observable[Tagged[S]]:
 
         a:              --1---2---|
         b:              -x-y-|
-        concat(a, b):   --1---2---(xy|)
+        concat(a, b):   --1---2----x-y-|
 
     Thunks run at once, and a later one's text waits for its turn; cold calls and coroutines start
     in their turn. It is `merge(..., max_concurrent=1)`.

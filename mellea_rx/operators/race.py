@@ -26,7 +26,7 @@ def race(
 
         a:            --1-----2-3---4-|
         b:            ----x-y-|
-        race(a, b):   --------(B|)
+        race(a, b):   --------(xy|)
 
     It owns its sources: whatever ends it cancels those that run, also where somebody else
     subscribes to them. A source that fails, or is not accepted, is out.
