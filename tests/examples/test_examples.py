@@ -14,13 +14,17 @@ SHOWS = {
     "chat": r"you   Please tell me my name\.\nmodel (.|\n)+\n3 turns; the last request was:\n"
     r" +user: Hello! My name is Ada\.\n(.|\n)+ +user: Please tell me my name\.$",
     "classifier": r"^(posi|nega)tive\n(posi|nega)tive: I am so happy with it\.\n(posi|nega)tive:",
+    "csv_pipeline": r"^city,slogan,tokens,seconds\nOslo,.+\nRome,(.|\n)+\nTurku,.+,\d+,\d+\.\d\d$",
     "dependencies": r"draft computed: False\nbetter: (.|\n)+\nplan: (.|\n)+\nsights was there",
+    "hedge": r"\w(.|\n)+\n\(request [12] spoke first\)$",
+    "merge_live": r"\w(.|\n)+\n3 poems, drawn ([2-9]|\d\d+) times$",
     "objects": r"^query: .+\n(.*\n)*called: discounted with \{'percent': (10|25|50)\}\n"
     r"transform: Offer\(product='green tea', price=(3\.6|3\.0|2\.0), cost=1\.5\)\n"
     r"as a model reads it: Offer\n- product: green tea\n- price: (3\.6|3\.0|2\.0)$",
     "own_backend": r"Is there anybody\? ?\necho-1 stop$",
     "own_component": r"^fruits \['\w+.*\]\nanimals \['\w+.*\]$",
     "plain_iterator": r".+\n\((length|stop), first text after \d+\.\d\d s\)$",
+    "race_prompts": r"^(You are a \w+\. .+\n  .+\n(.|\n)*(complete|cancelled)|race: none of 2 .+)$",
     "react": r"step 0: calls weather\(.+\)\nstep 0: weather says: 14(.|\n)+(answer: .+|3 steps)",
     "requirements": r"^running\n(.|\n)+\nmet: (True|False), attempts: [1-3]\n1\. Use at most 30",
     "scripted": r"passed: test_a_title\w+\npassed: test_what\w+$",
