@@ -34,7 +34,7 @@ def fallback(
     What happens when a source fails whose text has gone out already is said by `after_text`:
 
         a:                                      --1-2-#
-        b:                                      x-y-|
+        b:                                      -x-y-|
         fallback(a, b, after_text="fail"):      --1-2-#
         fallback(a, b, after_text="restart"):   --1-2--x-y-|
         fallback(a, b, after_text="hold"):      -----------(xy|)

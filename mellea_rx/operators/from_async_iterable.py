@@ -26,8 +26,8 @@ _END: Any = object()
 def from_async_iterable(iterable: AsyncIterable[T]) -> Observable[T]:
     """The items of an async iterable, which is iterated anew for each subscription.
 
-        iterable:                a  b    c
-        from_async_iterable():   -a--b----c-|
+        source:                                           -a--b-c-|
+        from_async_iterable(to_async_iterator(source)):   -a--b-c-|
 
     The next item is asked for when the subscriber has taken the one before. It is iterated on the
     subscriber's event loop; without one, on a loop of its own. Leaving it closes the iterator.

@@ -25,8 +25,9 @@ def from_future(
 ) -> Observable[T]:
     """The result of a future or task: one item.
 
-        future:          -----x
-        from_future():   -----(x|)
+        from_future(later(3, "x")):   ---(x|)
+
+    (`later` stands for a future that is done after three seconds.)
 
     Any number of subscribers share it, on any threads; a late one gets the result at once. Leaving
     it cancels nothing. (`reactivex.from_future` cancels it for all when one subscriber leaves.)

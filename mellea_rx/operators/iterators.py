@@ -22,8 +22,10 @@ def to_async_iterator(
 ) -> AsyncItems[T]:
     """An Observable to iterate with `async for`.
 
-        source:   -a-b-c-d-|
-        reader:   -a-----bcd|      slower than the source, "coalesce"
+        source:                                 -a--b-c-d-|
+        slowly(6, to_async_iterator(source)):   -a-----bc----d-----|
+
+    (`slowly` stands for a reader that takes six seconds for each item.)
 
     The first step subscribes. Leaving it ends the subscription: by `async with`, `aclose()`, or by
     dropping it, as `break` does; then thunks under a combinator that nobody else takes are

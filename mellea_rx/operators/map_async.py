@@ -32,9 +32,11 @@ def map_async(
 ) -> Callable[[Inputs[A]], Observable[Any]]:
     """What a function returns for each input, so many calls at once.
 
-        inputs:                               a  b  c
-        map_async(fn, max_concurrent=2):      ----A--B----C-|
-        map_async(…, ordered=False):          --B-A----C-|
+        source:                                             (4,2,9|)
+        map_async(slow, max_concurrent=2):                  ----(4,2)----(9|)
+        map_async(slow, max_concurrent=2, ordered=False):   --2-4------(9|)
+
+    (`slow` takes as many seconds as its input says.)
 
     An async function runs on the subscriber's event loop (without one, on a loop of its own), a
     sync one in a worker thread. The next input is pulled when a call is done and its result taken:

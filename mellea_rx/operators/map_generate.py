@@ -99,9 +99,10 @@ def map_generate(
 ) -> Callable[[Inputs[Any]], Observable[Generated[Any]]]:
     """A call of the model for each input, so many at once; each is given out when it has ended.
 
-        inputs:                                   a  b  c
-        map_generate(m, "…", max_concurrent=2):   ----A--B----C-|
-        map_generate(…, ordered=False):           --B-A----C-|
+        source:                                            (4,2,9|)
+        map_generate(m, "{{ input }}", max_concurrent=2):  ----(4,2)----(9|)
+
+    (`m` takes as many seconds as its prompt says.)
 
     The next input is pulled when a call has ended and is taken: a list, a generator, an async
     generator is never read ahead. A call that fails is an item too, and the others go on: its
@@ -170,8 +171,10 @@ def map_thunks(
 ) -> Callable[[Inputs[Any]], Observable[Generated[Any]]]:
     """As `map_generate`, but each call is given out when it starts, as a running thunk.
 
-        inputs:                                 a  b  c
-        map_thunks(m, "…", max_concurrent=2):   ab--c------|      while a runs, and b …
+        source:                                           (3,1|)
+        map_thunks(m, "{{ input }}", max_concurrent=1):   3--1|
+
+    (`m` takes as many seconds as its prompt says; drawn is an item's input.)
 
     For what is shown while it comes. The next input is pulled when a call has ended.
 

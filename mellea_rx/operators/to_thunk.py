@@ -28,6 +28,9 @@ def to_thunk(source: Observable[Any]) -> ModelOutputThunk[Any]: ...
 def to_thunk(source: Observable[Any]) -> ModelOutputThunk[Any]:
     """Subscribe to a stream of text now, and have it as a thunk: one value, one reader, replay.
 
+        source:             -a--b-c-|
+        to_thunk(source):   -a--b-c-|
+
     So what operators make of a call is as good as a call: it can be awaited, read with `astream()`,
     cancelled, and stand in a prompt.
 
