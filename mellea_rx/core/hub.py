@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Protocol, TypeVar
 
+from mellea_rx.errors import MelleaRxError
+
 __all__ = ["Backlog", "Consumer", "Hub"]
 
 T = TypeVar("T")

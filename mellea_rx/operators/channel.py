@@ -189,7 +189,7 @@ class Channel(Generic[T]):
         (Also where a lock is held that disposing takes; so it is done in a turn of the reader's
         loop, or of the engine where it has none.)
         """
-        if self._source is not None or self._subscription.is_disposed:
+        if self._source is not None or self._ended:
             return
         for loop in (self._loop, engine().loop):
             try:

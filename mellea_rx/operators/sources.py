@@ -106,7 +106,11 @@ class Branch(Generic[S]):
             self._given.close()
 
     def _open(self, opening: Opening, then: Callable[[S], Observable[R]]) -> Observable[R]:
-        def opened(source: S) -> Observable[R]:
+        given = self._given
+        if isinstance(given, Observable):
+            return opening.bind(then(given))
+
+        def came(source: S) -> Observable[R]:
             if not isinstance(source, Observable):
                 raise InvalidInputError(
                     f"source {self.index + 1} has to give a thunk or another Observable; "
@@ -114,11 +118,8 @@ class Branch(Generic[S]):
                 )
             return rx.using(lambda: opening.hold(source), lambda _: opening.bind(then(source)))
 
-        given = self._given
-        if isinstance(given, Observable):
-            return opened(given)
         coming = from_future(given) if asyncio.isfuture(given) else AsyncSource(self._await)
-        return opening.bind(coming).pipe(ops.flat_map(opened))
+        return opening.bind(coming).pipe(ops.flat_map(came))
 
     async def _await(self, emit: Emit[S]) -> None:
         given = self._given

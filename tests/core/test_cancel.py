@@ -19,7 +19,7 @@ from mellea_rx import (
     OllamaBackend,
     ScriptedBackend,
 )
-from tests.core.hand import STREAM, Hand, Recorder, soon, started, until, until_blocking
+from tests.core.hand import PATIENCE, STREAM, Hand, Recorder, soon, started, until, until_blocking
 from tests.support.server_process import ServerProcess
 
 
@@ -302,3 +302,47 @@ def test_a_cancellation_reaches_another_loop_while_this_one_stands_still() -> No
         asyncio.run(here())
     finally:
         thread.join(5)
+
+
+def test_who_lets_go_last_ends_it() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        first, second = thunk.hold(), thunk.hold()
+        async with thunk.astream():
+            pass
+        assert not thunk.cancelled, "it is held"
+        first.dispose()
+        first.dispose()
+        assert not thunk.cancelled
+        second.dispose()
+        assert thunk.cancelled
+        assert await asyncio.to_thread(answer.closed.wait, PATIENCE)
+
+    asyncio.run(main())
+
+
+def test_a_hold_keeps_a_thunk_that_is_dropped() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        hold, view = thunk.hold(), thunk.view()
+        del thunk
+        gc.collect()
+        assert view.is_running
+        hold.dispose()
+        assert not view.is_running
+        assert await asyncio.to_thread(answer.closed.wait, PATIENCE)
+
+    asyncio.run(main())
+
+
+def test_holding_what_has_ended_is_nothing() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        answer.say("a")
+        answer.end()
+        assert await soon(thunk.avalue()) == "a"
+        thunk.hold().dispose()
+        assert not thunk.cancelled
+        assert thunk.value == "a"
+
+    asyncio.run(main())
