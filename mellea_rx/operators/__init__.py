@@ -29,7 +29,6 @@ from mellea_rx.operators.merge import concat, merge
 from mellea_rx.operators.observe import observe
 from mellea_rx.operators.partial_object import Part, partial_object
 from mellea_rx.operators.race import race
-from mellea_rx.operators.retry import RetryPolicy, retry
 from mellea_rx.operators.retry import retry
 from mellea_rx.operators.smooth import smooth
 from mellea_rx.operators.split_thinking import split_thinking

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from reactivex import Observable
 
-from mellea_rx.operators.arguments import count
+from mellea_rx.core.arguments import count
 from mellea_rx.operators.merge import lanes
 from mellea_rx.operators.sources import Combined, Opening, Source, branches
 from mellea_rx.operators.tagged import Outcome

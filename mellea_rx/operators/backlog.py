@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Generic, Literal, Protocol, TypeVar, cast, get_args
 
+from mellea_rx.core.arguments import count
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.hub import Backlog
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.operators.arguments import count
 from mellea_rx.operators.tagged import Tagged
 
 __all__ = ["BoundedBacklog", "Overflow", "backlog"]

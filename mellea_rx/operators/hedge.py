@@ -14,10 +14,10 @@ from reactivex.disposable import (
     SingleAssignmentDisposable,
 )
 
+from mellea_rx.core.arguments import seconds
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.timers import scheduler_for
 from mellea_rx.operators.answers import no_answer
-from mellea_rx.operators.arguments import seconds
 from mellea_rx.operators.sources import Branch, Combined, Opening, Source, branches, owned
 from mellea_rx.operators.tagged import Tagged
 

@@ -7,9 +7,9 @@ from typing import Any, TypeVar, overload
 
 from reactivex import Observable
 
+from mellea_rx.core.arguments import count
 from mellea_rx.core.emitter import Emit
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.operators.arguments import count
 from mellea_rx.operators.from_async_iterable import Inputs, inputs_of
 from mellea_rx.operators.pump import Caller, pumped
 

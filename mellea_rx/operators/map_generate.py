@@ -10,10 +10,10 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar, overload
 
 from reactivex import Observable
 
+from mellea_rx.core.arguments import count
 from mellea_rx.core.emitter import Emit
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import InvalidInputError, MelleaRxError
-from mellea_rx.operators.arguments import count
 from mellea_rx.operators.from_async_iterable import Inputs, inputs_of
 from mellea_rx.operators.pump import Caller, Ready, Work, pumped
 from mellea_rx.operators.rate import RateLimit

@@ -99,8 +99,8 @@ def cold_calls(m: MelleaSession) -> None:
     assert_type(m.cold.act(Count()).start(), ModelOutputThunk[int])
     assert_type(m.cold.instruct("Go.").pipe(ops.retry(2)), Observable[Chunk])
     takes_any_observable(m.cold.chat("Hi."))
-    m.cold.instruct(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    m.cold.chat()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    m.cold.instruct(5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    m.cold.chat()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 
 
 def takes_any_observable(source: Observable[Chunk]) -> None: ...
