@@ -94,7 +94,7 @@ def cold_calls(m: MelleaSession) -> None:
     assert_type(m.cold.instruct("Go.", requirements=["brief"]), ColdCall[str])
     assert_type(m.cold.chat("Hi."), ColdCall[str])
     assert_type(m.cold.query([1], "What?"), ColdCall[str])
-    assert_type(m.cold.transform({"a": 1}, "Shorter."), ColdCall[str])
+    assert_type(m.cold.transform({"a": 1}, "Shorter."), ColdCall[Any])
     assert_type(m.cold.act(Count()), ColdCall[int])
     assert_type(m.cold.act(Count()).start(), ModelOutputThunk[int])
     assert_type(m.cold.instruct("Go.").pipe(ops.retry(2)), Observable[Chunk])
