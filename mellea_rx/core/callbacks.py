@@ -68,15 +68,12 @@ async def _await_user(
 ) -> Any:
     if loop is None:
         return await asyncio.to_thread(_returned, asyncio.run, coroutine)
-    try:
-        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-    except RuntimeError:
-        coroutine.close()
-        raise _closed() from None
-    waiting = asyncio.wrap_future(future)
+    # Where the call was made on the engine, its loop is there as long as this task is.
+    here = loop is asyncio.get_running_loop()
+    waiting = asyncio.ensure_future(coroutine) if here else _sent(coroutine, loop)
     try:
         while not waiting.done():
-            await asyncio.wait({waiting}, timeout=_CLOSED_LOOP_CHECK)
+            await asyncio.wait({waiting}, timeout=None if here else _CLOSED_LOOP_CHECK)
             if loop.is_closed() and not waiting.done():
                 coroutine.close()
                 raise _closed()
@@ -85,6 +82,16 @@ async def _await_user(
     if waiting.cancelled():
         raise _closed()
     return _returned(waiting.result)
+
+
+def _sent(
+    coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop
+) -> asyncio.Future[Any]:
+    try:
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+    except RuntimeError:
+        coroutine.close()
+        raise _closed() from None
 
 
 def _closed() -> CallerLoopClosedError:

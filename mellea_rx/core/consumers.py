@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from reactivex import abc
 
 from mellea_rx.core.chunk import Chunk
-from mellea_rx.core.engine import engine_loop
+from mellea_rx.core.engine import engine, engine_loop
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.hub import Backlog, Hub
 from mellea_rx.core.observers import finish, give
@@ -37,8 +37,9 @@ def refuse_deadlock(generation: Generation) -> None:
         return
     if engine_loop() is not None:
         raise BlockingWaitError(
-            "a blocking wait on the engine's own thread would stop every call of the process: "
-            "here (in a backend, or a function that one calls), use `await thunk.avalue()`"
+            "a blocking wait on the engine's own thread would stop every call that runs on it: "
+            "here (in a backend, a function that one calls, or virtual time), use "
+            "`await thunk.avalue()`"
         )
     here = running_loop()
     for loop in generation.needs:
@@ -226,7 +227,7 @@ class EndWatch:
         refuse_deadlock(generation)
         if not generation.has_ended:
             waiter = begin_wait(generation)
-            event = self._waiter = threading.Event()
+            event = self._waiter = engine().event()
             generation.attach(self)
             try:
                 if not event.wait(timeout):

@@ -6,6 +6,9 @@ caller that blocks its own loop stalls no stream. uvloop drives it where that in
 A forked child starts an engine of its own; what ran in the parent's ends there with an
 `EngineStoppedError`. At interpreter exit every task is cancelled and the thread joined, so that
 nothing is torn down under a running generation.
+
+Whoever runs a loop of another kind (virtual time) puts an `Engine` on it, and `use_engine` makes
+that the engine of all code that goes on from there.
 """
 
 from __future__ import annotations
@@ -16,15 +19,28 @@ import concurrent.futures
 import contextvars
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 from mellea_rx.core.locks import no_fork
 from mellea_rx.errors import EngineStoppedError
 
-__all__ = ["Engine", "Orphan", "Resource", "TaskHandle", "engine", "engine_loop", "load_engine"]
+__all__ = [
+    "Engine",
+    "Orphan",
+    "Owner",
+    "Resource",
+    "TaskHandle",
+    "ThreadEngine",
+    "engine",
+    "engine_loop",
+    "load_engine",
+    "use_engine",
+]
 
 _T = TypeVar("_T")
 
@@ -40,6 +56,14 @@ class Orphan(Protocol):
         ...
 
 
+class Owner(Orphan, Protocol):
+    """Whose work a task is."""
+
+    def unbegun(self) -> None:
+        """End: the work was cancelled before it began. Called on the engine."""
+        ...
+
+
 class Resource(Protocol):
     """Something that lives on the engine's loop and has to be closed on it."""
 
@@ -49,40 +73,54 @@ class Resource(Protocol):
 
 
 class Engine:
-    """An event loop in a daemon thread of its own.
+    """Work on an event loop that somebody runs, and what has to be told when that loop ends.
 
-    Attributes:
+    Args:
         loop: The event loop. Use it from other threads only through its thread-safe calls.
+        clock: Seconds, from any thread: what durations are measured by.
     """
 
-    def __init__(self) -> None:
-        self.loop = _loop_factory()()
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.loop = loop
+        self.clock = clock
         self._tasks: set[TaskHandle] = set()
         self._orphans: weakref.WeakSet[Orphan] = weakref.WeakSet()
         self._resources: set[Resource] = set()
         self._stopping = False
         self._ident: int | None = None
-        self._thread = threading.Thread(target=self._run, name="mellea-rx-engine", daemon=True)
-        self._thread.start()
+
+    def enter(self) -> None:
+        """The calling thread is the one that runs the loop, from now on."""
+        self._ident = threading.get_ident()
+
+    def leave(self) -> None:
+        """No thread runs the loop any more."""
+        self._ident = None
 
     @property
     def is_current(self) -> bool:
         """Whether the calling thread is the engine's own."""
         return threading.get_ident() == self._ident
 
+    def event(self) -> threading.Event:
+        """What a thread blocks on until something on the engine sets it."""
+        return threading.Event()
+
     def spawn(
         self,
         work: Callable[[], Coroutine[Any, Any, Any]],
         *,
         context: contextvars.Context | None = None,
-        orphan: Orphan | None = None,
+        owner: Owner | None = None,
     ) -> TaskHandle:
         """Run a coroutine on the engine; returns at once, from any thread.
 
         Args:
             work: Makes the coroutine; called on the engine.
             context: The contextvars that it runs with; a copy of the caller's by default.
-            orphan: Who has to be told when a fork leaves this work behind.
+            owner: Who has to be told when this work never begins, or a fork leaves it behind.
 
         Returns:
             A handle that can cancel it, also before it began.
@@ -90,7 +128,7 @@ class Engine:
         Raises:
             EngineStoppedError: The interpreter is going down.
         """
-        handle = TaskHandle(self, orphan)
+        handle = TaskHandle(self, owner)
         self._tasks.add(handle)
         try:
             self.call(handle._start, work, context or contextvars.copy_context())
@@ -129,13 +167,13 @@ class Engine:
         """Call `function(*args)` on the engine: now when this is its thread, else soon.
 
         Raises:
-            EngineStoppedError: The interpreter is going down.
+            EngineStoppedError: The interpreter is going down, or the engine's own loop has ended.
         """
         if self.is_current:
             function(*args)
             return
         if self._stopping:
-            raise EngineStoppedError("the engine has stopped: the interpreter is going down")
+            raise EngineStoppedError("the engine has stopped: the interpreter, or its loop, ends")
         try:
             self.loop.call_soon_threadsafe(function, *args)
         except RuntimeError as error:
@@ -157,30 +195,14 @@ class Engine:
         await resource.aclose()
         self._resources.discard(resource)
 
-    def stop(self) -> None:
-        """Cancel every task, wait for their ends (`EXIT_PATIENCE` at most), end the thread."""
-        if self._stopping or not self._thread.is_alive():
-            return
+    async def drain(self) -> None:
+        """Take nothing more, cancel every task, wait for their ends, close what is kept.
+
+        Runs on the engine, as the last of its loop's work. Tasks have half of `EXIT_PATIENCE`.
+        """
         self._stopping = True
-        self.loop.call_soon_threadsafe(self._cancel_all)
-        self._thread.join(EXIT_PATIENCE)
-
-    def _run(self) -> None:
-        self._ident = threading.get_ident()
-        asyncio.set_event_loop(self.loop)
-        try:
-            self.loop.run_forever()
-        finally:
-            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-            self.loop.close()
-
-    def _cancel_all(self) -> None:
         for handle in list(self._tasks):
             handle._cancel()
-        closing = self.loop.create_task(self._drain())
-        closing.add_done_callback(lambda _: self.loop.stop())
-
-    async def _drain(self) -> None:
         tasks = [handle._task for handle in self._tasks if handle._task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=EXIT_PATIENCE / 2)
@@ -192,23 +214,52 @@ class Engine:
 
     def _abandon(self) -> None:
         """Leave this engine behind, in a forked child, where its thread does not run."""
-        self._ident = None  # a thread of the child's may get the same one
+        self.leave()  # a thread of the child's may get the same one
         self._stopping = True
         self.loop.set_exception_handler(lambda *_: None)
         _left_behind.append(self)
-        for orphan in [*self._orphans, *(handle._orphan for handle in self._tasks)]:
+        for orphan in [*self._orphans, *(handle._owner for handle in self._tasks)]:
             if orphan is not None:
                 orphan.orphaned()
+
+
+class ThreadEngine(Engine):
+    """The engine of a process: an event loop in a daemon thread of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(_loop_factory()())
+        self._thread = threading.Thread(target=self._run, name="mellea-rx-engine", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Cancel every task, wait for their ends (`EXIT_PATIENCE` at most), end the thread."""
+        if self._stopping or not self._thread.is_alive():
+            return
+        self._stopping = True
+        self.loop.call_soon_threadsafe(self._finish)
+        self._thread.join(EXIT_PATIENCE)
+
+    def _run(self) -> None:
+        self.enter()
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.loop.close()
+
+    def _finish(self) -> None:
+        self.loop.create_task(self.drain()).add_done_callback(lambda _: self.loop.stop())
 
 
 class TaskHandle:
     """Cancels a piece of work on the engine, from any thread, at any time."""
 
-    __slots__ = ("_cancelled", "_engine", "_orphan", "_task")
+    __slots__ = ("_cancelled", "_engine", "_owner", "_task")
 
-    def __init__(self, engine: Engine, orphan: Orphan | None) -> None:
+    def __init__(self, engine: Engine, owner: Owner | None) -> None:
         self._engine = engine
-        self._orphan = orphan
+        self._owner = owner
         self._task: asyncio.Task[Any] | None = None
         self._cancelled = False
 
@@ -227,14 +278,21 @@ class TaskHandle:
     ) -> None:
         engine = self._engine
         if self._cancelled:
-            engine._tasks.discard(self)
+            self._finish(begun=False)
             return
         self._task = engine.loop.create_task(work(), context=context)
         self._task.add_done_callback(self._done, context=context)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
+        # An owner's work takes its own cancellation, where it gets the chance to.
+        self._finish(begun=not task.cancelled())
+
+    def _finish(self, *, begun: bool) -> None:
+        owner = self._owner
         self._engine._tasks.discard(self)
-        self._task = self._orphan = None
+        self._task = self._owner = None
+        if owner is not None and not begun:
+            owner.unbegun()
 
     def _cancel(self) -> None:
         if self._task is not None:
@@ -242,26 +300,32 @@ class TaskHandle:
 
 
 _guard = threading.Lock()
-_current: Engine | None = None
+_current: ThreadEngine | None = None
 _left_behind: list[Engine] = []
+_used: ContextVar[Engine | None] = ContextVar("mellea_rx_engine", default=None)
 
 
 def engine() -> Engine:
-    """The engine of this process; started by the first call."""
+    """The engine of this code: what `use_engine` set, else the process's, which it may start."""
     global _current
-    running = _current
+    running = _used.get() or _current
     if running is not None:
         return running
     with _guard:
         if _current is None:
-            _current = Engine()
+            _current = ThreadEngine()
         return _current
 
 
 def engine_loop() -> asyncio.AbstractEventLoop | None:
     """The engine's loop, when this code runs on it; else None."""
-    running = _current
+    running = _used.get() or _current
     return running.loop if running is not None and running.is_current else None
+
+
+def use_engine(other: Engine) -> None:
+    """Have this context, its tasks and its worker threads use another engine than the process's."""
+    _used.set(other)
 
 
 def load_engine() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -68,6 +67,7 @@ class Generation:
 
     __slots__ = (
         "__weakref__",
+        "_clock",
         "_consumers",
         "_ended_at",
         "_error",
@@ -116,7 +116,8 @@ class Generation:
         self._error: MelleaRxError | None = None
         self._parsed: Any = _UNPARSED
         self._handle: TaskHandle | None = None
-        self._started_at = time.monotonic()
+        self._clock = engine().clock
+        self._started_at = self._clock()
         self._first_at: float | None = None
         self._ended_at: float | None = None
         self._opening: AttemptStarted | None = None
@@ -127,7 +128,7 @@ class Generation:
 
     def start(self, pipeline: Pipeline) -> None:
         """Run `pipeline` on the engine, with the caller's contextvars."""
-        self._handle = engine().spawn(lambda: self._run(pipeline), orphan=self)
+        self._handle = engine().spawn(lambda: self._run(pipeline), owner=self)
 
     def push(self, chunk: Chunk) -> None:
         """One more chunk of the answer. Ignored after the end."""
@@ -135,7 +136,7 @@ class Generation:
             if self._ended_at is not None:
                 return
             if self._first_at is None and chunk:
-                self._first_at = time.monotonic()
+                self._first_at = self._clock()
             self._fold.add(chunk)
             woken: list[Consumer[Chunk]] | None = None
             if self.live:
@@ -192,7 +193,7 @@ class Generation:
         with self.lock:
             self._narrated = True
             if self._journal is None:
-                self._journal = Journal(self.lock, self._started_at)
+                self._journal = Journal(self.lock, self._clock, self._started_at)
             return self._journal
 
     def stands_for(self, value: Any) -> None:
@@ -228,7 +229,7 @@ class Generation:
         with self.lock:
             if self._ended_at is not None:
                 return False
-            self._ended_at = time.monotonic()
+            self._ended_at = self._clock()
             self._value = self._fold.peek()
             self._error = error
             if error is not None and not error.text:
@@ -307,6 +308,10 @@ class Generation:
         if self._ended_at is None and self._handle is not None:
             self._handle.cancel()
 
+    def unbegun(self) -> None:
+        """End: nobody wanted it any more before its work began."""
+        self.end(GenerationCancelledError("the generation was cancelled before it began"))
+
     def orphaned(self) -> None:
         """End in a forked child, where the engine that ran it does not exist."""
         self.lock = threading.Lock()  # another thread of the parent may have held it
@@ -324,7 +329,7 @@ class Generation:
         """The record of its events; kept from the first look on, and begun with what was."""
         with self.lock:
             if self._journal is None:
-                journal = self._journal = Journal(self.lock, self._started_at)
+                journal = self._journal = Journal(self.lock, self._clock, self._started_at)
                 past: list[Event] = [] if self._opening is None else [self._opening]
                 past += events_of(0, self.ttft or 0.0, self._value or self._fold.peek())
                 if self._ended_at is not None:
@@ -389,4 +394,5 @@ class Generation:
     @property
     def duration(self) -> float:
         """Seconds from the call to the end, or to now while it runs."""
-        return (self._ended_at or time.monotonic()) - self._started_at
+        ended = self._ended_at
+        return (self._clock() if ended is None else ended) - self._started_at

@@ -15,6 +15,7 @@ from typing import Any, Self, cast
 
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.consumers import refuse_deadlock
+from mellea_rx.core.engine import engine
 from mellea_rx.core.fold import TextBuffer
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.outlet import Outlet, loop_outlet
@@ -175,7 +176,7 @@ class Inbox:
         while piece == "":
             refuse_deadlock(self._generation)
             waiter = begin_wait(self._generation)
-            event = threading.Event()
+            event = engine().event()
             try:
                 with self._generation.lock:
                     if self._ended or self._piece:

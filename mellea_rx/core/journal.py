@@ -6,9 +6,8 @@ Text is kept joined, not by chunk, so that a record grows with what was said and
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.events import Completed, Event, Failed, TextAdded, ThinkingAdded, events_of
@@ -64,14 +63,16 @@ class Journal:
 
     Args:
         lock: Its call's.
-        started_at: When the call began, by `time.monotonic`.
+        clock: The engine's.
+        started_at: When the call began, by that clock.
     """
 
     error = None
     """A failed call's events complete: the failure is the last of them."""
 
-    def __init__(self, lock: threading.Lock, started_at: float) -> None:
+    def __init__(self, lock: threading.Lock, clock: Callable[[], float], started_at: float) -> None:
         self.lock = lock
+        self._clock = clock
         self._started_at = started_at
         self._entries: list[Event | _Run] = []
         self._consumers: list[Consumer[Event]] = []
@@ -79,7 +80,7 @@ class Journal:
 
     def now(self) -> float:
         """Seconds since the call."""
-        return time.monotonic() - self._started_at
+        return self._clock() - self._started_at
 
     def add(self, *events: Event) -> None:
         """Record events. Ignored after the last one."""

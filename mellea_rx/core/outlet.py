@@ -61,12 +61,16 @@ class Outlet:
 
     Args:
         post: Schedules a function there; raises RuntimeError when the place is gone.
+        pause: Seconds between two wake-ups.
     """
 
-    __slots__ = ("__weakref__", "_lock", "_next", "_post", "_posted", "_ready")
+    __slots__ = ("__weakref__", "_lock", "_next", "_pause", "_post", "_posted", "_ready")
 
-    def __init__(self, post: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(
+        self, post: Callable[[Callable[[], None]], object], pause: float = WAKE_PAUSE
+    ) -> None:
         self._post = post
+        self._pause = pause
         self._lock = threading.Lock()
         self._ready: list[Ready] = []
         self._posted = False
@@ -86,11 +90,11 @@ class Outlet:
         # On the engine: after all that is ready there now, and not before the pause is over.
         now = here.time()
         if now >= self._next:
-            self._next = now + WAKE_PAUSE
+            self._next = now + self._pause
             here.call_soon(self._post_drain)
         else:
             here.call_at(self._next, self._post_drain)
-            self._next += WAKE_PAUSE
+            self._next += self._pause
 
     def _post_drain(self) -> None:
         try:
@@ -156,7 +160,9 @@ def loop_outlet(loop: asyncio.AbstractEventLoop) -> Outlet:
                         raise RuntimeError("the event loop is gone")
                     target.call_soon_threadsafe(function)
 
-                outlet = _loop_outlets[loop] = Outlet(post)
+                # The engine's own loop is awake when it wakes itself: there is nothing to spare.
+                pause = 0.0 if loop is engine_loop() else WAKE_PAUSE
+                outlet = _loop_outlets[loop] = Outlet(post, pause)
     return outlet
 
 

@@ -265,6 +265,18 @@ def test_cancelling_while_the_request_has_not_begun_ends_it_too() -> None:
     until_blocking(lambda: backend.running == 0)
 
 
+def test_what_is_dropped_before_it_began_has_an_end_too() -> None:
+    async def main() -> None:
+        m = MelleaSession(ScriptedBackend("a b", delay=0.1))
+        views = [(await m.ainstruct("Go.")).view() for _ in range(20)]
+        for view in views:
+            await soon(view.settled())
+            assert isinstance(view.error, GenerationCancelledError)
+            assert not view.is_running
+
+    asyncio.run(main())
+
+
 def test_a_caller_that_cancels_and_then_blocks_its_loop_holds_up_nobody() -> None:
     async def main() -> None:
         hand = Hand(2)
