@@ -8,7 +8,8 @@
     │   ├── UnknownBackendError
     │   ├── MissingExtraError
     │   ├── NoBackendError
-    │   └── ModelFileError                  an embedded model's file
+    │   ├── ModelFileError                  an embedded model's file
+    │   └── RecordingError                  a recording: unreadable, or without this request
     ├── SessionError
     │   ├── NoSessionError
     │   └── SessionClosedError
@@ -18,6 +19,7 @@
     ├── GenerationCancelledError
     ├── EngineStoppedError                  the engine ended (exit, or a fork) under a generation
     ├── CallerLoopClosedError               the caller's event loop is gone
+    ├── VirtualTimeError                    a test in virtual time that could never end
     ├── UnexpectedError                     a bug, ours or a plugin's; its cause is chained
     ├── BackpressureError                   a reader fell too far behind its source
     ├── NoAnswerError                       none of several sources gave an acceptable answer
@@ -96,6 +98,7 @@ __all__ = [
     "PermissionDeniedError",
     "ProtocolError",
     "RateLimitError",
+    "RecordingError",
     "RedirectRefusedError",
     "RequirementsNotMetError",
     "ResponseTooLargeError",
@@ -113,6 +116,7 @@ __all__ = [
     "UnexpectedError",
     "UnknownBackendError",
     "ValidatorError",
+    "VirtualTimeError",
     "WaitTimeoutError",
 ]
 
@@ -175,6 +179,10 @@ class ModelFileError(ConfigurationError):
     """A model's file is missing, damaged, or could not be loaded or brought."""
 
 
+class RecordingError(ConfigurationError):
+    """A recording cannot be read, or has no answer to this request; the message says which."""
+
+
 class SessionError(MelleaRxError):
     """A session cannot be found or used."""
 
@@ -209,6 +217,10 @@ class EngineStoppedError(MelleaRxError):
 
 class CallerLoopClosedError(MelleaRxError):
     """An event loop that has to run a callable or take a result is closed."""
+
+
+class VirtualTimeError(MelleaRxError):
+    """A test in virtual time waits for what its clock can never bring."""
 
 
 class UnexpectedError(MelleaRxError):

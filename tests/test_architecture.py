@@ -29,6 +29,7 @@ ARROWS: dict[str, set[str]] = {
     "helpers": {"errors", "core"},
     "backends": {"errors", "core", "wire", "operators"},
     "stdlib": {"errors", "core", "wire", "operators", "formatters", "helpers", "backends"},
+    "testing": {"errors", "core", "backends", "operators", "stdlib"},
 }
 
 # Where each heavy dependency lives; nothing else may import it.
@@ -44,6 +45,7 @@ HOMES: dict[str, set[str]] = {
     "typer": {"cli"},
     "rich": {"cli"},
     "pydantic": set(),
+    "pytest": {"testing/pytest_plugin.py"},
 }
 
 # Imports within a function: what is heavy or optional, in its home; and these, each with a reason.

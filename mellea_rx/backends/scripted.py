@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
@@ -18,11 +19,11 @@ from mellea_rx.core.source import ChunkSource, Push
 from mellea_rx.core.watch import StallWatch
 from mellea_rx.errors import InvalidInputError
 
-__all__ = ["Answer", "Pause", "ScriptedBackend"]
+__all__ = ["Answer", "Pause", "Piece", "ScriptedBackend", "pieces_of", "play"]
 
 
 class Pause(float):
-    """So many seconds of silence, in the middle of an answer."""
+    """So many seconds of silence, in the middle of an answer; `math.inf` is for ever."""
 
 
 Piece: TypeAlias = "str | Chunk | Pause | BaseException"
@@ -94,21 +95,48 @@ class ScriptedBackend:
             self.running += 1
         try:
             with StallWatch(request.options, "the script") as watch:
-                tokens = 0
-                for piece in pieces_of(answer, request):
-                    if isinstance(piece, BaseException):
-                        raise piece
-                    await asyncio.sleep(piece if isinstance(piece, Pause) else self._delay)
-                    if isinstance(piece, Pause):
-                        continue
-                    watch.alive()
-                    tokens += 1
-                    push(piece if isinstance(piece, Chunk) else Chunk(piece))
+                tokens = await play(pieces_of(answer, request), push, watch, delay=self._delay)
             words = sum(len(message.content.split()) for message in request.messages)
             push(Chunk(usage=Usage(words, tokens), finish_reason="stop", model=self.model))
         finally:
             with self._lock:
                 self.running -= 1
+
+
+async def play(
+    pieces: Iterable[Piece], push: Push, watch: StallWatch, *, delay: float = 0.0
+) -> int:
+    """Play an answer.
+
+    Args:
+        pieces: What it is made of.
+        push: Takes its chunks.
+        watch: Told of each.
+        delay: Seconds before each chunk.
+
+    Returns:
+        How many chunks there were.
+
+    Raises:
+        BaseException: An error among the pieces.
+    """
+    count = 0
+    for piece in pieces:
+        if isinstance(piece, BaseException):
+            raise piece
+        await _silence(piece if isinstance(piece, Pause) else delay)
+        if isinstance(piece, Pause):
+            continue
+        watch.alive()
+        count += 1
+        push(piece if isinstance(piece, Chunk) else Chunk(piece))
+    return count
+
+
+async def _silence(seconds: float) -> None:
+    if seconds == math.inf:  # no timer: in virtual time, nothing to wait for
+        await asyncio.get_running_loop().create_future()
+    await asyncio.sleep(seconds)
 
 
 def pieces_of(answer: Answer, request: Request) -> Iterable[Piece]:

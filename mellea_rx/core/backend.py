@@ -86,7 +86,7 @@ def capabilities_of(backend: Backend) -> Capabilities:
 
 def decides_late(backend: Backend) -> bool:
     """Whether it is decided in a call which backend does the work: nothing can be asked before."""
-    return hasattr(backend, "resolve")
+    return getattr(backend, "resolve", None) is not None
 
 
 async def resolved(backend: Backend) -> Backend:

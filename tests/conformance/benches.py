@@ -6,66 +6,25 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from mellea_rx import GenerationFailedError, ModelOption
+from mellea_rx import ModelOption
 from mellea_rx.backends import Backend, OllamaBackend, OpenAIBackend, ScriptedBackend
-from mellea_rx.backends.scripted import Pause
-from mellea_rx.core.options import Options
-from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.testing import failing, stalling
+from mellea_rx.testing.conformance import Bench
 from tests.support.server_process import ServerProcess
 
 CHUNKS = ["Once ", "upon ", "a ", "time, ", "é\u2028😀"]
 ENDLESS = 10_000
 
 
-def request(prompt: str = "Go.", **options: Any) -> Request:
-    """A request with these options, by the names in `ModelOption` or any other."""
-    named = {ModelOption[k] if k in ModelOption.__members__ else k: v for k, v in options.items()}
-    return Request((WireMessage("user", prompt),), Options(named))
-
-
-class Bench(Protocol):
-    """What the conformance tests need of a backend."""
-
-    limit: dict[str, int]
-    """Options that end an answer soon, where only they can."""
-    speaks: str | None
-    """The text that `answering` says; None where nobody can know it."""
-
-    def answering(self) -> Backend:
-        """A backend that answers well."""
-        ...
-
-    def endless(self) -> Backend:
-        """A backend whose answers go on and on."""
-        ...
-
-    def stalling(self, after: int) -> Backend | None:
-        """A backend that is silent after so many chunks; None where that cannot be."""
-        ...
-
-    def failing(self, after: int) -> Backend | None:
-        """A backend that fails after so many chunks."""
-        ...
-
-    def running(self) -> int:
-        """How many answers are being made now."""
-        ...
-
-    def asked(self) -> int:
-        """How many requests it got."""
-        ...
-
-
-class ScriptedBench:
+class ScriptedBench(Bench):
     """Plays in this process."""
 
-    limit: dict[str, int]
-    speaks = "".join(CHUNKS)
+    speaks = CHUNKS
+    tells_usage = tells_model = True
 
     def __init__(self) -> None:
-        self.limit = {}
         self._backend = ScriptedBackend(CHUNKS)
 
     def _with(self, answer: Any, delay: float = 0) -> ScriptedBackend:
@@ -79,10 +38,10 @@ class ScriptedBench:
         return self._with(["and on "] * ENDLESS, delay=0.002)
 
     def stalling(self, after: int) -> Backend | None:
-        return self._with([*CHUNKS[:after], Pause(60), "late"])
+        return self._with(stalling(CHUNKS, after=after))
 
     def failing(self, after: int) -> Backend | None:
-        return self._with([*CHUNKS[:after], GenerationFailedError("the model crashed")])
+        return self._with(failing(CHUNKS, after=after))
 
     def running(self) -> int:
         return self._backend.running
@@ -91,17 +50,16 @@ class ScriptedBench:
         return len(self._backend.requests)
 
 
-class HttpBench:
+class HttpBench(Bench):
     """Speaks to the scripted server."""
 
-    limit: dict[str, int]
-    speaks = "".join(CHUNKS)
+    speaks = CHUNKS
+    tells_usage = tells_model = True
     _names = itertools.count()
 
     def __init__(
         self, kind: type[OllamaBackend] | type[OpenAIBackend], server: ServerProcess
     ) -> None:
-        self.limit = {}
         self.server = server
         self.model = f"conforming-{next(self._names)}"
         self.backend = kind(self.model, base_url=server.url)
@@ -130,15 +88,15 @@ class HttpBench:
         return len(self.server.log(self.model))
 
 
-class LocalBench:
+class LocalBench(Bench):
     """A real llama.cpp in this process."""
 
-    speaks = None
+    limit = {"MAX_NEW_TOKENS": 6}  # noqa: RUF012
+    tells_usage = tells_model = True
 
     def __init__(self, model: Path) -> None:
         from mellea_rx.backends import LocalBackend
 
-        self.limit = {"MAX_NEW_TOKENS": 6}
         self.backend = LocalBackend(model, parallel=4, model_options={ModelOption.SEED: 7})
 
     def answering(self) -> Backend:
@@ -147,18 +105,9 @@ class LocalBench:
     def endless(self) -> Backend:
         return self.backend
 
-    def stalling(self, after: int) -> Backend | None:
-        return None
-
-    def failing(self, after: int) -> Backend | None:
-        return None
-
     def running(self) -> int:
         use = self.backend._use
         return 0 if use is None else len(use._tasks)
-
-    def asked(self) -> int:
-        return -1
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.benches import Bench, bench_for
+from mellea_rx.testing.conformance import Bench
+from tests.conformance.benches import bench_for
 from tests.support.server_process import ServerProcess
 from tests.support.tiny_llama import write_tiny_llama
 

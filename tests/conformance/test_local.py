@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mellea_rx import BadRequestError, LocalBackend, MelleaSession, ModelOption, OptionError
-from tests.conformance.benches import request
+from mellea_rx.testing.conformance import request
 from tests.core.hand import STREAM, Recorder, soon, until
 
 TOKENS, STOP = ModelOption.MAX_NEW_TOKENS, ModelOption.STOP_SEQUENCES

@@ -15,6 +15,7 @@ from mellea_rx import Chunk, MelleaSession, ModelOption, ModelOutputThunk
 from mellea_rx.core.engine import engine
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
+from mellea_rx.testing import Probe
 
 PATIENCE = 5.0
 """How long a test waits for what has to happen, in seconds."""
@@ -131,42 +132,15 @@ async def soon(awaitable: Any, timeout: float = PATIENCE) -> Any:
     return await asyncio.wait_for(awaitable, timeout)
 
 
-class Recorder:
-    """An observer that writes down what it gets, and on which thread."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.chunks: list[Chunk] = []
-        self.terminals: list[str] = []
-        self.error: Exception | None = None
-        self.threads: set[str] = set()
-        self.ended = threading.Event()
-
-    def on_next(self, chunk: Chunk) -> None:
-        """Write down a chunk."""
-        self.threads.add(threading.current_thread().name)
-        self.chunks.append(chunk)
-        self.texts.append(str(chunk))
-
-    def on_error(self, error: Exception) -> None:
-        """Write down the failure."""
-        self.error = error
-        self._end("error")
-
-    def on_completed(self) -> None:
-        """Write down the end."""
-        self._end("completed")
-
-    def _end(self, terminal: str) -> None:
-        self.threads.add(threading.current_thread().name)
-        self.terminals.append(terminal)
-        self.ended.set()
+class Recorder(Probe[Chunk]):
+    """A probe of chunks."""
 
     @property
-    def text(self) -> str:
-        """All text that came."""
-        return "".join(self.texts)
+    def chunks(self) -> list[Chunk]:
+        """The chunks."""
+        return self.items
 
-    def to(self, source: Observable[Any], **how: Any) -> Any:
-        """Subscribe this to `source`; the subscription."""
-        return source.subscribe(self.on_next, self.on_error, self.on_completed, **how)
+    @property
+    def texts(self) -> list[str]:
+        """Each chunk's text."""
+        return [str(chunk) for chunk in self.items]

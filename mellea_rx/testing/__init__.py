@@ -1,0 +1,35 @@
+"""A kit for tests of programs on this library: virtual time, marbles, faults, recordings, laws.
+
+async def main():
+    m = MelleaSession(marbles("--a---b|", frame=60).backend())
+    ...
+run_virtual(main())          minutes of waiting, in no time
+"""
+
+from __future__ import annotations
+
+from mellea_rx.core.timers import LoopScheduler
+from mellea_rx.testing.faults import STALL, breaking, dripping, failing, stalling
+from mellea_rx.testing.marbles import Marbles, draw, marbles
+from mellea_rx.testing.probe import Probe, assert_marbles
+from mellea_rx.testing.recorder import Recorder
+from mellea_rx.testing.replay import replay
+from mellea_rx.testing.virtual_time import VirtualTime, run_virtual
+
+__all__ = [
+    "STALL",
+    "LoopScheduler",
+    "Marbles",
+    "Probe",
+    "Recorder",
+    "VirtualTime",
+    "assert_marbles",
+    "breaking",
+    "draw",
+    "dripping",
+    "failing",
+    "marbles",
+    "replay",
+    "run_virtual",
+    "stalling",
+]
