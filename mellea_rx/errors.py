@@ -60,9 +60,6 @@ Each carries `text`: what the model had said when it happened ("" when it had sa
 
 from __future__ import annotations
 
-import copy
-from typing import Self
-
 __all__ = [
     "AuthenticationError",
     "BackendError",
@@ -139,12 +136,6 @@ class MelleaRxError(Exception):
     def __init__(self, message: str, *, text: str = "") -> None:
         super().__init__(message)
         self.text = text
-
-    def with_advice(self, advice: str) -> Self:
-        """This error, and a further line in its message."""
-        told = copy.copy(self)
-        told.args = (f"{self}\n  {advice}",)
-        return told
 
 
 class InvalidInputError(MelleaRxError, ValueError):

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 from reactivex import Observable
 
+from mellea_rx.core.advice import with_advice
 from mellea_rx.core.backend import Capabilities, require_images
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import Engine, engine
@@ -221,7 +222,7 @@ class HttpBackend:
         advice = self._dialect.advice(error, self.model)
         if not advice or advice in str(error):
             return error
-        return error.with_advice(advice)
+        return with_advice(error, advice)
 
     def _hold_connections(self) -> None:
         running = engine()
