@@ -191,13 +191,12 @@ class Channel(Generic[T]):
         """
         if self._source is not None or self._ended:
             return
-        for loop in (self._loop, engine().loop):
-            try:
-                if loop is not None:
-                    loop.call_soon_threadsafe(self.close)
-                    return
-            except RuntimeError:
-                pass  # closed; when both are, the interpreter goes down, and all calls with it
+        if self._loop is not None and _soon(self._loop, self.close):
+            return
+        try:
+            _soon(engine().loop, self.close)
+        except RuntimeError:
+            pass  # the interpreter goes down: no thread starts, and all calls end
 
 
 def _thread() -> EventLoopScheduler:
@@ -216,8 +215,14 @@ def _settle(loop: asyncio.AbstractEventLoop, waiting: asyncio.Future[None]) -> N
 
     if running_loop() is loop:
         settle()
-        return
+    else:
+        _soon(loop, settle)
+
+
+def _soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> bool:
+    """Call a function in a turn of a loop. False when the loop is closed."""
     try:
-        loop.call_soon_threadsafe(settle)
+        loop.call_soon_threadsafe(function)
     except RuntimeError:
-        pass  # the reader's loop is closed
+        return False
+    return True

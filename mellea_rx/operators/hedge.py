@@ -106,7 +106,8 @@ class _Hedge(Generic[S]):
     def _ask_next(self) -> None:
         with self._lock:
             index = len(self._asked)
-            if self._chosen is not None or index == len(self._sources):
+            decided = self._chosen is not None or self._all.is_disposed
+            if decided or index == len(self._sources):
                 return
             asked = SingleAssignmentDisposable()
             self._asked.append(asked)
