@@ -8,29 +8,35 @@ marble without spaces; where the marbles begin in the same column, time can be r
 
 A label that is a name makes a cold source of that name. Any other is a Python expression over the
 public operators, `rx`, `ops`, and the sources: an Observable, or an operator that is put on
-`source`. Two more names are there: `attempts(first, second)` is a cold call, whose subscriptions
-get these one after the other; `second_at(3, tee(2))` shows a second reader that comes late.
+`source`. More names are there: `attempts(first, second)` is a cold call, whose subscriptions
+get these one after the other; `second_at(3, tee(2))` shows a second reader that comes late. And for
+what takes its time: `m` is a session, and `slow` a function, that take as many seconds as they are
+told; `slowly(6, iterator)` is a reader that takes six for each item; `later(3, "x")` is a future.
 
 In a marble each character is a second: "-" nothing, "|" the end, "#" an error; whatever else stands
 there is one item, at the time of its first character. What is in brackets, parted by commas, comes
 at the time of the first bracket. "·" is a space and "⏎" an LF. An item is shown by its text; a
-chunk without text by its thinking, in ⟨⟩.
+chunk without text by its thinking, in ⟨⟩; a call for an input by that.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import reactivex as rx
-from reactivex import Observable
+from reactivex import Observable, abc
 from reactivex import operators as ops
-from reactivex.testing import ReactiveTest, TestScheduler
+from reactivex.disposable import CompositeDisposable
 
 import mellea_rx
-from mellea_rx import Chunk, operators
-from mellea_rx.operators import Part
+from mellea_rx import Chunk, MelleaSession, ScriptedBackend, operators
+from mellea_rx.backends.scripted import Pause
+from mellea_rx.core.request import Request
+from mellea_rx.operators import Generated, Part
+from mellea_rx.testing import VirtualTime
 
 __all__ = ["Line", "drawn", "lines_of", "names_of", "parsed", "ran"]
 
@@ -118,16 +124,27 @@ def names_of(lines: Iterable[Line]) -> dict[str, str]:
 
 
 def ran(expression: str, sources: dict[str, str]) -> list[Event]:
-    """What an expression over these sources does."""
-    time = TestScheduler()
-    cold = {name: _cold(time, marble) for name, marble in sources.items()}
+    """What an expression over these sources does, on an event loop in virtual time."""
+    with VirtualTime(limit=10 * HORIZON) as time:
+        return time.run(_played(expression, sources, time.scheduler))
+
+
+async def _played(
+    expression: str, sources: dict[str, str], scheduler: abc.SchedulerBase
+) -> list[Event]:
+    loop = asyncio.get_running_loop()
+    cold = {name: _cold(scheduler, marble) for name, marble in sources.items()}
     names = {each: getattr(operators, each) for each in operators.__all__}
     names |= {
         "Chunk": Chunk,
         "rx": rx,
         "ops": ops,
         "attempts": _attempts,
-        "second_at": _second_at(time),
+        "second_at": _second_at(scheduler),
+        "m": MelleaSession(ScriptedBackend(_as_long_as_it_says)),
+        "slow": _slow,
+        "slowly": _slowly,
+        "later": _later,
     }
     result = eval(expression, names | cold)
     if not isinstance(result, Observable):
@@ -135,30 +152,65 @@ def ran(expression: str, sources: dict[str, str]) -> list[Event]:
     events: list[Event] = []
 
     def note(what: str) -> None:
-        events.append(Event(time.clock, what))
+        # Many turns of a loop at one moment may add up to some milliseconds.
+        events.append(Event(round(loop.time(), 1), what))
 
     result.subscribe(
         lambda item: note(_shown(item)),
         lambda _: note("#"),
         lambda: note("|"),
-        scheduler=time,
+        scheduler=scheduler,
     )
-    time.advance_to(HORIZON)
+    await asyncio.sleep(HORIZON)
     return events
 
 
-def _cold(time: TestScheduler, marble: str) -> Observable[Any]:
-    kinds: dict[str, Callable[[float], Any]] = {
-        "|": ReactiveTest.on_completed,
-        "#": lambda at: ReactiveTest.on_error(at, FAILURE),
-    }
-    messages = [
-        kinds[what](at)
-        if what in kinds
-        else ReactiveTest.on_next(at, Chunk(what.translate(_SPOKEN)))
-        for at, what in parsed(marble)
-    ]
-    return time.create_cold_observable(messages)
+def _cold(scheduler: abc.SchedulerBase, marble: str) -> Observable[Any]:
+    def subscribe(
+        observer: abc.ObserverBase[Any], _: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        def at(event: Event) -> abc.DisposableBase:
+            return scheduler.schedule_relative(event.at, lambda *_: tell(event.what))
+
+        def tell(what: str) -> None:
+            if what == "|":
+                observer.on_completed()
+            elif what == "#":
+                observer.on_error(FAILURE)
+            else:
+                observer.on_next(Chunk(what.translate(_SPOKEN)))
+
+        return CompositeDisposable(*(at(event) for event in parsed(marble)))
+
+    return Observable(subscribe)
+
+
+def _as_long_as_it_says(request: Request) -> list[Any]:
+    """An answer that takes as many seconds as the prompt says, and says that."""
+    said = request.messages[-1].content
+    return [Pause(float(said)), said]
+
+
+async def _slow(item: Any) -> str:
+    """A function that takes as many seconds as its input says."""
+    await asyncio.sleep(float(str(item)))
+    return str(item)
+
+
+def _slowly(seconds: float, items: AsyncIterable[Any]) -> Observable[Any]:
+    """What a reader gets that takes so many seconds for each item."""
+
+    async def read() -> AsyncIterator[Any]:
+        async for item in items:
+            yield item
+            await asyncio.sleep(seconds)
+
+    return operators.from_async_iterable(read())
+
+
+def _later(seconds: float, result: str) -> asyncio.Future[str]:
+    """A future that is done after so many seconds."""
+    return asyncio.ensure_future(asyncio.sleep(seconds, result))
 
 
 def _attempts(*sources: Observable[Any]) -> Observable[Any]:
@@ -167,7 +219,7 @@ def _attempts(*sources: Observable[Any]) -> Observable[Any]:
     return rx.defer(lambda _: next(following))
 
 
-def _second_at(time: TestScheduler) -> Callable[[float, Any], Callable[[Any], Observable[Any]]]:
+def _second_at(time: abc.SchedulerBase) -> Callable[[float, Any], Callable[[Any], Observable[Any]]]:
     """What the second observable of a tee gives, when it is subscribed to late."""
 
     def second_at(at: float, tee: Any) -> Callable[[Any], Observable[Any]]:
@@ -182,6 +234,8 @@ def _second_at(time: TestScheduler) -> Callable[[float, Any], Callable[[Any], Ob
 
 
 def _shown(item: Any) -> str:
+    if isinstance(item, Generated):
+        return _shown(item.input)
     if isinstance(item, Part):
         return f"{item.key}={item.value}".replace(" ", "")
     if isinstance(item, Chunk) and not item.text:
