@@ -108,11 +108,11 @@ class EagerBody:
         if finished.done():
             return
         try:
-            if self._feed(data):
+            # What is within the cap is fed, however it comes: an answer may be complete with it.
+            left = self._left = self._left - len(data)
+            if self._feed(data if left >= 0 else data[:left]):
                 finished.set_result(None)
-                return
-            self._left -= len(data)
-            if self._left < 0:
+            elif left < 0:
                 raise ResponseTooLargeError("the answer is larger than its cap")
         except BaseException as error:
             finished.set_exception(error)

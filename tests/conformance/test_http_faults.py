@@ -229,8 +229,9 @@ def test_a_long_line_is_taken(name: str, server: ServerProcess) -> None:
 
 
 @both
-def test_an_answer_over_the_cap_is_refused(name: str, server: ServerProcess) -> None:
-    server.script("m", chunks=["x" * 1000], repeat=100)
+@pytest.mark.parametrize("bursts", [False, True], ids=["paced", "in one go"])
+def test_an_answer_over_the_cap_is_refused(name: str, bursts: bool, server: ServerProcess) -> None:
+    server.script("m", chunks=["x" * 1000], repeat=100, bursts=bursts)
     error = failure(name, server.url, limits=Limits(total=20_000))
     assert type(error) is ResponseTooLargeError
 
