@@ -16,6 +16,7 @@ SHOWS = {
     "classifier": r"^(posi|nega)tive\n(posi|nega)tive: I am so happy with it\.\n(posi|nega)tive:",
     "csv_pipeline": r"^city,slogan,tokens,seconds\nOslo,.+\nRome,(.|\n)+\nTurku,.+,\d+,\d+\.\d\d$",
     "dependencies": r"draft computed: False\nbetter: (.|\n)+\nplan: (.|\n)+\nsights was there",
+    "fill_form": r"^guest +'.+'\nnights +\d+\nroom +'(single|double)'\nbreakfast +(True|False)\nBook",
     "hedge": r"\w(.|\n)+\n\(request [12] spoke first\)$",
     "merge_live": r"\w(.|\n)+\n3 poems, drawn ([2-9]|\d\d+) times$",
     "objects": r"^query: .+\n(.*\n)*called: discounted with \{'percent': (10|25|50)\}\n"
@@ -26,6 +27,7 @@ SHOWS = {
     "plain_iterator": r".+\n\((length|stop), first text after \d+\.\d\d s\)$",
     "race_prompts": r"^(You are a \w+\. .+\n  .+\n(.|\n)*(complete|cancelled)|race: none of 2 .+)$",
     "react": r"step 0: calls weather\(.+\)\nstep 0: weather says: 14(.|\n)+(answer: .+|3 steps)",
+    "read_aloud": r"^1\. \w.+ +\[(writing|all written)\]\n2\. ",
     "requirements": r"^running\n(.|\n)+\nmet: (True|False), attempts: [1-3]\n1\. Use at most 30",
     "scripted": r"passed: test_a_title\w+\npassed: test_what\w+$",
     "stream_validation": r"\w+(.|\n)*\nmet: (True|False), attempts: [1-6]$",
