@@ -24,6 +24,7 @@ async def main() -> None:
         ModelOption.STREAM: True,
         ModelOption.TEMPERATURE: 0,
         ModelOption.MAX_NEW_TOKENS: 120,
+        "repeat_penalty": 1.0,  # a form repeats what the mail says
     }
     async with start_session(model_options=options) as m:
         # Without a strategy there is one attempt, and it goes out as it comes.
