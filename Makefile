@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
   $$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help run test check bench-quick format clean
+.PHONY: help run test check bench-quick fuzz format clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -43,6 +43,9 @@ check: $(VENV)/.dev ## Lint, format, types, architecture
 
 bench-quick: $(VENV)/.dev ## Client CPU a chunk against a hand-written aiohttp loop (under a minute)
 	@$(BIN)/python -m benchmarks.quick
+
+fuzz: $(VENV)/.dev ## Search for a minute for bytes that break a decoder
+	@$(BIN)/python -m tests.fuzz --seconds 60
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix .

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import msgspec
 from reactivex import Observable
 
-from mellea_rx.core.advice import with_advice
 from mellea_rx.core.backend import Capabilities, require_images
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import Engine, engine
@@ -20,7 +19,6 @@ from mellea_rx.core.source import ChunkSource, Push
 from mellea_rx.core.watch import StallWatch
 from mellea_rx.errors import (
     BackendError,
-    ConnectionFailedError,
     MelleaRxError,
     ProtocolError,
     ResponseTooLargeError,
@@ -28,6 +26,7 @@ from mellea_rx.errors import (
     StreamInterruptedError,
 )
 from mellea_rx.wire.http import Connections, HttpClient
+from mellea_rx.wire.words import excerpt
 
 __all__ = ["Dialect", "HttpBackend", "StreamDecoder", "arguments_too_large"]
 
@@ -199,7 +198,8 @@ class HttpBackend:
                 await self._client.post(dialect.generate_path, body, answer.feed)
             self._finish(decoder, push)
         except BackendError as error:
-            raise self._with_advice(error) from error.__cause__
+            self._amend(error)
+            raise
 
     def _finish(self, decoder: StreamDecoder, push: Push) -> None:
         chunk = decoder.flush()
@@ -210,19 +210,24 @@ class HttpBackend:
         if decoder.done:
             return
         if decoder.stray:
-            shown = decoder.stray.decode("utf-8", "replace").strip()
-            raise ProtocolError(f"{self.origin} answered with something else: {shown[:200]!r}")
+            raise ProtocolError(
+                f"{self.origin} answered with something else: {excerpt(decoder.stray.strip())}"
+            )
         raise StreamInterruptedError(
             f"the answer of {self.origin} ended without its end: the server stopped half-way"
         )
 
-    def _with_advice(self, error: BackendError) -> BackendError:
+    def _amend(self, error: BackendError) -> None:
+        """Take the key out of what an error says, and add what can be done about it.
+
+        In place: a new error would have this one, and what it says, as its context.
+        """
         if isinstance(error, StatusError) and self._dialect.is_final(error):
             error.is_passing = False
+        # Between the origins, which are our own words: a key may be called as the host is.
+        said = self.origin.join(map(self._client.redact, str(error).split(self.origin)))
         advice = self._dialect.advice(error, self.model)
-        if not advice or advice in str(error):
-            return error
-        return with_advice(error, advice)
+        error.args = (f"{said}\n  {advice}" if advice and advice not in said else said,)
 
     def _hold_connections(self) -> None:
         running = engine()
@@ -238,8 +243,9 @@ class HttpBackend:
                 self._dialect.models_path, timeout=MODELS_TIMEOUT
             )
             return self._dialect.model_names(document)
-        except (ConnectionFailedError, StatusError) as error:
-            raise self._with_advice(error) from None
+        except BackendError as error:
+            self._amend(error)
+            raise
         except (KeyError, TypeError, AttributeError):
             raise ProtocolError(f"{self.origin} did not list its models") from None
 

@@ -71,8 +71,8 @@ class LoadedModel:
 
     @property
     def is_usable(self) -> bool:
-        """False in a forked child for a model of the parent's, and at exit."""
-        return not self._released
+        """False in a forked child for a model of the parent's, at exit, and without its engine."""
+        return not (self._released or self._engine.has_stopped)
 
     async def start(self, body: Mapping[str, Any], take: Take) -> Call:
         """Load, wait for a slot, generate in a thread.

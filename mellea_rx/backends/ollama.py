@@ -29,6 +29,7 @@ from mellea_rx.errors import (
 from mellea_rx.wire.http import Limits, open_client
 from mellea_rx.wire.lines import LineDecoder
 from mellea_rx.wire.payload import PayloadDecoder
+from mellea_rx.wire.words import told
 
 __all__ = ["DEFAULT_MODEL", "OllamaBackend", "ollama_address"]
 
@@ -210,8 +211,9 @@ class OllamaDecoder:
 
     def _note(self, line: _Line) -> None:
         if line.error is not None:
-            told = line.error if isinstance(line.error, str) else repr(line.error)
-            self.error = GenerationFailedError(f"{self._who} failed while it answered: {told}")
+            self.error = GenerationFailedError(
+                f"{self._who} failed while it answered: {told(line.error)}"
+            )
         self.done = self.done or line.done
 
     def _full_chunk(self, text: str, lines: list[_Line]) -> Chunk | None:

@@ -7,33 +7,29 @@ from typing import Any
 import msgspec
 
 from mellea_rx.backends.http_backend import arguments_too_large
+from mellea_rx.backends.openai_calls import CallDelta, CallPieces
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
-from mellea_rx.errors import BackendError, GenerationFailedError, ProtocolError
+from mellea_rx.errors import (
+    BackendError,
+    GenerationFailedError,
+    ProtocolError,
+    StreamInterruptedError,
+)
 from mellea_rx.wire.http import Limits
-from mellea_rx.wire.payload import PayloadDecoder, excerpt
+from mellea_rx.wire.payload import PayloadDecoder
 from mellea_rx.wire.sse import SseDecoder
+from mellea_rx.wire.words import told
 
 __all__ = ["OpenAIDecoder", "payloads_of"]
 
 _LIMITS = Limits()
 
 
-class _CallFunction(msgspec.Struct):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _CallDelta(msgspec.Struct):
-    index: int | None = None
-    id: str | None = None
-    function: _CallFunction | None = None
-
-
 class _Delta(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    tool_calls: list[_CallDelta] | None = None
+    tool_calls: list[CallDelta] | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -53,24 +49,6 @@ class _Event(msgspec.Struct):
     error: Any = None
     object: str | None = None
     message: Any = None
-
-
-class _CallParts:
-    """A tool call that comes in pieces."""
-
-    __slots__ = ("arguments", "id", "index", "name", "size")
-
-    def __init__(self, index: int | None) -> None:
-        self.index = index
-        self.id = ""
-        self.name = ""
-        self.arguments: list[str] = []
-        self.size = 0
-
-    def add(self, arguments: str) -> None:
-        """A further piece of its arguments."""
-        self.arguments.append(arguments)
-        self.size += len(arguments)
 
 
 class OpenAIDecoder:
@@ -99,7 +77,7 @@ class OpenAIDecoder:
         self._limits = limits
         self._payloads = payloads or PayloadDecoder(_Event, who)
         self._who = who
-        self._calls: list[_CallParts] = []
+        self._calls: CallPieces | None = None
         self._finish: str | None = None
         self._usage: Usage | None = None
         self._model: str | None = None
@@ -155,33 +133,15 @@ class OpenAIDecoder:
         thought = delta.reasoning_content or delta.reasoning
         if thought:
             thoughts.append(thought)
-        for part in delta.tool_calls or ():
-            self._add_call_part(part)
+        if delta.tool_calls:
+            self._add_calls(delta.tool_calls)
 
-    def _add_call_part(self, part: _CallDelta) -> None:
-        call = self._call_of(part)
-        call.id = part.id or call.id
-        if part.function is not None:
-            call.name = call.name or part.function.name or ""
-            call.add(part.function.arguments or "")
-        if call.size > self._limits.tool_arguments:
-            self.error = arguments_too_large(self._who, self._limits.tool_arguments)
-
-    def _call_of(self, part: _CallDelta) -> _CallParts:
-        """The call that a piece belongs to: indexes may be missing, repeated, or begin above 0."""
-        calls = self._calls
-        if calls:
-            latest = calls[-1]
-            named = part.function is not None and bool(part.function.name) and bool(latest.name)
-            begins = part.id != latest.id if part.id else named
-            if part.index is None and not begins:
-                return latest
-            for call in reversed(calls):
-                same_id = not part.id or not call.id or part.id == call.id
-                if part.index is not None and call.index == part.index and same_id:
-                    return call
-        calls.append(_CallParts(part.index))
-        return calls[-1]
+    def _add_calls(self, pieces: list[CallDelta]) -> None:
+        if self._calls is None:
+            self._calls = CallPieces()
+        for piece in pieces:
+            if self._calls.add(piece) > self._limits.tool_arguments:
+                self.error = arguments_too_large(self._who, self._limits.tool_arguments)
 
     def _without_choice(self, event: _Event) -> None:
         if event.error is not None or event.object == "error":
@@ -199,33 +159,25 @@ class OpenAIDecoder:
             self._fail(event)
 
     def _fail(self, event: _Event) -> None:
-        told = event.error if event.error is not None else event.message
-        if isinstance(told, dict):
-            told = told.get("message", told)
-        self.error = GenerationFailedError(f"{self._who} failed while it answered: {told}")
+        why = event.error if event.error is not None else event.message
+        said = "it gave no reason" if why is None else told(why)
+        self.error = GenerationFailedError(f"{self._who} failed while it answered: {said}")
 
     def _end(self, chunk: Chunk | None) -> Chunk | None:
         text, thinking = (chunk.text, chunk.thinking) if chunk is not None else ("", "")
-        if self._finish is None:  # how Ollama's /v1 hides an error: no success, whatever it says
+        if self._finish is None:  # whatever it says, this is no success
+            self.error = StreamInterruptedError(
+                f"the answer of {self._who} ended without a finish_reason: it stopped half-way"
+            )
             return Chunk(text, thinking) if text or thinking else None
         self.done = True
+        calls: tuple[ToolCall, ...] = ()
         try:
-            calls = tuple(self._tool_call(parts) for parts in self._calls)
+            if self._calls is not None:
+                calls = self._calls.joined(self._who, self._finish)
         except ProtocolError as error:
-            self.done, self.error, calls = False, error, ()
+            self.done, self.error = False, error
         return Chunk(text, thinking, calls, self._usage, self._finish, self._model)
-
-    def _tool_call(self, parts: _CallParts) -> ToolCall:
-        raw = "".join(parts.arguments)
-        try:
-            arguments = msgspec.json.decode(raw or "{}", type=dict[str, Any])
-        except (ValueError, RecursionError):
-            why = " (it was cut off by its length)" if self._finish == "length" else ""
-            raise ProtocolError(
-                f"{self._who} sent a call of tool {parts.name!r} whose arguments are no JSON "
-                f"object{why}: {excerpt(raw.encode('utf-8', 'replace'))}"
-            ) from None
-        return ToolCall(parts.name, arguments, parts.id)
 
 
 def payloads_of(who: str) -> PayloadDecoder[_Event]:

@@ -5,7 +5,9 @@ caller that blocks its own loop stalls no stream. uvloop drives it where that in
 
 A forked child starts an engine of its own; what ran in the parent's ends there with an
 `EngineStoppedError`. At interpreter exit every task is cancelled and the thread joined, so that
-nothing is torn down under a running generation.
+nothing is torn down under a running generation. Should something stop the loop before (a callback
+that exits, a backend that stops the loop that it runs on), all that ran on it ends with an
+`EngineStoppedError`, and the next call starts a fresh engine.
 
 Whoever runs a loop of another kind (virtual time) puts an `Engine` on it, and `use_engine` makes
 that the engine of all code that goes on from there.
@@ -24,16 +26,14 @@ import weakref
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
+from mellea_rx.core.dependents import Lost, Orphan, Owner, Resource
 from mellea_rx.core.locks import no_fork
 from mellea_rx.errors import EngineStoppedError
 
 __all__ = [
     "Engine",
-    "Orphan",
-    "Owner",
-    "Resource",
     "TaskHandle",
     "ThreadEngine",
     "engine",
@@ -46,30 +46,6 @@ _T = TypeVar("_T")
 
 EXIT_PATIENCE = 5.0
 """How long interpreter exit waits for the engine's tasks to end, in seconds."""
-
-
-class Orphan(Protocol):
-    """What a fork leaves behind: it is told in the child that its engine does not run there."""
-
-    def orphaned(self) -> None:
-        """End with an `EngineStoppedError`. Called in the child, when it has one thread only."""
-        ...
-
-
-class Owner(Orphan, Protocol):
-    """Whose work a task is."""
-
-    def unbegun(self) -> None:
-        """End: the work was cancelled before it began. Called on the engine."""
-        ...
-
-
-class Resource(Protocol):
-    """Something that lives on the engine's loop and has to be closed on it."""
-
-    async def aclose(self) -> None:
-        """Let go of it. Idempotent."""
-        ...
 
 
 class Engine:
@@ -104,6 +80,11 @@ class Engine:
         """Whether the calling thread is the engine's own."""
         return threading.get_ident() == self._ident
 
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it takes no more work: at exit, in a forked child, or after a fault."""
+        return self._stopping
+
     def event(self) -> threading.Event:
         """What a thread blocks on until something on the engine sets it."""
         return threading.Event()
@@ -114,6 +95,7 @@ class Engine:
         *,
         context: contextvars.Context | None = None,
         owner: Owner | None = None,
+        lost: Lost | None = None,
     ) -> TaskHandle:
         """Run a coroutine on the engine; returns at once, from any thread.
 
@@ -121,14 +103,15 @@ class Engine:
             work: Makes the coroutine; called on the engine.
             context: The contextvars that it runs with; a copy of the caller's by default.
             owner: Who has to be told when this work never begins, or a fork leaves it behind.
+            lost: Called on the engine, before the work is cancelled, should a fault stop it.
 
         Returns:
             A handle that can cancel it, also before it began.
 
         Raises:
-            EngineStoppedError: The interpreter is going down.
+            EngineStoppedError: The interpreter is going down, or the engine's own loop has ended.
         """
-        handle = TaskHandle(self, owner)
+        handle = TaskHandle(self, owner, lost)
         self._tasks.add(handle)
         try:
             self.call(handle._start, work, context or contextvars.copy_context())
@@ -152,11 +135,13 @@ class Engine:
             except asyncio.CancelledError:
                 future.cancel()
             except BaseException as error:
-                future.set_exception(error)
+                if not future.done():
+                    future.set_exception(error)
             else:
-                future.set_result(result)
+                if not future.done():
+                    future.set_result(result)
 
-        handle = self.spawn(settle)
+        handle = self.spawn(settle, lost=future.set_exception)
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
@@ -245,8 +230,22 @@ class ThreadEngine(Engine):
         try:
             self.loop.run_forever()
         finally:
-            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-            self.loop.close()
+            by_fault = not self._stopping
+            try:
+                if by_fault:
+                    self._lose_all()
+                self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            finally:
+                self.loop.close()
+                if by_fault:
+                    _forget(self)
+
+    def _lose_all(self) -> None:
+        """Let nothing wait for a loop that something has stopped."""
+        self._stopping = True
+        for handle in list(self._tasks):
+            handle._lose()
+        self.loop.run_until_complete(self.drain())
 
     def _finish(self) -> None:
         self.loop.create_task(self.drain()).add_done_callback(lambda _: self.loop.stop())
@@ -255,11 +254,12 @@ class ThreadEngine(Engine):
 class TaskHandle:
     """Cancels a piece of work on the engine, from any thread, at any time."""
 
-    __slots__ = ("_cancelled", "_engine", "_owner", "_task")
+    __slots__ = ("_cancelled", "_engine", "_lost", "_owner", "_task")
 
-    def __init__(self, engine: Engine, owner: Owner | None) -> None:
+    def __init__(self, engine: Engine, owner: Owner | None, lost: Lost | None) -> None:
         self._engine = engine
         self._owner = owner
+        self._lost = lost
         self._task: asyncio.Task[Any] | None = None
         self._cancelled = False
 
@@ -290,9 +290,13 @@ class TaskHandle:
     def _finish(self, *, begun: bool) -> None:
         owner = self._owner
         self._engine._tasks.discard(self)
-        self._task = self._owner = None
+        self._task = self._owner = self._lost = None
         if owner is not None and not begun:
             owner.unbegun()
+
+    def _lose(self) -> None:
+        if self._lost is not None:
+            self._lost(EngineStoppedError("something stopped the engine under this work"))
 
     def _cancel(self) -> None:
         if self._task is not None:
@@ -315,6 +319,13 @@ def engine() -> Engine:
         if _current is None:
             _current = ThreadEngine()
         return _current
+
+
+def _forget(stopped: Engine) -> None:
+    global _current
+    with _guard:
+        if _current is stopped:
+            _current = None
 
 
 def engine_loop() -> asyncio.AbstractEventLoop | None:

@@ -128,7 +128,7 @@ class Generation:
 
     def start(self, pipeline: Pipeline) -> None:
         """Run `pipeline` on the engine, with the caller's contextvars."""
-        self._handle = engine().spawn(lambda: self._run(pipeline), owner=self)
+        self._handle = engine().spawn(lambda: self._run(pipeline), owner=self, lost=self.end)
 
     def push(self, chunk: Chunk) -> None:
         """One more chunk of the answer. Ignored after the end."""

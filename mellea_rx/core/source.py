@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from reactivex import Observable, abc
@@ -55,7 +56,7 @@ class ChunkSource(Observable[Chunk]):
             else:
                 observer.on_completed()
 
-        return Disposable(engine().spawn(run).cancel)
+        return Disposable(engine().spawn(run, lost=partial(finish, observer)).cancel)
 
 
 def forward(source: Observable[Chunk], push: Push) -> Awaitable[None]:

@@ -9,17 +9,55 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.helpers import _EXC_SENTINEL
 
 from mellea_rx.errors import ResponseTooLargeError
 from mellea_rx.wire.turns import turns_of
 
-__all__ = ["EagerBody", "Feed"]
+__all__ = ["Connector", "EagerBody", "Feed"]
 
 Feed = Callable[[bytes], bool]
 """Takes a block of the body; returns whether the answer is complete."""
+
+
+class _Handler(ResponseHandler):
+    """A connection whose bodies always end, and keep what came.
+
+    aiohttp's own loses what stands before a fault in the block that brought the head, and does not
+    tell a body that its bytes cannot be parsed any further: it would wait for ever.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        body = self._payload
+        if body is None or body.is_eof():
+            end = data.find(b"\r\n\r\n") + 4
+            if 4 <= end < len(data):
+                super().data_received(data[:end])
+                data = data[end:]
+        super().data_received(data)
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException = _EXC_SENTINEL) -> None:
+        super().set_exception(exc, exc_cause)
+        body = self._payload
+        if body is not None and not body.is_eof():
+            body.set_exception(exc)
+
+
+class Connector(aiohttp.TCPConnector):
+    """Makes connections whose bodies always end."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self._factory = partial(_handler, loop=self._loop)
+
+
+def _handler(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+    return _Handler(loop)
 
 
 class _EagerReader(aiohttp.StreamReader):
@@ -57,7 +95,7 @@ class EagerBody:
             raised, or with aiohttp's error when the connection broke, after all that came was fed.
     """
 
-    __slots__ = ("_data", "_feed", "_left", "_more", "_turns", "finished")
+    __slots__ = ("_data", "_feed", "_limit", "_more", "_taken", "_turns", "finished")
 
     def __init__(
         self,
@@ -70,10 +108,12 @@ class EagerBody:
         self._data = b""
         self._more: list[bytes] | None = None
         self._feed = feed
-        self._left = limit
+        self._limit = limit
+        self._taken = 0
         self._turns = turns_of(loop)
         self.finished: asyncio.Future[None] = loop.create_future()
-        early = content.read_nowait(-1) if content.total_bytes else b""
+        # Not `read_nowait`: where the body is broken already, that tells only of the break.
+        early = content._read_nowait(-1) if content.total_bytes else b""
         if early:
             self.add(early)
         failure = content.exception()
@@ -109,11 +149,14 @@ class EagerBody:
             return
         try:
             # What is within the cap is fed, however it comes: an answer may be complete with it.
-            left = self._left = self._left - len(data)
-            if self._feed(data if left >= 0 else data[:left]):
+            left = self._limit - self._taken
+            self._taken += len(data)
+            if self._feed(data if len(data) <= left else data[:left]):
                 finished.set_result(None)
-            elif left < 0:
-                raise ResponseTooLargeError("the answer is larger than its cap")
+            elif self._taken > self._limit:
+                raise ResponseTooLargeError(
+                    f"the server sent more than {self._limit:,} bytes (Limits(total=...))"
+                )
         except BaseException as error:
             finished.set_exception(error)
 

@@ -8,43 +8,38 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from email.utils import parsedate_to_datetime
 from functools import cached_property, lru_cache
-from math import isfinite
 from typing import Any
 
 import aiohttp
 import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
 
 from mellea_rx.errors import (
-    AuthenticationError,
     BackendError,
-    BadRequestError,
     ConnectionFailedError,
     ConnectTimeoutError,
     InvalidInputError,
-    ModelNotFoundError,
     NameResolutionError,
-    PermissionDeniedError,
     ProtocolError,
-    RateLimitError,
-    RedirectRefusedError,
-    ResponseTooLargeError,
-    ServerError,
-    StatusError,
     StreamInterruptedError,
     TLSError,
 )
-from mellea_rx.wire.eager import EagerBody, Feed
+from mellea_rx.wire.eager import Connector, EagerBody, Feed
 from mellea_rx.wire.lines import MAX_LINE
-from mellea_rx.wire.payload import excerpt
+from mellea_rx.wire.secrets import Redactor, Secret
+from mellea_rx.wire.statuses import packing, refusal
+from mellea_rx.wire.words import error_message, excerpt, printable
 
-__all__ = ["Connections", "HttpClient", "Limits", "error_message", "open_client", "retry_after"]
+__all__ = ["Connections", "HttpClient", "Limits", "open_client"]
+
+_FAILURES = (TimeoutError, OSError, aiohttp.ClientError, HttpProcessingError)
+"""What aiohttp raises when something is wrong out there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +52,7 @@ class Limits:
         line: Bytes of one line or event of it.
         tool_arguments: Bytes of the arguments of one tool call.
         error_body: Bytes of an error's body that are read.
+        error_wait: Seconds that an error's body may take.
         trailing: Seconds that a complete answer's connection may take to end, to be used again.
 
     Raises:
@@ -68,6 +64,7 @@ class Limits:
     line: int = MAX_LINE
     tool_arguments: int = 1024 * 1024
     error_body: int = 64 * 1024
+    error_wait: float = 5.0
     trailing: float = 0.1
 
     def __post_init__(self) -> None:
@@ -90,7 +87,8 @@ def parse_base_url(url: str) -> URL:
     except (ValueError, TypeError):
         parsed = URL()
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise InvalidInputError(f"base_url must be an http:// or https:// address, not {url!r}")
+        shown = re.sub(r"//[^/@]*@", "//***@", url) if isinstance(url, str) else url
+        raise InvalidInputError(f"base_url must be an http:// or https:// address, not {shown!r}")
     return parsed
 
 
@@ -120,10 +118,12 @@ class Connections:
         """The session; opened by the first use, and again after a close. On the loop only."""
         if self._session is None or self._session.closed:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30),
+                connector=Connector(limit=0, ttl_dns_cache=30),
                 timeout=aiohttp.ClientTimeout(total=None, connect=self._limits.connect),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
+                # A packed body is refused: a few bytes of it may stand for any number.
+                auto_decompress=False,
                 read_bufsize=256 * 1024,
             )
         return self._session
@@ -155,7 +155,7 @@ class HttpClient:
     Args:
         base_url: Where the server is; paths are appended to it.
         headers: Sent with every request, to this origin only (they may hold a key).
-        secrets: Texts that no message may show.
+        redact: Takes that key out of a text.
         connections: The connections that it uses.
         limits: What it waits for and takes at most.
     """
@@ -164,7 +164,7 @@ class HttpClient:
     headers: Mapping[str, str]
     connections: Connections
     limits: Limits = field(default_factory=Limits)
-    secrets: tuple[str, ...] = ()
+    redact: Redactor = field(default_factory=lambda: Redactor(()))
 
     def __repr__(self) -> str:
         return f"HttpClient({self.origin!r})"
@@ -173,6 +173,10 @@ class HttpClient:
     def origin(self) -> str:
         """Scheme, host and port, without credentials."""
         return str(self.base_url.origin())
+
+    @property
+    def _is_tls(self) -> bool:
+        return self.base_url.scheme == "https"
 
     @cached_property
     def _headers(self) -> CIMultiDict[str]:
@@ -191,17 +195,20 @@ class HttpClient:
             BackendError: By what went wrong; see the tree in `mellea_rx.errors`.
         """
         response = await self._opened("POST", path, body)
-        limit = self.limits.total
+        loop = asyncio.get_running_loop()
         try:
-            await EagerBody(response.content, feed, limit, asyncio.get_running_loop()).finished
+            await EagerBody(response.content, feed, self.limits.total, loop).finished
             await self._finish(response)
-        except ResponseTooLargeError:
-            raise ResponseTooLargeError(f"{self.origin} sent more than {limit:,} bytes") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._broken(error) from error
+            return
+        except _FAILURES as error:
+            if isinstance(error, BackendError):
+                raise
+            failure = self._broken(error)
         finally:
             # An answer that was not read to its end takes its connection with it.
             response.release() if response.content.is_eof() else response.close()
+        # Out here it has no context: aiohttp's errors hold the request, and what was not parsed.
+        raise failure
 
     async def get_json(self, path: str, *, timeout: float) -> Any:
         """GET a JSON document.
@@ -231,20 +238,22 @@ class HttpClient:
 
     async def _opened(self, method: str, path: str, body: bytes | None) -> aiohttp.ClientResponse:
         """The beginning of a good answer; whoever gets it releases it."""
-        headers = self._headers if body is None else self._json_headers
         try:
             response = await self.connections.session().request(
                 method,
                 _joined(self.base_url, path),
                 data=body,
-                headers=headers,
+                headers=self._headers if body is None else self._json_headers,
                 allow_redirects=False,
             )
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise self._unreached(error) from error
-        if response.status != 200:
-            raise await self._status_error(response)
-        return response
+        except _FAILURES as error:
+            failure = self._unreached(error)
+        else:
+            refusal = await self._refusal(response)
+            if refusal is None:
+                return response
+            failure = refusal
+        raise failure
 
     async def _finish(self, response: aiohttp.ClientResponse) -> None:
         """Read what is left of a complete answer, so that its connection can be used again."""
@@ -263,9 +272,12 @@ class HttpClient:
             case aiohttp.ClientConnectorDNSError():
                 return NameResolutionError(f"the host of {where} has no address")
             case aiohttp.ClientConnectorCertificateError():
-                return TLSError(f"the certificate of {where} is not trusted")
+                why = printable(getattr(error.certificate_error, "verify_message", "unknown"))
+                return TLSError(f"the certificate of {where} is not trusted ({why})")
             case aiohttp.ClientSSLError():
                 return TLSError(f"the TLS handshake with {where} failed (is it plain http?)")
+            case aiohttp.ClientConnectorError(os_error=ConnectionResetError()) if self._is_tls:
+                return TLSError(f"{where} closed within the TLS handshake (is it plain http?)")
             case asyncio.TimeoutError():
                 return ConnectTimeoutError(
                     f"no connection to {where} within {self.limits.connect:g} s"
@@ -277,7 +289,8 @@ class HttpClient:
             case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | OSError():
                 return ConnectionFailedError(f"{where} closed the connection before it answered")
             case aiohttp.ClientResponseError():
-                return ProtocolError(f"{where} did not answer in HTTP: {error.message}")
+                why = printable(error.message, 200)
+                return ProtocolError(f"{where} did not answer in HTTP: {why}")
         return ConnectionFailedError(f"the request to {where} failed: {type(error).__name__}")
 
     def _broken(self, error: BaseException) -> BackendError:
@@ -286,74 +299,32 @@ class HttpClient:
             f"the answer of {self.origin} broke off ({type(error).__name__})"
         )
 
-    async def _status_error(self, response: aiohttp.ClientResponse) -> StatusError:
-        status = response.status
-        if 300 <= status < 400:
-            response.close()
-            return RedirectRefusedError(
-                f"{self.origin} redirects (status {status}); redirects are not followed, since "
-                "a key must not travel: give the final address as base_url",
-                status=status,
-            )
+    async def _refusal(self, response: aiohttp.ClientResponse) -> BackendError | None:
+        """Why this is no answer; None where it is one. Closes what it refuses."""
+        status, headers = response.status, response.headers
+        packed = packing(headers)
+        if status == 200 and not packed:
+            return None
         try:
-            body = await response.content.read(self.limits.error_body)
-        except (aiohttp.ClientError, OSError):
-            body = b""
+            told = f"compressed ({packed})" if packed else await self._error_told(response)
         finally:
             response.close()
-        told = self._redact(error_message(body))
-        kind = _STATUS_ERRORS.get(status)
-        if kind is None:
-            kind = ServerError if status >= 500 else BadRequestError
-        said = f": {told}" if told else ""
-        return kind(
-            f"{self.origin} answered with status {status}{said}",
-            status=status,
-            retry_after=retry_after(response.headers),
-        )
+        return refusal(self.origin, status, headers, told)
 
-    def _redact(self, text: str) -> str:
-        for secret in self.secrets:
-            text = text.replace(secret, "***")
-        return text
-
-
-_STATUS_ERRORS: Mapping[int, type[StatusError]] = {
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: ModelNotFoundError,
-    429: RateLimitError,
-}
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """How long a server asks to wait, in seconds; None where it does not say, or not clearly.
-
-    RFC 9110, section 10.2.3 (seconds, or a date), and OpenAI's `retry-after-ms` before it.
-    """
-    try:
-        if "retry-after-ms" in headers:
-            seconds = float(headers["retry-after-ms"]) / 1000
-        else:
-            seconds = float(headers.get("Retry-After", "nan"))
-    except ValueError:
+    async def _error_told(self, response: aiohttp.ClientResponse) -> str:
+        body = bytearray()
+        if response.status < 400:
+            return ""
         try:
-            seconds = parsedate_to_datetime(headers["Retry-After"]).timestamp() - time.time()
-        except (KeyError, ValueError, OverflowError):
-            return None
-    return max(0.0, seconds) if isfinite(seconds) else None
-
-
-def error_message(body: bytes) -> str:
-    """What an error's body says: its `error`, `message` or `detail`, else its beginning."""
-    try:
-        found = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        return excerpt(body)
-    for key in ("error", "message", "detail"):
-        if isinstance(found, dict) and key in found:
-            found = found[key]
-    return found if isinstance(found, str) else excerpt(body)
+            async with asyncio.timeout(self.limits.error_wait):
+                while len(body) < self.limits.error_body:
+                    piece = await response.content.readany()
+                    if not piece:
+                        break
+                    body += piece
+        except _FAILURES:
+            pass  # what came of it may say enough
+        return error_message(bytes(body[: self.limits.error_body]))
 
 
 def open_client(
@@ -361,7 +332,18 @@ def open_client(
 ) -> HttpClient:
     """A client for one origin; it opens no connection yet.
 
+    Args:
+        base_url: Where the server is.
+        headers: Sent with every request.
+        secrets: What of them no message may show.
+        limits: What to wait for and take at most.
+
     Raises:
-        InvalidInputError: `base_url` is no http or https URL.
+        InvalidInputError: `base_url` is no http or https URL, or a key cannot be sent.
     """
-    return HttpClient(parse_base_url(base_url), headers, Connections(limits), limits, secrets)
+    url = parse_base_url(base_url)
+    if any(not secret.isprintable() for secret in secrets):
+        raise InvalidInputError("api_key holds a line end or another character that is not printed")
+    held = {name: Secret(value) for name, value in headers.items()}
+    redact = Redactor((*secrets, *filter(None, (url.password,))))
+    return HttpClient(url, held, Connections(limits), limits, redact)

@@ -41,10 +41,12 @@ class LineDecoder:
         """
         lines = data.split(b"\n")
         rest = lines.pop()
+        has_cr = b"\r" in data
         if lines and self._size:
             self._parts.append(lines[0])
+            lines[0] = b"".join(self._parts)
             # The CR may have come with an earlier part.
-            lines[0] = b"".join(self._parts).removesuffix(b"\r")
+            has_cr = has_cr or lines[0].endswith(b"\r")
             self._parts.clear()
             self._size = 0
             if len(lines[0]) > self._max:
@@ -54,11 +56,11 @@ class LineDecoder:
             self._size += len(rest)
         if self._size > self._max or (len(data) > self._max and max(map(len, lines)) > self._max):
             raise self._too_long()
-        return [line.removesuffix(b"\r") for line in lines] if b"\r" in data else lines
+        return [line.removesuffix(b"\r") for line in lines] if has_cr else lines
 
     def _too_long(self) -> ResponseTooLargeError:
         return ResponseTooLargeError(
-            f"the server sent a line of more than {self._max:,} bytes; that is no answer"
+            f"the server sent a line of more than {self._max:,} bytes (Limits(line=...))"
         )
 
     def flush(self) -> list[bytes]:

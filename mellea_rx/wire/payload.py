@@ -8,19 +8,11 @@ from typing import Any, Generic, NoReturn, TypeVar
 import msgspec
 
 from mellea_rx.errors import ProtocolError
+from mellea_rx.wire.words import excerpt
 
-__all__ = ["PayloadDecoder", "excerpt"]
+__all__ = ["PayloadDecoder"]
 
 T = TypeVar("T")
-
-_EXCERPT = 200
-
-
-def excerpt(data: bytes, limit: int = _EXCERPT) -> str:
-    """The beginning of some bytes as printable text, for a message."""
-    shown = data[:limit].decode("utf-8", "replace")
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
-    return safe + ("…" if len(data) > limit else "")
 
 
 class PayloadDecoder(Generic[T]):

@@ -7,6 +7,7 @@ line.
 
 from __future__ import annotations
 
+from mellea_rx.errors import ResponseTooLargeError
 from mellea_rx.wire.lines import MAX_LINE, LineDecoder
 
 __all__ = ["SseDecoder"]
@@ -19,17 +20,19 @@ class SseDecoder:
     """Splits a byte stream into events. Lines end in CR, LF or CRLF; comments are dropped.
 
     Args:
-        max_line: The longest line that is taken, in bytes.
+        max_line: The longest line, and the longest event, that is taken, in bytes.
 
     Example:
         >>> SseDecoder().feed(b": ping\\n\\ndata: one\\n\\ndata: two\\n\\nda")
         [b'one', b'two']
     """
 
-    __slots__ = ("_after_cr", "_data", "_lines", "_started", "stray")
+    __slots__ = ("_after_cr", "_data", "_lines", "_max", "_size", "_started", "stray")
 
     def __init__(self, max_line: int = MAX_LINE) -> None:
         self._lines = LineDecoder(max_line)
+        self._max = max_line
+        self._size = 0
         self._data: list[bytes] = []
         self._after_cr = False
         self._started = False
@@ -43,7 +46,7 @@ class SseDecoder:
             The data of the events that they complete.
 
         Raises:
-            ResponseTooLargeError: A line is longer than `max_line`.
+            ResponseTooLargeError: A line or an event is longer than `max_line`.
         """
         return self._events(self._lines.feed(self._with_lf(data)))
 
@@ -71,19 +74,32 @@ class SseDecoder:
                 if data:
                     events.append(data[0] if len(data) == 1 else b"\n".join(data))
                     data.clear()
+                    self._size = 0
             elif line.startswith(b"data:"):
+                if data:
+                    self._grow(line)
                 data.append(line[6:] if line[5:6] == b" " else line[5:])
             else:
                 self._other(line)
         self._started = self._started or bool(lines)
         return events
 
+    def _grow(self, line: bytes) -> None:
+        """One more line of an event that has some: each is below the cap, all may not be."""
+        self._size = (self._size or len(self._data[0])) + 1 + len(line)
+        if self._size > self._max:
+            raise ResponseTooLargeError(
+                f"the server sent an event of more than {self._max:,} bytes (Limits(line=...))"
+            )
+
     def _other(self, line: bytes) -> None:
         if not self._started and line.startswith(_BOM):
             self._started = True
-            self._data.extend(self._field(line[len(_BOM) :]))
-        else:
-            self._data.extend(self._field(line))
+            line = line[len(_BOM) :]
+        for value in self._field(line):
+            if self._data:
+                self._grow(value)
+            self._data.append(value)
 
     def _field(self, line: bytes) -> list[bytes]:
         name, _, value = line.partition(b":")

@@ -24,6 +24,8 @@ script that. An unknown model gets the dialect's 404. All fields of a script are
     reset_after    n chunks, then RST             error_after  n chunks, then `error` (a text)
     omit_done      a clean end without done, [DONE] or finish_reason
     hang_up        close the connection without a response
+    wire           list of strings that replace the whole response, head and all; then it closes,
+                   or what `stall_after` or `reset_after` says after so many of them
 
 Strings may hold any bytes, as surrogate escapes. `GET /_log` lists the requests, `DELETE /_log`
 forgets them, `DELETE /_scripts` the scripts; `GET /_connections` counts the connections that are
@@ -41,7 +43,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
@@ -60,7 +62,7 @@ FIELDS = {
     *("echo", "by_prompt", "raw_lines", "status", "headers", "body"),
     *("first_delay", "delay", "bursts", "framing", "split", "split_delay"),
     *("stall_after", "break_after", "reset_after", "error_after", "error"),
-    *("omit_done", "hang_up"),
+    *("omit_done", "hang_up", "wire"),
 }
 _CUTS = ("stall_after", "break_after", "reset_after", "error_after")
 
@@ -122,9 +124,16 @@ class Scripts:
 
 
 class Request:
-    """A request as it was read."""
+    """A request as it was read.
 
-    def __init__(self, method: str, path: str, headers: dict[str, str], payload: bytes) -> None:
+    Attributes:
+        wire: Its bytes.
+    """
+
+    def __init__(
+        self, method: str, path: str, headers: dict[str, str], payload: bytes, wire: bytes = b""
+    ) -> None:
+        self.wire = wire
         self.method = method
         self.path = path.partition("?")[0]
         self.headers = headers
@@ -137,6 +146,38 @@ class Request:
     def fields(self) -> Mapping[str, Any]:
         """The body where it is an object, else an empty one."""
         return self.body if isinstance(self.body, dict) else {}
+
+
+async def read_request(reader: asyncio.StreamReader, ahead: bytes = b"") -> Request:
+    """Read one request, whose first bytes may have been read before.
+
+    Raises:
+        asyncio.IncompleteReadError: The client closed.
+    """
+    head = ahead + await reader.readuntil(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
+    method, target, _ = first.split(" ", 2)
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        payload, wire = await _read_chunked(reader)
+    else:
+        payload = wire = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Request(method, target, headers, payload, head + wire)
+
+
+async def _read_chunked(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    parts, wire = [], []
+    while True:
+        line = await reader.readline()
+        size = int(line.split(b";")[0], 16)
+        part = await reader.readexactly(size + 2)
+        wire += [line, part]
+        if not size:
+            return b"".join(parts), b"".join(wire)
+        parts.append(part[:-2])
 
 
 class Connection:
@@ -161,7 +202,8 @@ class Connection:
     async def serve(self) -> None:
         """Answer requests until either side closes."""
         try:
-            while (request := await self._read()) is not None:
+            while True:
+                request, self._ahead = await read_request(self._reader, self._ahead), b""
                 self.asks_only = request.path.startswith("/_")
                 keep = await self._answer(request)
                 if not keep or request.headers.get("connection", "").lower() == "close":
@@ -170,32 +212,6 @@ class Connection:
             pass
         finally:
             self._writer.close()
-
-    # Reading.
-
-    async def _read(self) -> Request | None:
-        ahead, self._ahead = self._ahead, b""
-        head = ahead + await self._reader.readuntil(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
-        method, target, _ = first.split(" ", 2)
-        headers = {}
-        for line in lines:
-            name, _, value = line.partition(":")
-            headers[name.strip().lower()] = value.strip()
-        if headers.get("transfer-encoding", "").lower() == "chunked":
-            payload = await self._read_chunked()
-        else:
-            payload = await self._reader.readexactly(int(headers.get("content-length", "0")))
-        return Request(method, target, headers, payload)
-
-    async def _read_chunked(self) -> bytes:
-        parts = []
-        while True:
-            size = int((await self._reader.readline()).split(b";")[0], 16)
-            part = await self._reader.readexactly(size + 2)
-            if not size:
-                return b"".join(parts)
-            parts.append(part[:-2])
 
     # Answering.
 
@@ -240,6 +256,8 @@ class Connection:
         await asyncio.sleep(script.get("first_delay", 0))
         if script.get("hang_up"):
             return False
+        if "wire" in script:
+            return await self._write_wire(script)
         if dialect is None or "body" in script or script.get("status", 200) != 200:
             keep = await self._send_body(script, script.get("body"), dialect)
         elif request.fields.get("stream", not dialect.whole_by_default):
@@ -277,20 +295,28 @@ class Connection:
         chunks = answer.chunks if cut is None else answer.chunks[: script[cut]]
         player = _Player(self._writer, script)
         await self._write_frames(player, script, answer, chunks, cut, entry)
-        if cut == "stall_after":
-            await asyncio.Event().wait()
-        if cut == "break_after":
-            return False
-        if cut == "reset_after":
-            await asyncio.sleep(0.01)  # time for the client to take what was written
-            linger = struct.pack("ii", 1, 0)
-            sock = self._writer.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            self._writer.transport.abort()
-            return False
+        if cut in ("stall_after", "break_after", "reset_after"):
+            return await self._break_off(cut)
         keep = await player.end()
         entry["ended"] = time.monotonic()
         return keep
+
+    async def _write_wire(self, script: Script) -> bool:
+        cut = next((name for name in _CUTS if name in script), "break_after")
+        for piece in script["wire"][: script.get(cut)]:
+            await asyncio.sleep(script.get("delay", 0))
+            self._writer.write(raw(piece))
+            await self._writer.drain()
+        return await self._break_off(cut)
+
+    async def _break_off(self, cut: str) -> bool:
+        """End an answer that has not ended; the connection cannot be used again."""
+        if cut == "stall_after":
+            await asyncio.Event().wait()
+        if cut == "reset_after":
+            await asyncio.sleep(0.01)  # time for the client to take what was written
+            reset(self._writer)
+        return False
 
     async def _write_frames(
         self,
@@ -331,6 +357,13 @@ class Connection:
         headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
         self._writer.write(_head_bytes(status, headers) + body)
         await self._writer.drain()
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Close a connection with RST, as a crashed machine or a proxy does."""
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
 
 
 def _head_bytes(status: int, headers: Mapping[str, str]) -> bytes:
@@ -457,11 +490,15 @@ def _stop_with_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> No
     loop.call_soon_threadsafe(stop.set)
 
 
-async def main(port: int) -> None:
-    """Serve until stdin closes."""
+async def serve(
+    connected: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    port: int,
+    **how: Any,
+) -> None:
+    """Serve until stdin closes; the port is printed as the first line."""
     stop = asyncio.Event()
     server = await asyncio.start_server(
-        Server().connected, "127.0.0.1", port, limit=1 << 26, backlog=4096
+        connected, "127.0.0.1", port, limit=1 << 26, backlog=4096, **how
     )
     print(server.sockets[0].getsockname()[1], flush=True)
     threading.Thread(
@@ -474,4 +511,4 @@ async def main(port: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="A server that plays scripts.")
     parser.add_argument("--port", type=int, default=0)
-    asyncio.run(main(parser.parse_args().port))
+    asyncio.run(serve(Server().connected, parser.parse_args().port))

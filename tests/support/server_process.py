@@ -9,20 +9,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class ServerProcess:
-    """Starts the scripted server, tells it what to do, and asks what it saw.
+class ModuleProcess:
+    """A server of the tests in a process of its own: it prints its port, and ends with its stdin.
 
-    Example:
-        >>> with ServerProcess() as server:
-        ...     server.script("poet", chunks=["Roses ", "are red"], delay=0.01)
-        ...     # … talk to server.url …
-        ...     server.log()[0]["body"]["model"]
+    Args:
+        module: What to run.
+        *arguments: Its command line.
 
     Attributes:
         url: Where it listens, without a slash at the end.
@@ -32,18 +30,18 @@ class ServerProcess:
     url: str
     port: int
 
-    def __enter__(self) -> ServerProcess:
+    def __init__(self, module: str, *arguments: str) -> None:
+        self._command = [sys.executable, "-m", module, *arguments]
+
+    def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.scripted_server", "--port", "0"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=ROOT,
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
         )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             self.__exit__()
-            raise RuntimeError("the scripted server did not start")
+            raise RuntimeError(f"{self._command[2]} did not start")
         self.port = int(line)
         self.url = f"http://127.0.0.1:{self.port}"
         return self
@@ -59,6 +57,20 @@ class ServerProcess:
             process.kill()
             process.wait()
         process.stdout.close()
+
+
+class ServerProcess(ModuleProcess):
+    """Starts the scripted server, tells it what to do, and asks what it saw.
+
+    Example:
+        >>> with ServerProcess() as server:
+        ...     server.script("poet", chunks=["Roses ", "are red"], delay=0.01)
+        ...     # … talk to server.url …
+        ...     server.log()[0]["body"]["model"]
+    """
+
+    def __init__(self) -> None:
+        super().__init__("tests.support.scripted_server", "--port", "0")
 
     def script(self, model: str, scripts: list[dict[str, Any]] | None = None, **one: Any) -> None:
         """Say what `model` does from its next request on.

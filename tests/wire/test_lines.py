@@ -36,6 +36,12 @@ def test_unicode_line_separators_are_text(separator: str) -> None:
     assert LineDecoder().feed(line + b"\n") == [line]
 
 
+def test_one_cr_goes_with_its_lf_wherever_the_bytes_are_cut() -> None:
+    data = b"one\r\r\ntwo\r\n"
+    for at in range(len(data) + 1):
+        assert lines_of(LineDecoder(), [data[:at], data[at:]]) == [b"one\r", b"two"]
+
+
 def test_a_last_line_without_its_end_comes_with_the_flush_once() -> None:
     decoder = LineDecoder()
     assert decoder.feed(b"one\ntwo\r") == [b"one"]

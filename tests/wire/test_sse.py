@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mellea_rx.errors import ResponseTooLargeError
 from mellea_rx.wire.sse import SseDecoder
 from tests.wire.cuts import cut, places
 
@@ -100,3 +101,15 @@ def test_what_is_no_event_is_not_kept_without_limit() -> None:
 def test_an_error_field_is_data() -> None:
     (event,) = events_of([b'error: {"code": 500, "message": "no slot"}\n\n'])
     assert b"no slot" in event
+
+
+@pytest.mark.parametrize("line", [b"data: " + b"x" * 90 + b"\n", b"data\n", b"error: 5\n"])
+def test_an_event_over_the_cap_is_refused_though_its_lines_are_below_it(line: bytes) -> None:
+    with pytest.raises(ResponseTooLargeError, match="an event of more than"):
+        SseDecoder(20_000).feed((line + b": a comment\n" * 3) * 30_000)
+
+
+def test_events_below_the_cap_are_taken_however_many() -> None:
+    decoder = SseDecoder(100)
+    for _ in range(50):
+        assert decoder.feed(b"data: " + b"x" * 40 + b"\ndata: y\n\n") == [b"x" * 40 + b"\ny"]

@@ -1,0 +1,86 @@
+"""The head of a response that is no answer, as an error; no I/O."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from math import isfinite
+
+from mellea_rx.errors import (
+    AuthenticationError,
+    BackendError,
+    BadRequestError,
+    ModelNotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    RedirectRefusedError,
+    ServerError,
+    StatusError,
+)
+
+__all__ = ["packing", "refusal", "retry_after"]
+
+_PACKED = frozenset({"br", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"})
+_KINDS: Mapping[int, type[StatusError]] = {
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: ModelNotFoundError,
+    429: RateLimitError,
+}
+
+
+def packing(headers: Mapping[str, str]) -> str:
+    """How a body is compressed, in the server's words; "" where it is not."""
+    named = headers.get("Content-Encoding", "").lower()
+    return named if _PACKED.intersection(re.split(r"[\s,]+", named)) else ""
+
+
+def refusal(who: str, status: int, headers: Mapping[str, str], told: str) -> BackendError:
+    """Why a response is no answer.
+
+    Args:
+        who: What messages call the server.
+        status: The HTTP status code.
+        headers: The response's.
+        told: What its body says.
+    """
+    if status == 200:
+        return ProtocolError(
+            f"{who} sent its answer compressed ({packing(headers)}), and was asked not to"
+        )
+    if status < 300:
+        return ProtocolError(f"{who} sent status {status}, which is no answer")
+    if status < 400:
+        return RedirectRefusedError(
+            f"{who} redirects (status {status}); redirects are not followed, since a key must "
+            "not travel: give the final address as base_url",
+            status=status,
+        )
+    kind = _KINDS.get(status) or (ServerError if status >= 500 else BadRequestError)
+    said = f": {told}" if told else ""
+    return kind(
+        f"{who} answered with status {status}{said}",
+        status=status,
+        retry_after=retry_after(headers),
+    )
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """How long a server asks to wait, in seconds; None where it does not say, or not clearly.
+
+    RFC 9110, section 10.2.3 (seconds, or a date), and OpenAI's `retry-after-ms` before it.
+    """
+    try:
+        if "retry-after-ms" in headers:
+            seconds = float(headers["retry-after-ms"]) / 1000
+        else:
+            seconds = float(headers.get("Retry-After", "nan"))
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(headers["Retry-After"]).timestamp() - time.time()
+        except (KeyError, ValueError, OverflowError):
+            return None
+    return max(0.0, seconds) if isfinite(seconds) else None

@@ -1,0 +1,68 @@
+"""What a server said, made fit to be shown in a message: short, and on one line; no I/O."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+__all__ = ["error_message", "excerpt", "printable", "told"]
+
+_EXCERPT = 200
+_TOLD = 2000
+
+
+def printable(text: str, limit: int = _TOLD) -> str:
+    """The beginning of a text, with everything escaped that is not to be seen.
+
+    Args:
+        text: Anything.
+        limit: So many characters of it.
+
+    Example:
+        >>> print(printable("no\\x1b[2J such model"))
+        no\\x1b[2J such model
+    """
+    shown = text[:limit]
+    if not shown.isprintable():
+        shown = "".join(
+            c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown
+        )
+    return shown + ("…" if len(text) > limit else "")
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def excerpt(data: bytes, limit: int = _EXCERPT) -> str:
+    """The beginning of some bytes as printable text."""
+    return printable(data[: 4 * limit].decode("utf-8", "replace"), limit)
+
+
+def told(error: Any) -> str:
+    """What an error that came as JSON says: its `error`, `message` or `detail`, else all of it.
+
+    Example:
+        >>> told({"error": {"message": "no such model", "code": 404}})
+        'no such model'
+    """
+    for key in ("error", "message", "detail"):
+        if isinstance(error, dict) and error.get(key) is not None:
+            error = error[key]
+    if isinstance(error, str):
+        return printable(error)
+    try:
+        return printable(json.dumps(error, ensure_ascii=False), _EXCERPT)
+    except (ValueError, RecursionError):
+        return "something that cannot be shown"
+
+
+def error_message(body: bytes) -> str:
+    """What an error's body says; its beginning where it is no JSON."""
+    try:
+        found = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return excerpt(body)
+    return told(found)

@@ -1,0 +1,14 @@
+"""Every fault is tried on both wires."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.trial import BACKENDS, Trial
+from tests.support.server_process import ServerProcess
+
+
+@pytest.fixture(params=BACKENDS)
+def trial(request: pytest.FixtureRequest, server: ServerProcess) -> Trial:
+    """A client of either wire, and the server that it talks to."""
+    return Trial(request.param, server)

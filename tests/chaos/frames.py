@@ -1,0 +1,44 @@
+"""Whole answers as bytes, for faults that no script's field has."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+TYPES = {"ollama": "application/x-ndjson", "openai": "text/event-stream"}
+
+
+def said(wire: str, *texts: str) -> bytes:
+    """The frames of these texts."""
+    return b"".join(_text(wire, text) for text in texts)
+
+
+def _text(wire: str, text: str) -> bytes:
+    if wire == "ollama":
+        return frame(wire, {"message": {"role": "assistant", "content": text}, "done": False})
+    return frame(wire, {"choices": [{"index": 0, "delta": {"content": text}}]})
+
+
+def frame(wire: str, body: Any) -> bytes:
+    """One line, or event, with this JSON."""
+    data = json.dumps(body, ensure_ascii=False).encode()
+    return data + b"\n" if wire == "ollama" else b"data: " + data + b"\n\n"
+
+
+def end(wire: str) -> bytes:
+    """The frames that end an answer well."""
+    if wire == "ollama":
+        return frame(wire, {"message": {"content": ""}, "done": True, "done_reason": "stop"})
+    stop = frame(wire, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    return stop + b"data: [DONE]\n\n"
+
+
+def head(wire: str, *lines: str, status: str = "200 OK") -> bytes:
+    """The head of a response; with these lines in it."""
+    told = [f"HTTP/1.1 {status}", f"Content-Type: {TYPES[wire]}", *lines, "", ""]
+    return "\r\n".join(told).encode()
+
+
+def chunked(*pieces: bytes) -> list[bytes]:
+    """Pieces in HTTP's chunks, without the last one."""
+    return [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]

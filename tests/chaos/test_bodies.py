@@ -1,0 +1,226 @@
+"""Bodies that lie, break, stall, are packed, or are too large."""
+
+from __future__ import annotations
+
+import gzip
+import resource
+import zlib
+from typing import Any
+
+import pytest
+
+from mellea_rx import (
+    BackendError,
+    FirstTokenTimeoutError,
+    IdleTimeoutError,
+    MelleaSession,
+    ModelOption,
+    ProtocolError,
+    ResponseTooLargeError,
+    StreamInterruptedError,
+)
+from mellea_rx.wire.http import Limits
+from tests.chaos.frames import chunked, end, head, said
+from tests.chaos.trial import PATHS, WORDS, Trial
+
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+@pytest.mark.parametrize("size", ["zz", "-1", "", "5 5", "f" * 20])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_bad_chunk_size_is_an_interruption_and_keeps_the_text(
+    trial: Trial, size: str, at_once: bool
+) -> None:
+    first = chunked(said(trial.wire, "Once ", "upon "))
+    wire = [head(trial.wire, CHUNKED), *first, size.encode() + b"\r\nmore\r\n"]
+    trial.server.script("m", wire=[b"".join(wire)] if at_once else wire, delay=0.01)
+    assert type(trial.failure(text="Once upon ")) is StreamInterruptedError
+
+
+@pytest.mark.parametrize("more", [1, 10_000])
+def test_a_length_that_is_too_long_harms_no_complete_answer(trial: Trial, more: int) -> None:
+    body = said(trial.wire, *WORDS) + end(trial.wire)
+    trial.server.script(
+        "m", wire=[head(trial.wire, f"Content-Length: {len(body) + more}"), body], stall_after=2
+    )
+    assert trial.value() == "Once upon a time"
+
+
+def test_a_length_that_is_too_long_is_an_interruption_where_the_end_is_missing(
+    trial: Trial,
+) -> None:
+    body = said(trial.wire, "Once ")
+    trial.server.script("m", wire=[head(trial.wire, f"Content-Length: {len(body) + 9}"), body])
+    assert type(trial.failure(text="Once ")) is StreamInterruptedError
+
+
+def test_a_length_that_is_too_short_is_an_interruption_and_the_next_call_is_well(
+    trial: Trial,
+) -> None:
+    body = said(trial.wire, "Once ")
+    rest = said(trial.wire, "upon ") + end(trial.wire)
+    lie = [head(trial.wire, f"Content-Length: {len(body)}"), body + rest]
+    trial.server.script("m", [{"wire": lie}, {"chunks": WORDS}])
+    assert type(trial.failure(text="Once ")) is StreamInterruptedError
+    assert trial.value() == "Once upon a time"
+
+
+@pytest.mark.parametrize("cut", range(1, 40, 3))
+def test_a_body_that_is_cut_at_any_byte_keeps_every_whole_frame(trial: Trial, cut: int) -> None:
+    body = said(trial.wire, "Once ", "upon ")
+    kept = body[:-cut]
+    trial.server.script("m", wire=[head(trial.wire, "Connection: close"), kept])
+    # A last line without its end is a line; the standard drops an event without its blank line.
+    text = "Once upon " if trial.wire == "ollama" and cut == 1 else "Once "
+    assert isinstance(trial.failure(text=text), (StreamInterruptedError, ProtocolError))
+
+
+def test_what_a_burst_brought_before_a_reset_is_kept_to_the_byte(trial: Trial) -> None:
+    words = [f"word {n} " for n in range(3000)]
+    trial.server.script("m", chunks=words, bursts=True, reset_after=3000)
+    assert type(trial.failure(text="".join(words))) is StreamInterruptedError
+
+
+def test_one_byte_at_a_time_is_the_same_text(trial: Trial) -> None:
+    trial.server.script("m", chunks=["Hé", "\u2028😀"], split=1, split_delay=0)
+    assert trial.value() == "Hé\u2028😀"
+
+
+def packed(kind: str, data: bytes) -> bytes:
+    match kind:
+        case "gzip":
+            return gzip.compress(data)
+        case "deflate":
+            return zlib.compress(data)
+    return data
+
+
+@pytest.mark.parametrize("kind", ["gzip", "deflate", "br", "zstd", "GZIP", "gzip, gzip"])
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_packed_body_is_refused_by_name(trial: Trial, kind: str, status: int) -> None:
+    body = packed(kind, said(trial.wire, *WORDS) + end(trial.wire))
+    trial.server.script("m", status=status, body=body, headers={"Content-Encoding": kind})
+    error = trial.failure(options={ModelOption.STREAM: True})
+    assert isinstance(error, BackendError)
+    assert (type(error) is ProtocolError) == (status == 200)
+    assert "compressed" in str(error)
+    assert all(each["headers"]["accept-encoding"] == "identity" for each in trial.server.log("m"))
+
+
+@pytest.mark.parametrize("kind", ["identity", "", "utf-8"])
+def test_an_encoding_that_packs_nothing_is_taken(trial: Trial, kind: str) -> None:
+    trial.server.script("m", chunks=WORDS, headers={"Content-Encoding": kind})
+    assert trial.value() == "Once upon a time"
+
+
+def test_a_decompression_bomb_takes_no_memory(trial: Trial) -> None:
+    bomb = gzip.compress(bytes(100_000_000))
+    trial.server.script("m", body=bomb, headers={"Content-Encoding": "gzip"})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert type(trial.failure()) is ProtocolError
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KB
+
+
+def test_an_answer_over_the_cap_keeps_what_came_and_ends_at_once(trial: Trial) -> None:
+    trial.server.script("m", chunks=["x" * 1000], repeat=2000)
+    with pytest.raises(ResponseTooLargeError) as caught:
+        trial.value(limits=Limits(total=20_000))
+    assert set(caught.value.text) == {"x"}
+    trial.server.wait_for(lambda: trial.server.connections() == 0)
+
+
+@pytest.mark.parametrize(
+    "type_", ["text/html", "application/json", "text/plain; charset=latin-1", "nonsense", ""]
+)
+def test_a_content_type_is_no_matter(trial: Trial, type_: str) -> None:
+    trial.server.script("m", chunks=WORDS, headers={"Content-Type": type_})
+    assert trial.value() == "Once upon a time"
+
+
+@pytest.mark.parametrize("status", ["HTTP/1.0 200 OK", "HTTP/1.1 200 Fine", "HTTP/1.1 200"])
+def test_old_and_bare_heads_are_taken(trial: Trial, status: str) -> None:
+    body = said(trial.wire, *WORDS) + end(trial.wire)
+    trial.server.script("m", wire=[f"{status}\r\n\r\n", body])
+    assert trial.value() == "Once upon a time"
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        ["SSH-2.0-OpenSSH_9.6\r\n"],
+        ["HTTP/1.1 OK\r\n\r\n"],
+        ["HTTP/1.1 200 OK\r\nX: " + "x" * 100_000 + "\r\n\r\n"],
+        ["HTTP/1.1 200 OK\r\n" + "X: x\r\n" * 5000 + "\r\n"],
+        ["HTTP/1.1 200 OK\r\nno colon\r\n\r\n"],
+        ["HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n"],
+        ["\x00\x01\x02\r\n\r\n"],
+        ["HTTP/1.1 200 O"],
+        ["HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nhi"],
+    ],
+    ids=range(9),
+)
+def test_what_is_no_http_is_told(trial: Trial, wire: list[str]) -> None:
+    trial.server.script("m", wire=wire)
+    error = trial.failure()
+    assert isinstance(error, BackendError)
+    assert trial.server.url in str(error)
+    assert len(str(error)) < 1000
+
+
+KEEP_ALIVE = {"ollama": "\n", "openai": ": OPENROUTER PROCESSING\n\n"}
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_keep_alive_bytes_are_no_content(trial: Trial, after: int) -> None:
+    ping = KEEP_ALIVE[trial.wire].encode()
+    frames = [said(trial.wire, word) for word in WORDS[:after]] + [ping] * 500
+    wire = [head(trial.wire, CHUNKED), *chunked(*frames)]
+    trial.server.script("m", wire=wire, delay=0.02)
+    options: dict[ModelOption, Any] = {ModelOption.STREAM_TIMEOUT: 0.3}
+    error = trial.failure(text="".join(WORDS[:after]), options=options)
+    assert type(error) is (IdleTimeoutError if after else FirstTokenTimeoutError)
+
+
+@pytest.mark.parametrize("wire", ["head", "status", "nothing"])
+def test_a_stall_before_the_first_token_is_a_timeout(trial: Trial, wire: str) -> None:
+    pieces = {
+        "head": ["HTTP/1.1 200 OK\r\nContent-"],
+        "status": [head(trial.wire, CHUNKED)],
+        "nothing": [],
+    }[wire]
+    trial.server.script("m", wire=pieces, stall_after=len(pieces))
+    error = trial.failure(options={ModelOption.STREAM_TIMEOUT: 0.2})
+    assert type(error) is FirstTokenTimeoutError
+
+
+def test_an_error_whose_body_never_ends_is_the_error_all_the_same(trial: Trial) -> None:
+    begun = head(trial.wire, CHUNKED, status="403 Forbidden")
+    trial.server.script("m", wire=[begun, *chunked(b"you may", b" not")], stall_after=3)
+    error = trial.failure(limits=Limits(error_wait=0.2))
+    assert "status 403: you may not" in str(error)
+
+
+def test_an_error_whose_body_is_endless_is_read_to_a_cap(trial: Trial) -> None:
+    trial.server.script("m", status=403, body="x" * 30_000_000)
+    assert len(str(trial.failure())) < 1000
+
+
+def test_an_errors_body_in_pieces_is_read_to_its_end(trial: Trial) -> None:
+    body = {"error": {"message": "told " + "in pieces " * 10 + "and whole"}}
+    trial.server.script("m", status=400, body=body, split=7)
+    assert "and whole" in str(trial.failure())
+
+
+def test_a_connection_that_was_closed_while_idle_is_not_used_again(trial: Trial) -> None:
+    body = said(trial.wire, *WORDS) + end(trial.wire)
+    once = [head(trial.wire, f"Content-Length: {len(body)}"), body]
+    trial.server.script("m", wire=once)
+    backend = trial.backend()
+    try:
+        m = MelleaSession(backend)
+        for _ in range(3):
+            assert m.instruct("Go.").value == "Once upon a time"
+            trial.server.wait_for(lambda: trial.server.connections() == 0)
+    finally:
+        backend.close()
+    assert [each["path"] for each in trial.server.log("m")] == [PATHS[trial.wire]] * 3

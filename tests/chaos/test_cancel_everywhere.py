@@ -1,0 +1,198 @@
+"""A call that is cancelled at each of its await points in turn, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mellea_rx import (
+    BackendError,
+    GenerationCancelledError,
+    LocalBackend,
+    MelleaSession,
+    ModelOption,
+    ModelOutputThunk,
+    ScriptedBackend,
+)
+from mellea_rx.backends import Backend
+from mellea_rx.core.generation import Generation
+from mellea_rx.stdlib.answers import answer
+from mellea_rx.stdlib.calls import Call
+from mellea_rx.testing.conformance import request
+from tests.chaos.trial import Trial, engine_tasks, logged
+from tests.core.hand import PATIENCE, until_blocking
+from tests.support.tiny_llama import write_tiny_llama
+
+MOST = 200
+"""More steps than any of these calls has."""
+
+
+class Stepped:
+    """Awaits something, counts its steps, and cancels the task around it at one of them.
+
+    Args:
+        work: What to await.
+        at: The step, from 1 on.
+    """
+
+    def __init__(self, work: Awaitable[None], at: int) -> None:
+        self._work = work
+        self._at = at
+        self.reached = False
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        inner = self._work.__await__()
+        send: Any = lambda: next(inner)  # noqa: E731
+        for step in range(1, MOST):
+            try:
+                waited = send()
+            except StopIteration:
+                return
+            if step == self._at:
+                self.reached = True
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+            try:
+                value = yield waited
+            except BaseException as error:
+                send = lambda raised=error: inner.throw(raised)  # noqa: E731
+            else:
+                send = lambda given=value: inner.send(given)  # noqa: E731
+
+
+def cancelled_at(backend: Backend, step: int, **options: Any) -> bool:
+    """Cancel one call at this step; whether it had so many."""
+    stepped: list[Stepped] = []
+
+    async def pipeline(generation: Generation) -> None:
+        work = answer(backend, request(RETRIES=0, **options), generation)
+        stepped.append(Stepped(work, step))
+        await stepped[0]
+
+    thunk: ModelOutputThunk[str] = ModelOutputThunk(pipeline, live=True)
+    try:
+        thunk.wait(PATIENCE)
+    except GenerationCancelledError:
+        assert stepped[0].reached
+    except BackendError:
+        assert thunk.error is not None
+    return stepped[0].reached
+
+
+def at_every_step(backend: Backend, settled: Any, **options: Any) -> int:
+    """Cancel at 1, 2, …; how many steps there were."""
+    tasks = engine_tasks()
+    with logged() as lines:
+        step = 1
+        while cancelled_at(backend, step, **options):
+            until_blocking(settled)
+            until_blocking(lambda: engine_tasks() <= tasks)
+            step += 1
+        gc.collect()
+    assert not [line for line in lines if "never" in line or "unclosed" in line.lower()]
+    return step - 1
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["new connection", "used connection"])
+def test_at_each_step_of_an_http_call(trial: Trial, warm: bool) -> None:
+    server = trial.server
+    server.script("m", chunks=["Once ", "upon ", "a time"], delay=0.005)
+    backend = trial.backend()
+
+    def settled() -> bool:
+        """The server sees every end; a connection that is not used is the only one open."""
+        ended = all(each["client_closed"] or each["ended"] for each in server.log("m"))
+        if not warm:
+            backend.close()
+        return ended and server.connections() <= int(warm)
+
+    steps = at_every_step(backend, settled)
+    assert steps >= 3
+    with MelleaSession(backend) as m:
+        assert m.instruct("Go.").value == "Once upon a time"
+    until_blocking(lambda: server.connections() == 0)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        {"status": 500, "body": "x" * 1000, "split": 200},
+        {"chunks": ["a", "b"], "reset_after": 1},
+        {"chunks": ["a"], "split": 20},
+        {"chunks": ["a"], "framing": "close"},
+    ],
+    ids=["a status", "a reset", "in pieces", "no length"],
+)
+def test_at_each_step_of_a_call_that_goes_wrong(trial: Trial, script: dict[str, Any]) -> None:
+    trial.server.script("m", **script)
+    backend = trial.backend()
+
+    def settled() -> bool:
+        backend.close()
+        return trial.server.connections() == 0
+
+    tasks = engine_tasks()
+    step = 1
+    while cancelled_at(backend, step):
+        until_blocking(settled)
+        step += 1
+    assert step > 3
+    until_blocking(settled)
+    until_blocking(lambda: engine_tasks() <= tasks)
+
+
+def test_at_each_step_of_a_scripted_call() -> None:
+    backend = ScriptedBackend(["a", "b", "c"], delay=0.001)
+    assert at_every_step(backend, lambda: backend.running == 0) >= 3
+
+
+def test_at_each_step_of_an_embedded_call(tmp_path: Path) -> None:
+    model = write_tiny_llama(tmp_path / "tiny.gguf")
+    backend = LocalBackend(model, parallel=1)
+    with MelleaSession(backend, model_options={ModelOption.MAX_NEW_TOKENS: 3}) as m:
+        assert m.instruct("Go.").value is not None
+        steps = at_every_step(
+            backend,
+            lambda: not backend._use._tasks,  # type: ignore[union-attr]
+            MAX_NEW_TOKENS=3,
+        )
+        assert steps >= 1
+        assert m.instruct("Go.").value is not None
+
+
+def test_at_each_step_of_a_whole_pipeline(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt that waits for another thunk, attempts, a judge."""
+    trial.server.script("m", chunks=["yes"])
+    backend = trial.backend()
+    tasks = engine_tasks()
+    whole = Call.run
+    stepped: list[Stepped] = []
+
+    async def run(call: Call, generation: Generation) -> None:
+        if call.strategy is None:
+            return await whole(call, generation)
+        stepped.append(Stepped(whole(call, generation), len(stepped) + 1))
+        return await stepped[-1]
+
+    monkeypatch.setattr(Call, "run", run)
+    m = MelleaSession(backend)
+    while not stepped or stepped[-1].reached:
+        first = asyncio.run(m.ainstruct("Go."))
+        given = {"first": first}
+        call = m.ainstruct("Go on: {{first}}.", user_variables=given, requirements=["short"])
+        thunk = asyncio.run(call)
+        try:
+            assert thunk.wait(PATIENCE).value == "yes"
+        except GenerationCancelledError:
+            assert stepped[-1].reached
+        assert first.wait(PATIENCE).value == "yes"
+    assert len(stepped) >= 5
+    backend.close()
+    until_blocking(lambda: engine_tasks() <= tasks)
+    until_blocking(lambda: trial.server.connections() == 0)

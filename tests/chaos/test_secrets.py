@@ -1,0 +1,157 @@
+"""Whatever a server echoes, and wherever a call fails: no key can be read anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mellea_rx import MelleaRxError, MelleaSession
+from mellea_rx.wire.secrets import Redactor, Secret
+from tests.chaos.frames import chunked, frame, head, said
+from tests.chaos.trial import BACKENDS, KEY, ONCE, Trial, chain, logged, printed
+from tests.support.server_process import ServerProcess
+
+ECHOES = {
+    "as it is": KEY,
+    "percent-encoded": quote(KEY, safe=""),
+    "percent-encoded, small": quote(KEY, safe="").lower(),
+    "as a form": quote_plus(KEY),
+    "escaped": KEY.replace("/", "\\/"),
+    "its beginning": KEY[:12],
+    "its end": KEY[-12:],
+    "its middle": KEY[5:18],
+    "twice": KEY + KEY,
+}
+
+
+def hidden(told: str) -> None:
+    """No piece of the key is in it."""
+    for at in range(len(KEY) - 8):
+        assert KEY[at : at + 8] not in told
+
+
+def bodies(wire: str, echo: str) -> dict[str, dict[str, Any]]:
+    """Everywhere that a server can say it."""
+    message = f"bad key {echo} given"
+    return {
+        "a status": {"status": 401, "body": {"error": {"message": message}}},
+        "a status with text": {"status": 403, "body": message},
+        "a status with a list": {"status": 500, "body": [message]},
+        "a cut body": {"status": 400, "body": "x" * 190 + echo},
+        "a frame": {"raw_lines": [said(wire, "a"), frame(wire, {"error": message})]},
+        "a frame with an object": {"raw_lines": [frame(wire, {"error": {"message": message}})]},
+        "a frame of nonsense": {"raw_lines": [frame(wire, [message])]},
+        "no frame": {"body": f"<p>{message}</p>\n"},
+        "no HTTP": {"wire": [f"HTTP/9 {message}\r\n\r\n"]},
+        "a chunk size": {
+            "wire": [head(wire, "Transfer-Encoding: chunked"), f"{message}\r\n", *chunked(b"x")]
+        },
+        "a header": {"wire": [head(wire, f"no colon {message}")]},
+    }
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+@pytest.mark.parametrize("where", bodies("ollama", ""))
+def test_a_key_that_a_server_echoes_is_redacted(trial: Trial, where: str, echo: str) -> None:
+    trial.server.script("m", **bodies(trial.wire, ECHOES[echo])[where])
+    with logged() as lines, MelleaSession(trial.backend(), model_options=ONCE) as m:
+        with pytest.raises(MelleaRxError) as caught:
+            m.instruct("Go.")
+        for told in (*lines, repr(m), repr(m.backend)):
+            hidden(told)
+    for each in chain(caught.value):
+        hidden(str(each))
+        hidden(repr(each))
+
+
+keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=12, max_size=60)
+
+
+@pytest.mark.parametrize("wire", BACKENDS)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(key=keys, chance=st.randoms(use_true_random=False))
+def test_a_random_key_is_in_nothing_that_can_be_printed_of_a_failed_call(
+    wire: str, scripted_server: ServerProcess, key: str, chance: Any
+) -> None:
+    server = scripted_server
+    encode = chance.choice([str, lambda text: quote(text, safe=""), quote_plus])
+    script = chance.choice(list(bodies(wire, encode(key)).values()))
+    server.clear()
+    server.script("m", **script)
+    backend = BACKENDS[wire]("m", base_url=server.url, api_key=key)
+    with logged() as lines, MelleaSession(backend, model_options=ONCE) as m:
+        thunk = asyncio.run(m.ainstruct("Go."))
+        with pytest.raises(MelleaRxError) as caught:
+            thunk.wait(5)
+        shown = [repr(each) for each in (m, backend, thunk, m.ctx, backend._client)]
+    for told in (*lines, *shown, *(f"{each} {each!r}" for each in chain(caught.value))):
+        assert key not in told
+        assert encode(key) not in told
+    if encode(key) != key:  # what a server said, as it said it, may stand in a frame's variables
+        assert key not in printed(caught.value)
+
+
+@pytest.mark.parametrize("key", ["abc", "ollama", "EMPTY-KEY", KEY])
+def test_redacting_takes_the_key_and_nothing_else(key: str) -> None:
+    redact = Redactor([key])
+    assert redact(f"before {key} between {key} after") == "before *** between *** after"
+    assert redact("nothing of it here") == "nothing of it here"
+    assert redact("") == ""
+
+
+@given(keys, st.text(max_size=30), st.text(max_size=30))
+def test_what_is_around_a_key_stays(key: str, before: str, after: str) -> None:
+    redacted = Redactor([key])(f"{before}\n{key}\n{after}")
+    if not any(key[at : at + 8] in before + after for at in range(len(key) - 7)):
+        assert redacted == f"{before}\n***\n{after}"
+
+
+@given(keys, st.data())
+def test_every_piece_of_eight_characters_is_taken(key: str, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(key) - 8))
+    end = data.draw(st.integers(start + 8, len(key)))
+    assert Redactor([key])(f"\n{key[start:end]}\n") == "\n***\n"
+
+
+def test_no_secret_is_no_work() -> None:
+    assert Redactor([])("as it is") == Redactor([""])("as it is") == "as it is"
+
+
+def test_a_host_that_is_called_as_the_key_keeps_its_name(server: ServerProcess) -> None:
+    backend = BACKENDS["openai"](
+        "m", base_url=f"http://127.0.0.1:{server.port}", api_key="127.0.0.1"
+    )
+    server.script("m", status=401, body="bad key 127.0.0.1")
+    with MelleaSession(backend, model_options=ONCE) as m, pytest.raises(MelleaRxError) as caught:
+        m.instruct("Go.")
+    assert server.url in str(caught.value)
+    assert "bad key ***" in str(caught.value)
+
+
+def test_a_secret_shows_itself_to_nobody_but_its_header() -> None:
+    secret = Secret("Bearer key")
+    assert f"{secret}" == "Bearer key"
+    assert repr(secret) == repr({"a": secret})[6:-1] == "'***'"
+
+
+ESCAPES = ["\x1b[2J", "\x1b]0;title\x07", "\r", "\x9b1m", "\u202e", "\x00", "\n[fake] line"]
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+def test_what_a_server_tells_of_an_error_is_escaped(trial: Trial, escape: str) -> None:
+    said_ = f"no{escape} model"
+    scripts = itertools.chain(bodies(trial.wire, escape).values(), [{"status": 404, "body": said_}])
+    for script in scripts:
+        trial.server.script("m", **script)
+        with (
+            MelleaSession(trial.backend(), model_options=ONCE) as m,
+            pytest.raises(MelleaRxError) as caught,
+        ):
+            m.instruct("Go.")
+        assert escape not in str(caught.value)

@@ -1,0 +1,169 @@
+"""Tries, limits and caps on the wire: how often a server is asked, and what is waited for."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from mellea_rx import (
+    IdleTimeoutError,
+    MelleaSession,
+    ModelOption,
+    RateLimitError,
+    ResponseTooLargeError,
+    ServerError,
+    StreamInterruptedError,
+    TotalTimeoutError,
+)
+from mellea_rx.core.retry import RetryPolicy
+from mellea_rx.wire.http import Limits
+from tests.chaos.frames import end, frame, head, said
+from tests.chaos.trial import WORDS, Trial
+
+QUICK = {ModelOption.RETRIES: RetryPolicy(attempts=3, initial=0.01, jitter=0)}
+PASSING = [408, 409, 425, 429, 500, 502, 503, 504]
+
+
+def call(trial: Trial, limits: Limits | None = None, **options: Any) -> str:
+    """What one call answers, with quick pauses."""
+    given = {**QUICK, **{ModelOption[name]: value for name, value in options.items()}}
+    with MelleaSession(trial.backend(limits=limits), model_options=given) as m:
+        value: str = m.instruct("Go.").value or ""
+    return value
+
+
+@pytest.mark.parametrize("status", PASSING)
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "0"}, {"Retry-After": "nonsense"}])
+def test_a_status_that_passes_is_asked_until_it_has(
+    trial: Trial, status: int, headers: dict[str, str]
+) -> None:
+    busy = {"status": status, "headers": headers, "body": ""}
+    trial.server.script("m", [busy, busy, {"chunks": WORDS}])
+    assert call(trial) == "Once upon a time"
+    assert len(trial.server.log("m")) == 3
+
+
+@pytest.mark.parametrize("status", PASSING)
+def test_one_that_does_not_pass_is_asked_three_times(trial: Trial, status: int) -> None:
+    trial.server.script("m", status=status, body="wait")
+    trial.failure(options=QUICK)
+    assert len(trial.server.log("m")) == 3
+
+
+def test_a_pause_that_a_server_asks_for_is_capped(trial: Trial) -> None:
+    busy = {"status": 429, "headers": {"Retry-After": "86400"}, "body": ""}
+    trial.server.script("m", [busy, {"chunks": WORDS}])
+    patience = RetryPolicy(attempts=2, initial=0.01, jitter=0, asked_maximum=0.05)
+    began = time.monotonic()
+    assert call(trial, RETRIES=patience) == "Once upon a time"
+    assert time.monotonic() - began < 5
+
+
+def test_a_budget_bounds_all_tries(trial: Trial) -> None:
+    trial.server.script("m", status=429, headers={"Retry-After": "20"}, body="")
+    patience = RetryPolicy(attempts=9, initial=0.01, budget=0.2)
+    assert type(trial.failure(options={ModelOption.RETRIES: patience})) is RateLimitError
+    assert len(trial.server.log("m")) == 1
+
+
+def test_a_kept_connection_that_turns_out_closed_is_replaced_unseen(trial: Trial) -> None:
+    trial.server.script("m", [{"chunks": WORDS}, {"hang_up": True}, {"chunks": WORDS}])
+    with MelleaSession(trial.backend(), model_options=QUICK) as m:
+        assert m.instruct("Go.").value == m.instruct("Go.").value == "Once upon a time"
+    first, stale, fresh = (entry["connection"] for entry in trial.server.log("m"))
+    assert first == stale != fresh
+
+
+@pytest.mark.parametrize("cut", ["reset_after", "break_after"])
+def test_no_second_generation_once_text_has_come(trial: Trial, cut: str) -> None:
+    trial.server.script("m", chunks=WORDS, **{cut: 2})
+    error = trial.failure(text="Once upon ", options=QUICK)
+    assert type(error) is StreamInterruptedError
+    assert len(trial.server.log("m")) == 1
+
+
+@pytest.mark.parametrize("cut", ["reset_after", "break_after", "error_after"])
+def test_continue_asks_on_and_the_text_is_right_to_the_byte(trial: Trial, cut: str) -> None:
+    broken = {"chunks": WORDS, cut: 2}
+    trial.server.script("m", [broken, {"chunks": WORDS[2:]}])
+    assert call(trial, ON_INTERRUPT="continue", STREAM=True) == "Once upon a time"
+    asked = trial.server.log("m")[1]["body"]["messages"]
+    assert (asked[-1]["role"], asked[-1]["content"].rstrip()) == ("assistant", "Once upon")
+
+
+def test_restart_gives_the_other_answer_whole(trial: Trial) -> None:
+    broken = {"chunks": ["Never ", "mind"], "reset_after": 1}
+    trial.server.script("m", [broken, {"chunks": WORDS}])
+    assert call(trial, ON_INTERRUPT="restart") == "Once upon a time"
+
+
+@pytest.mark.parametrize("where", ["drip", "pings"])
+def test_a_drip_ends_at_the_total_limit(trial: Trial, where: str) -> None:
+    if where == "drip":
+        body = said(trial.wire, *["x"] * 400)
+        trial.server.script("m", raw_lines=[body], split=1, split_delay=0.002)
+    else:
+        trial.server.script("m", chunks=["x"] * 400, delay=0.02)
+    with pytest.raises(TotalTimeoutError, match=r"0\.4 s") as caught:
+        call(trial, TOTAL_TIMEOUT=0.4)
+    assert set(caught.value.text) == {"x"}
+    trial.server.wait_for(lambda: trial.server.connections() == 0)
+
+
+def test_content_resets_the_limit_on_silence(trial: Trial) -> None:
+    trial.server.script("m", chunks=["x"] * 12, delay=0.05)
+    assert call(trial, STREAM_TIMEOUT=0.3) == "x" * 12
+    trial.server.script("m", chunks=["x"] * 12, stall_after=5)
+    error = trial.failure(text="x" * 5, options={ModelOption.STREAM_TIMEOUT: 0.2})
+    assert type(error) is IdleTimeoutError
+
+
+def many_arguments(wire: str) -> bytes:
+    """A tool call whose arguments are long."""
+    arguments = {"text": "x" * 5000}
+    if wire == "ollama":
+        function = {"name": "f", "arguments": arguments}
+        return frame(wire, {"message": {"content": "", "tool_calls": [{"function": function}]}})
+    pieces = [
+        {"index": 0, "function": {"name": "f", "arguments": piece}}
+        for piece in ('{"text": "', *["x" * 500] * 10, '"}')
+    ]
+    return b"".join(
+        frame(wire, {"choices": [{"delta": {"tool_calls": [piece]}}]}) for piece in pieces
+    )
+
+
+CAPS: dict[str, Limits] = {
+    "total": Limits(total=3000),
+    "line": Limits(line=2000),
+    "tool_arguments": Limits(tool_arguments=2000),
+}
+
+
+@pytest.mark.parametrize("cap", CAPS)
+def test_each_cap_says_which_one_it_is(trial: Trial, cap: str) -> None:
+    body = {
+        "total": said(trial.wire, *["x"] * 200),
+        "line": said(trial.wire, "x" * 4000),
+        "tool_arguments": many_arguments(trial.wire),
+    }[cap]
+    trial.server.script("m", raw_lines=[body, end(trial.wire)])
+    with pytest.raises(ResponseTooLargeError, match=f"Limits\\({cap}="):
+        call(trial, CAPS[cap])
+    assert len(trial.server.log("m")) == 1
+    trial.server.wait_for(lambda: trial.server.connections() == 0)
+
+
+def test_a_cut_answer_without_text_is_asked_for_again(trial: Trial) -> None:
+    nothing = {"wire": [head(trial.wire, "Connection: close")]}
+    trial.server.script("m", [nothing, {"chunks": WORDS}])
+    assert call(trial) == "Once upon a time"
+
+
+def test_a_server_that_is_down_for_good_says_so_after_all_tries(trial: Trial) -> None:
+    trial.server.script("m", status=503, body="down")
+    error = trial.failure(options=QUICK)
+    assert type(error) is ServerError
+    assert "down" in str(error)

@@ -1,0 +1,136 @@
+"""One call against a fault, and everything that has to hold after any failure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mellea_rx import (
+    MelleaRxError,
+    MelleaSession,
+    ModelOption,
+    OllamaBackend,
+    OpenAIBackend,
+)
+from mellea_rx.core.engine import engine
+from tests.core.hand import PATIENCE, Recorder, until_blocking
+from tests.support.server_process import ServerProcess
+
+BACKENDS: dict[str, Any] = {"ollama": OllamaBackend, "openai": OpenAIBackend}
+PATHS = {"ollama": "/api/chat", "openai": "/v1/chat/completions"}
+KEY = "sk-chaos/0123456789+secret=="
+ONCE = {ModelOption.RETRIES: 0}
+"""One try, so that what happens to it is all that happens."""
+WORDS = ["Once ", "upon ", "a ", "time"]
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error with all causes and contexts, also those that a traceback leaves out."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            waiting += [each.__cause__, each.__context__]
+
+
+def printed(error: BaseException) -> str:
+    """Everything that could be printed of an error, the variables of its frames included."""
+    told = []
+    for each in chain(error):
+        told += [str(each), repr(each), repr(vars(each)), repr(each.args)]
+        told += _frames(each)
+    return "\n".join(told)
+
+
+def _frames(error: BaseException) -> list[str]:
+    """The library's own frames with their variables, as error reporters print them."""
+    told = []
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if "/tests/" not in frame.f_code.co_filename:
+            told += [repr(value) for value in frame.f_locals.values()]
+    return told
+
+
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """All that any logger says meanwhile, from DEBUG on."""
+    lines: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(self.format(record))
+
+    handler, root = Keep(), logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        yield lines
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+def engine_tasks() -> int:
+    """How many tasks the engine has."""
+    return len(asyncio.all_tasks(engine().loop))
+
+
+class Trial:
+    """Makes calls of one wire against one server, and checks what every failure has to keep.
+
+    Args:
+        wire: The backend's name.
+        server: The scripted server.
+    """
+
+    def __init__(self, wire: str, server: ServerProcess) -> None:
+        self.wire = wire
+        self.server = server
+
+    def backend(self, url: str | None = None, key: str | None = KEY, **how: Any) -> Any:
+        """A backend for the model `m` there."""
+        return BACKENDS[self.wire]("m", base_url=url or self.server.url, api_key=key, **how)
+
+    def value(self, url: str | None = None, **how: Any) -> str:
+        """What a call answers."""
+        with MelleaSession(self.backend(url, **how), model_options=ONCE) as m:
+            value: str = m.instruct("Go.").wait(PATIENCE).value or ""
+        return value
+
+    def failure(
+        self,
+        url: str | None = None,
+        *,
+        text: str = "",
+        options: dict[ModelOption, Any] | None = None,
+        **how: Any,
+    ) -> MelleaRxError:
+        """How a call fails there: once, with this text, and with nothing left behind."""
+        tasks = engine_tasks()
+        backend = self.backend(url, **how)
+        recorder = Recorder()
+        with logged() as lines, MelleaSession(backend) as m:
+            given = {ModelOption.STREAM: True, **ONCE, **(options or {})}
+            thunk = asyncio.run(m.ainstruct("Go.", model_options=given))
+            recorder.to(thunk)
+            assert recorder.ended.wait(PATIENCE), "it did not end"
+            error = thunk.error
+            assert error is not None
+            until_blocking(lambda: self.server.connections() <= 1)
+            shown = [repr(each) for each in (m, backend, thunk, error)]
+        assert recorder.terminals == ["error"]
+        assert recorder.error is error
+        assert (recorder.text, thunk.text, error.text) == (text, text, text), repr(error)
+        until_blocking(lambda: self.server.connections() == 0)
+        until_blocking(lambda: engine_tasks() <= tasks)
+        for told in (*lines, *shown, printed(error)):
+            assert KEY not in told
+        return error
