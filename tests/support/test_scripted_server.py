@@ -175,3 +175,36 @@ def test_models_and_paths(server: ServerProcess) -> None:
 def test_an_unknown_field_is_refused(server: ServerProcess) -> None:
     with pytest.raises(ValueError, match="chunk"):
         server.script("m", chunk=["typo"])
+
+
+def heard(server: ServerProcess, model: str) -> tuple[bytes, str]:
+    """All bytes that come after a request, and how they end."""
+    body = json.dumps(chat(model)).encode()
+    head = f"POST /api/chat HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
+        connection.settimeout(0.3)
+        connection.sendall(head + body)
+        came = b""
+        try:
+            while data := connection.recv(1000):
+                came += data
+        except TimeoutError:
+            return came, "silence"
+        except ConnectionResetError:
+            return came, "reset"
+        return came, "end"
+
+
+@pytest.mark.parametrize(
+    ("how", "came", "end"),
+    [
+        ({}, b"HTTP/1.1 200 OK\r\n\r\n\xff", "end"),
+        ({"stall_after": 1}, b"HTTP/1.1 200 OK\r\n", "silence"),
+        ({"reset_after": 1}, b"HTTP/1.1 200 OK\r\n", "reset"),
+    ],
+)
+def test_wire_replaces_the_whole_response(
+    server: ServerProcess, how: dict[str, int], came: bytes, end: str
+) -> None:
+    server.script("m", wire=["HTTP/1.1 200 OK\r\n", b"\r\n\xff"], **how)
+    assert heard(server, "m") == (came, end)
