@@ -18,9 +18,11 @@ from mellea_rx import backends as _backends
 from mellea_rx import errors as _errors
 from mellea_rx._version import __version__
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
+from mellea_rx.core.image import Image
 from mellea_rx.core.options import ModelOption
 from mellea_rx.core.reader import ThunkStream
 from mellea_rx.core.requirement import Requirement, ValidationResult
+from mellea_rx.core.retry import RetryPolicy
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.core.tool import Tool
 from mellea_rx.errors import *  # noqa: F403
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ChatContext",
     "Chunk",
+    "Image",
     "LocalBackend",
     "MelleaSession",
     "ModelOption",
@@ -51,6 +54,7 @@ __all__ = [
     "OllamaBackend",
     "OpenAIBackend",
     "Requirement",
+    "RetryPolicy",
     "ScriptedBackend",
     "SimpleContext",
     "ThunkStream",
