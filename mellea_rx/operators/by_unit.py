@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from reactivex import Observable, compose
 
+from mellea_rx.core.units import Unit, splitter
 from mellea_rx.operators.decode import decode
 from mellea_rx.operators.text import text
-from mellea_rx.operators.units import Unit, splitter
 
 __all__ = ["by_line", "by_paragraph", "by_sentence", "by_word"]
 

@@ -40,7 +40,7 @@ def decode(
     Example:
         >>> import reactivex as rx
         >>> from reactivex import operators as ops
-        >>> from mellea_rx.operators.units import splitter
+        >>> from mellea_rx.core.units import splitter
         >>> rx.of("one t", "wo").pipe(decode(lambda: splitter("word")), ops.to_list()).run()
         ['one ', 'two']
 

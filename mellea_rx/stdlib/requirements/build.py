@@ -14,8 +14,8 @@ from mellea_rx.core.requirement import (
     ValidationFunction,
     ValidationResult,
 )
+from mellea_rx.core.units import Unit, splitter
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.operators.units import Unit, splitter
 
 __all__ = ["as_requirements", "check", "req", "simple_validate", "verdict"]
 

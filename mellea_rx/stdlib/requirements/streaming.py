@@ -13,8 +13,8 @@ from typing import Any
 
 from mellea_rx.core.callbacks import call_user
 from mellea_rx.core.requirement import Requirement, UnitVerdict, ValidationResult
+from mellea_rx.core.units import splitter
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.operators.units import splitter
 from mellea_rx.stdlib.requirements.blame import validator_failed
 
 __all__ = ["StreamJudge", "unit_verdict"]
