@@ -12,6 +12,7 @@ A thunk is an Observable of chunks: subscribe to it, merge and zip it, iterate i
 
 from __future__ import annotations
 
+from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
 from mellea_rx import backends as _backends
@@ -19,6 +20,7 @@ from mellea_rx import errors as _errors
 from mellea_rx._version import __version__
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
 from mellea_rx.core.image import Image
+from mellea_rx.core.locks import no_fork as _no_fork
 from mellea_rx.core.options import ModelOption
 from mellea_rx.core.reader import ThunkStream
 from mellea_rx.core.requirement import Requirement, ValidationResult
@@ -28,12 +30,8 @@ from mellea_rx.core.tool import Tool
 from mellea_rx.errors import *  # noqa: F403
 from mellea_rx.helpers.async_helpers import wait_for_all_mots
 from mellea_rx.stdlib.context import ChatContext, SimpleContext
-from mellea_rx.stdlib.generative import generative
-from mellea_rx.stdlib.mify import mify
-from mellea_rx.stdlib.react import areact, react
 from mellea_rx.stdlib.session import MelleaSession, get_session
 from mellea_rx.stdlib.start import start_session
-from mellea_rx.stdlib.tools import acall_tools, call_tools, tool
 
 if TYPE_CHECKING:
     from mellea_rx.backends import (
@@ -42,6 +40,10 @@ if TYPE_CHECKING:
         OpenAIBackend,
         ScriptedBackend,
     )
+    from mellea_rx.stdlib.generative import generative
+    from mellea_rx.stdlib.mify import mify
+    from mellea_rx.stdlib.react import areact, react
+    from mellea_rx.stdlib.tools import acall_tools, call_tools, tool
 
 __all__ = [
     "ChatContext",
@@ -77,8 +79,18 @@ __all__ = [
 __all__ += _errors.__all__
 
 
+# What not every program needs is loaded on use; backends bring aiohttp or llama.cpp with them.
+_HOMES = {
+    **dict.fromkeys(_backends.__all__, _backends.__name__),
+    **dict.fromkeys(("areact", "react"), "mellea_rx.stdlib.react"),
+    **dict.fromkeys(("acall_tools", "call_tools", "tool"), "mellea_rx.stdlib.tools"),
+    "generative": "mellea_rx.stdlib.generative",
+    "mify": "mellea_rx.stdlib.mify",
+}
+
+
 def __getattr__(name: str) -> Any:
-    # Backends are loaded on use: they bring aiohttp or llama.cpp with them.
-    if name in _backends.__all__:
-        return getattr(_backends, name)
+    if name in _HOMES:
+        with _no_fork:
+            return getattr(_import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
