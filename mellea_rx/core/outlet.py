@@ -41,7 +41,10 @@ _log = logging.getLogger("mellea_rx")
 
 
 WAKE_PAUSE = 0.002
-"""Seconds between two wake-ups of one loop. Who was not woken just now is woken at once."""
+"""Seconds between two wake-ups of one loop, where several consumers are woken at a time.
+
+A lone consumer is woken at once: a pause would gather nothing for it.
+"""
 
 
 class Ready(Protocol):
@@ -61,10 +64,19 @@ class Outlet:
 
     Args:
         post: Schedules a function there; raises RuntimeError when the place is gone.
-        pause: Seconds between two wake-ups.
+        pause: Seconds between two wake-ups, while more than one consumer is woken at a time.
     """
 
-    __slots__ = ("__weakref__", "_lock", "_next", "_pause", "_post", "_posted", "_ready")
+    __slots__ = (
+        "__weakref__",
+        "_crowded",
+        "_lock",
+        "_next",
+        "_pause",
+        "_post",
+        "_posted",
+        "_ready",
+    )
 
     def __init__(
         self, post: Callable[[Callable[[], None]], object], pause: float = WAKE_PAUSE
@@ -75,11 +87,13 @@ class Outlet:
         self._ready: list[Ready] = []
         self._posted = False
         self._next = 0.0
+        self._crowded = False  # whether the last wake-up was for more than one consumer
 
     def wake(self, consumer: Ready) -> None:
         """Have `consumer.deliver` called soon. Thread-safe, never blocks."""
         with self._lock:
-            self._ready.append(consumer)
+            if not self._ready or self._ready[-1] is not consumer:
+                self._ready.append(consumer)
             if self._posted:
                 return
             self._posted = True
@@ -87,11 +101,12 @@ class Outlet:
         if here is None:
             self._post_drain()
             return
-        # On the engine: after all that is ready there now, and not before the pause is over.
+        # On the engine: after all that is ready there now and what follows from it (the end of an
+        # answer comes a turn after its text), and not before the pause of a crowd is over.
         now = here.time()
-        if now >= self._next:
+        if now >= self._next or not self._crowded:
             self._next = now + self._pause
-            here.call_soon(self._post_drain)
+            here.call_soon(here.call_soon, self._post_drain)
         else:
             here.call_at(self._next, self._post_drain)
             self._next += self._pause
@@ -109,6 +124,7 @@ class Outlet:
         with self._lock:
             ready, self._ready = self._ready, []
             self._posted = False
+        self._crowded = len(ready) > 1
         # Posted from within some call, which does not wait for what its consumers do.
         token = RUNNING.set(None)
         try:

@@ -3,7 +3,8 @@
 Under load a turn costs more than what it reads: the loop sleeps and wakes for every few sockets,
 and hands the interpreter to the readers' thread and back. So busy turns are kept `PACE` apart, as a
 network card holds back its interrupts: what came in between is read in one go. A turn is delivered
-before the loop waits, and a loop that is not busy never waits, so a lone stream is never held back.
+before the loop waits, and a loop that is not busy never waits. Bodies that come one at a time make
+no loop busy, however fast they follow each other: nothing would be read together.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ class Body(Protocol):
 class Turns:
     """Serves the bodies that one loop reads; lives on that loop."""
 
-    __slots__ = ("_bodies", "_next", "_served", "_since", "is_busy")
+    __slots__ = ("_bodies", "_next", "_served", "_shared", "_since", "is_busy")
 
     def __init__(self) -> None:
         self.is_busy = False
         """Whether turns are kept apart now."""
         self._bodies: list[Body] = []
         self._served = 0
+        self._shared = False
         self._since = time.monotonic()
         self._next = 0.0
 
@@ -56,10 +58,11 @@ class Turns:
             body.flush()
         now = time.monotonic()
         self._served += len(bodies)
+        self._shared = self._shared or len(bodies) > 1
         passed = now - self._since
         if passed >= WINDOW:
-            self.is_busy = self._served >= BUSY * passed
-            self._served, self._since = 0, now
+            self.is_busy = self._shared and self._served >= BUSY * passed
+            self._served, self._shared, self._since = 0, False, now
         if self.is_busy:
             # After the callbacks by which the readers are told of this turn.
             asyncio.get_running_loop().call_soon(self._pause)

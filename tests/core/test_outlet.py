@@ -1,0 +1,78 @@
+"""When a consumer is called: at once where it is alone, gathered where there is a crowd."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from mellea_rx.core.engine import engine
+from mellea_rx.core.outlet import Outlet
+
+PAUSE = 3600.0
+"""Longer than any test: whoever waits for it is not called."""
+
+
+class Counted:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def deliver(self) -> None:
+        self.calls += 1
+
+    def undeliverable(self) -> None:
+        raise AssertionError("its place is there")
+
+
+def on_engine(work: Callable[[], object]) -> None:
+    """Do it, and all that follows from it at once."""
+
+    async def run() -> None:
+        work()
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    asyncio.run(engine().run(run))
+
+
+def test_a_lone_consumer_never_waits_for_the_pause() -> None:
+    posted: list[Callable[[], None]] = []
+    consumer = Counted()
+    outlet = Outlet(posted.append, PAUSE)
+    for count in range(1, 5):
+        on_engine(lambda: outlet.wake(consumer))
+        assert len(posted) == 1
+        posted.pop()()
+        assert consumer.calls == count
+
+
+def test_a_crowd_is_gathered_until_the_pause_is_over() -> None:
+    posted: list[Callable[[], None]] = []
+    first, second = Counted(), Counted()
+    outlet = Outlet(posted.append, PAUSE)
+
+    def both() -> None:
+        outlet.wake(first)
+        outlet.wake(second)
+
+    on_engine(both)
+    posted.pop()()
+    assert (first.calls, second.calls) == (1, 1)
+    on_engine(both)
+    assert posted == []
+    assert (first.calls, second.calls) == (1, 1)
+
+
+def test_what_follows_a_turn_later_is_delivered_with_it() -> None:
+    posted: list[Callable[[], None]] = []
+    consumer = Counted()
+    outlet = Outlet(posted.append, PAUSE)
+
+    def text_then_end() -> None:
+        outlet.wake(consumer)
+        asyncio.get_running_loop().call_soon(outlet.wake, consumer)
+
+    on_engine(text_then_end)
+    assert len(posted) == 1
+    posted.pop()()
+    assert consumer.calls == 1
+    assert posted == []
