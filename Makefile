@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
   $$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help run test check bench-quick fuzz format clean
+.PHONY: help run test check bench bench-peers bench-quick fuzz format clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -41,7 +41,14 @@ check: $(VENV)/.dev ## Lint, format, types, architecture
 	@$(BIN)/pyright
 	@$(BIN)/python -m pytest -q tests/test_architecture.py
 
-bench-quick: $(VENV)/.dev ## Client CPU a chunk against a hand-written aiohttp loop (under a minute)
+bench: $(VENV)/.dev ## All goals and all peers that are there; writes benchmarks/RESULTS.md (10 minutes)
+	@$(BIN)/python -m mellea_rx.backends.model_files
+	@$(BIN)/python -m benchmarks
+
+bench-peers: $(VENV)/.dev ## Install the peers that `make bench` compares with, apart from the project
+	@$(BIN)/python -m benchmarks.homes
+
+bench-quick: $(VENV)/.dev ## Fails when streaming costs 1.25 times what is recorded (under a minute)
 	@$(BIN)/python -m benchmarks.quick
 
 fuzz: $(VENV)/.dev ## Search for a minute for bytes that break a decoder
@@ -52,4 +59,4 @@ format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format .
 
 clean: ## Remove what set-up made here
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) benchmarks/.venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

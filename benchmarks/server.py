@@ -3,7 +3,8 @@
 `python -m benchmarks.server --port 0` prints its port as its first line, and ends when its stdin
 closes. It speaks Ollama's `/api/chat` and OpenAI's `/v1/chat/completions`. The model's name says
 what to do: `burst-2000` is 2,000 chunks as fast as the transport takes them, `paced-50-100` is 50
-chunks, 100 ms apart. Every chunk is a line (or event) and an HTTP chunk of its own.
+chunks, 100 ms apart, and `stamped-2-5` is 2 chunks, 5 ms apart, of which the first says when it was
+sent (`time.monotonic()`). Every chunk is a line (or event) and an HTTP chunk of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import functools
 import json
 import sys
 import threading
+import time
 from collections import deque
 from typing import cast
 
@@ -21,28 +23,34 @@ SLICE = 1 << 16
 """Bytes of a burst that are handed to the transport at a time."""
 TICK = 0.001
 """Seconds between two turns of the wheel that all paced streams hang on."""
+STAMP = "0" * 20
+"""Stands for the time in the first chunk of a stamped answer."""
 
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nTransfer-Encoding: chunked\r\n"
     b"Connection: keep-alive\r\n\r\n"
 )
 _END = b"0\r\n\r\n"
-_NOTHING = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+_READY = b'{"models": [], "status": "success"}'
+"""Answers whatever else a client asks before it chats: what runs, whether the model is pulled."""
+_OTHERWISE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
 
 
 def texts(model: str) -> list[str]:
     """What `model` answers, chunk by chunk: about five characters each.
 
     Args:
-        model: `burst-N` or `paced-N-MILLISECONDS`.
+        model: `burst-N`, `paced-N-MILLISECONDS` or `stamped-N-MILLISECONDS`.
     """
-    return [f"{index % 10_000:04d} " for index in range(int(model.split("-")[1]))]
+    kind, count = model.split("-")[:2]
+    words = [f"{index % 10_000:04d} " for index in range(int(count))]
+    return [STAMP, *words[1:]] if kind == "stamped" else words
 
 
 def interval(model: str) -> float | None:
     """Seconds between the chunks of `model`; None for a burst."""
-    kind, _, *pace = model.split("-")
-    return int(pace[0]) / 1000 if kind == "paced" else None
+    pace = model.split("-")[2:]
+    return int(pace[0]) / 1000 if pace else None
 
 
 @functools.cache
@@ -133,6 +141,7 @@ class Client(asyncio.Protocol):
         self._steps: deque[bytes] = deque()
         self._slices: deque[memoryview] = deque()
         self._paused = False
+        self._stamp = False
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -157,7 +166,7 @@ class Client(asyncio.Protocol):
     def _answer(self, path: bytes, payload: bytes) -> None:
         assert self._transport is not None
         if path not in (b"/api/chat", b"/v1/chat/completions"):
-            self._transport.write(_NOTHING)
+            self._transport.write(_OTHERWISE % (len(_READY), _READY))
             return
         sse = path != b"/api/chat"
         model = json.loads(payload)["model"]
@@ -171,13 +180,18 @@ class Client(asyncio.Protocol):
         frames = _frames(model, sse)
         last = len(texts(model)) - 1
         self._steps.extend([*frames[:last], b"".join([*frames[last:], _END])])
+        self._stamp = model.startswith("stamped")
         self._wheel.start(self, pace)
 
     def step(self) -> bool:
         """Write one chunk of a paced answer; whether there is another one."""
         if self._transport is None:
             return False
-        self._transport.write(self._steps.popleft())
+        frame = self._steps.popleft()
+        if self._stamp:
+            frame = frame.replace(STAMP.encode(), b"%020.9f" % time.monotonic())
+            self._stamp = False
+        self._transport.write(frame)
         return bool(self._steps)
 
     def _write_slices(self) -> None:

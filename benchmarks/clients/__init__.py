@@ -1,0 +1,65 @@
+"""The clients that are compared, each in a module of its own.
+
+A client is an async context manager: it takes the server's URL, and gives what streams answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from importlib import import_module
+
+from benchmarks.work import Answers
+
+__all__ = ["CLIENTS", "Client"]
+
+
+@dataclass(frozen=True)
+class Client:
+    """One client, to be run in a process of its own.
+
+    Attributes:
+        name: What tables call it.
+        module: Where it is, below `benchmarks.clients`.
+        function: Its name there.
+        wire: "ndjson" or "sse": whom it is compared with.
+        package: The package that it measures, "" for none but the project's own.
+        home: Whose virtual environment that is in: "project", "peers" or "mellea".
+    """
+
+    name: str
+    module: str
+    function: str = "client"
+    wire: str = "ndjson"
+    package: str = ""
+    home: str = "project"
+
+    def open(self, url: str) -> AbstractAsyncContextManager[Answers]:
+        """Import it, and open it on a server. Only in a process of its home."""
+        module = import_module(f"benchmarks.clients.{self.module}")
+        opened: Callable[[str], AbstractAsyncContextManager[Answers]]
+        opened = getattr(module, self.function)
+        return opened(url)
+
+
+_PYDANTIC_AI = "pydantic-ai-slim[openai]"
+_ALL = [
+    Client("by hand", "by_hand", "ndjson"),
+    Client("by hand, SSE", "by_hand", "sse", wire="sse"),
+    Client("astream", "ours", "astream"),
+    Client("astream, SSE", "ours", "astream_sse", wire="sse"),
+    Client("avalue", "ours", "avalue"),
+    Client("three operators", "ours", "chain"),
+    Client("merge", "ours", "merged"),
+    Client("three operators and merge", "ours", "merged_chains"),
+    Client("httpx", "httpx_lines", package="httpx", home="peers"),
+    Client("ollama", "ollama_python", package="ollama", home="peers"),
+    Client("langchain-ollama", "langchain", package="langchain-ollama", home="peers"),
+    Client("openai", "openai_python", wire="sse", package="openai", home="peers"),
+    Client("pydantic-ai", "pydantic_ai_agent", wire="sse", package=_PYDANTIC_AI, home="peers"),
+    Client("litellm", "litellm_completion", wire="sse", package="litellm", home="peers"),
+    Client("Mellea, Ollama", "mellea_session", "ollama", package="mellea", home="mellea"),
+    Client("Mellea, OpenAI", "mellea_session", "openai", "sse", package="mellea", home="mellea"),
+]
+CLIENTS = {each.name: each for each in _ALL}

@@ -1,0 +1,49 @@
+"""The loops that one would write with aiohttp."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from benchmarks.clients.request import body
+from benchmarks.work import Answers, each
+
+
+def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None)
+    )
+
+
+@asynccontextmanager
+async def ndjson(url: str) -> AsyncIterator[Answers]:
+    """Ollama's lines."""
+    async with _session() as session:
+
+        async def ask(model: str, pieces: list[str]) -> None:
+            async with session.post(f"{url}/api/chat", json=body(model)) as response:
+                async for line in response.content:
+                    data = json.loads(line)
+                    pieces.append(data["message"]["content"])
+
+        yield each(ask)
+
+
+@asynccontextmanager
+async def sse(url: str) -> AsyncIterator[Answers]:
+    """OpenAI's events."""
+    async with _session() as session:
+
+        async def ask(model: str, pieces: list[str]) -> None:
+            async with session.post(f"{url}/v1/chat/completions", json=body(model)) as response:
+                async for line in response.content:
+                    if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
+                        continue
+                    delta = json.loads(line[6:])["choices"][0]["delta"]
+                    if "content" in delta:
+                        pieces.append(delta["content"])
+
+        yield each(ask)

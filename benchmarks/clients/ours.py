@@ -1,0 +1,114 @@
+"""A session's thunks, in the ways that one reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from reactivex import Observable
+from reactivex import operators as ops
+
+from benchmarks.work import Answers, each
+from mellea_rx import ModelOption, ModelOutputThunk, start_session
+from mellea_rx.operators import merge
+
+Start = Callable[[str], Awaitable[ModelOutputThunk[str]]]
+"""Starts a call to a model."""
+
+
+def _starter(backend: str, url: str) -> Start:
+    @functools.cache
+    def session(model: str) -> Any:
+        key = {"api_key": "none"} if backend == "openai" else {}
+        return start_session(backend, model_id=model, base_url=url, **key)
+
+    async def start(model: str) -> ModelOutputThunk[str]:
+        thunk: ModelOutputThunk[str] = await session(model).ainstruct(
+            "x", model_options={ModelOption.STREAM: True}
+        )
+        return thunk
+
+    return start
+
+
+def _by_astream(start: Start) -> Answers:
+    async def ask(model: str, pieces: list[str]) -> None:
+        async for piece in (await start(model)).astream():
+            pieces.append(piece)
+
+    return each(ask)
+
+
+@asynccontextmanager
+async def astream(url: str) -> AsyncIterator[Answers]:
+    """Each read with `astream()`, from Ollama's lines."""
+    yield _by_astream(_starter("ollama", url))
+
+
+@asynccontextmanager
+async def astream_sse(url: str) -> AsyncIterator[Answers]:
+    """Each read with `astream()`, from OpenAI's events."""
+    yield _by_astream(_starter("openai", f"{url}/v1"))
+
+
+@asynccontextmanager
+async def avalue(url: str) -> AsyncIterator[Answers]:
+    """The whole of each, awaited."""
+    start = _starter("ollama", url)
+
+    async def ask(model: str, pieces: list[str]) -> None:
+        pieces.append(await (await start(model)).avalue())
+
+    yield each(ask)
+
+
+def _three_operators(thunk: ModelOutputThunk[str]) -> Observable[str]:
+    return thunk.pipe(
+        ops.map(str),
+        ops.filter(bool),
+        ops.take_while(lambda text: "STOP" not in text),
+    )
+
+
+async def _ended(source: Observable[Any], take: Callable[[Any], None]) -> None:
+    end = asyncio.get_running_loop().create_future()
+    source.subscribe(take, end.set_exception, lambda: end.set_result(None))
+    await end
+
+
+@asynccontextmanager
+async def chain(url: str) -> AsyncIterator[Answers]:
+    """Each subscribed to through three operators of RxPY."""
+    start = _starter("ollama", url)
+
+    async def ask(model: str, pieces: list[str]) -> None:
+        await _ended(_three_operators(await start(model)), pieces.append)
+
+    yield each(ask)
+
+
+@asynccontextmanager
+async def merged(url: str) -> AsyncIterator[Answers]:
+    """All as one stream."""
+    start = _starter("ollama", url)
+
+    async def answers(model: str, into: Sequence[list[str]]) -> None:
+        thunks = [await start(model) for _ in into]
+        await _ended(merge(*thunks), lambda item: into[item.index].append(item.chunk.text))
+
+    yield answers
+
+
+@asynccontextmanager
+async def merged_chains(url: str) -> AsyncIterator[Answers]:
+    """Each through three operators, and all of that as one stream."""
+    start = _starter("ollama", url)
+
+    async def answers(model: str, into: Sequence[list[str]]) -> None:
+        chains = [_three_operators(await start(model)) for _ in into]
+        await _ended(merge(*chains), lambda item: into[item.index].append(item.chunk.text))
+
+    yield answers
