@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -13,6 +14,9 @@ from mellea_rx.wire.words import excerpt
 __all__ = ["PayloadDecoder"]
 
 T = TypeVar("T")
+
+_decoder_of = functools.cache(msgspec.json.Decoder)
+"""One for each type, for all streams: it has no state, and each would weigh 1.4 kB."""
 
 
 class PayloadDecoder(Generic[T]):
@@ -29,7 +33,7 @@ class PayloadDecoder(Generic[T]):
     __slots__ = ("_decode", "_type", "_who")
 
     def __init__(self, type: type[T], who: str) -> None:
-        self._decode = msgspec.json.Decoder(type).decode
+        self._decode = _decoder_of(type).decode
         self._type = type
         self._who = who
 

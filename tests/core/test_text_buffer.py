@@ -1,0 +1,35 @@
+"""Text that grows: all of it, whatever it is, and not much more than it."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mellea_rx.core.fold import TextBuffer
+
+ANY_TEXT = st.text(st.characters(codec=None))  # halves of surrogate pairs too
+
+
+@given(st.lists(ANY_TEXT))
+def test_it_is_its_pieces(pieces: list[str]) -> None:
+    buffer = TextBuffer()
+    for count, piece in enumerate(pieces, 1):
+        buffer.add(piece)
+        assert str(buffer) == "".join(pieces[:count])
+    assert bool(buffer) == any(pieces)
+
+
+def test_many_small_pieces_weigh_little_more_than_their_text() -> None:
+    count = 20_000
+    tracemalloc.start()
+    try:
+        buffer = TextBuffer()
+        for index in range(count):
+            buffer.add(f"{index % 10_000:04d} ")
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(str(buffer)) == 5 * count
+    assert grown < 2 * 5 * count
