@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from typing import Any, Generic, NoReturn, TypeVar
 
 import msgspec
@@ -15,7 +16,9 @@ __all__ = ["PayloadDecoder"]
 
 T = TypeVar("T")
 
-_decoder_of = functools.cache(msgspec.json.Decoder)
+_decoder_of: Callable[[type[Any]], msgspec.json.Decoder[Any]] = functools.cache(
+    msgspec.json.Decoder
+)
 """One for each type, for all streams: it has no state, and each would weigh 1.4 kB."""
 
 
@@ -33,7 +36,7 @@ class PayloadDecoder(Generic[T]):
     __slots__ = ("_decode", "_type", "_who")
 
     def __init__(self, type: type[T], who: str) -> None:
-        self._decode = _decoder_of(type).decode
+        self._decode: Callable[[bytes], T] = _decoder_of(type).decode
         self._type = type
         self._who = who
 
