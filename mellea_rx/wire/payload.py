@@ -16,9 +16,11 @@ __all__ = ["PayloadDecoder"]
 
 T = TypeVar("T")
 
-_decoder_of: Callable[[type[Any]], msgspec.json.Decoder[Any]] = functools.cache(
-    msgspec.json.Decoder
-)
+
+@functools.cache
+def _decoder_of(kind: type[Any]) -> msgspec.json.Decoder[Any]:
+    # One for each type, for all streams: it has no state, and each would weigh 1.4 kB.
+    return msgspec.json.Decoder(kind)
 
 
 class PayloadDecoder(Generic[T]):
