@@ -92,9 +92,13 @@ class ServerProcess(ModuleProcess):
         entries: list[dict[str, Any]] = self._ask("GET", "/_log")
         return [each for each in entries if model is None or each["model"] == model]
 
+    def clear_log(self) -> None:
+        """Forget all requests."""
+        self._ask("DELETE", "/_log")
+
     def clear(self) -> None:
         """Forget all requests and all scripts."""
-        self._ask("DELETE", "/_log")
+        self.clear_log()
         self._ask("DELETE", "/_scripts")
 
     def connections(self) -> int:

@@ -1,0 +1,73 @@
+"""What a process holds: memory, tasks, threads, sockets. Linux only: it reads /proc."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import statistics
+import threading
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from mellea_rx.core.engine import engine
+
+__all__ = ["Vitals", "median", "raise_file_limit", "resident", "sockets"]
+
+_DESCRIPTORS = Path("/proc/self/fd")
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """What this process holds.
+
+    Attributes:
+        memory: Resident, in KB.
+        tasks: On the engine and on the running loop.
+        threads: Python's.
+        sockets: Open ones.
+    """
+
+    memory: float
+    tasks: float
+    threads: float
+    sockets: float
+
+    @classmethod
+    def now(cls) -> Vitals:
+        """As it is at the moment; call it on a loop."""
+        tasks = len(asyncio.all_tasks()) + len(asyncio.all_tasks(engine().loop))
+        return cls(resident() / 1024, tasks, threading.active_count(), sockets())
+
+
+def median(samples: Sequence[Vitals]) -> Vitals:
+    """Of each of them."""
+    columns = zip(*map(astuple, samples), strict=True)
+    named = dict(zip((each.name for each in fields(Vitals)), columns, strict=True))
+    return Vitals(**{name: statistics.median(values) for name, values in named.items()})
+
+
+def resident() -> int:
+    """The process's resident memory, in bytes."""
+    pages = Path("/proc/self/statm").read_text("ascii").split()[1]
+    return int(pages) * resource.getpagesize()
+
+
+def sockets() -> int:
+    """How many sockets the process has open."""
+    return sum(_target(each).startswith("socket:") for each in os.listdir(_DESCRIPTORS))
+
+
+def _target(descriptor: str) -> str:
+    try:
+        return os.readlink(_DESCRIPTORS / descriptor)
+    except FileNotFoundError:  # closed since it was listed; the listing's own is always
+        return ""
+
+
+def raise_file_limit(wanted: int) -> None:
+    """Let this process and its children open so many files, as far as the hard limit goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

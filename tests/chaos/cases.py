@@ -1,0 +1,68 @@
+"""One call through the proxy, by its seed and number, and whether it ended as its fault has it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from io import StringIO
+
+from mellea_rx import MelleaRxError, MelleaSession, ModelOption
+from mellea_rx.core.retry import RetryPolicy
+from tests.chaos.faults import fault_of, may_end_in
+
+__all__ = ["OPTIONS", "WHOLE", "WORDS", "End", "outcome"]
+
+WORDS = [f"wörd {n}, " for n in range(12)]
+WHOLE = "".join(WORDS)
+OPTIONS = {
+    ModelOption.STREAM: True,
+    ModelOption.STREAM_TIMEOUT: 3,
+    ModelOption.RETRIES: RetryPolicy(attempts=3, initial=0.01, jitter=0),
+}
+_LIMIT = 30.0
+"""Seconds that no call may take, whatever its fault."""
+
+
+@dataclass(frozen=True)
+class End:
+    """How one case ended.
+
+    Attributes:
+        kind: The class of its error; None where it ended well.
+        text: What it had said.
+    """
+
+    kind: type[BaseException] | None
+    text: str
+
+    def wrong(self, seed: int, case: int) -> str | None:
+        """What is wrong with it, in words that let it be played again; None where nothing is."""
+        fault = fault_of(seed, case)
+        name = self.kind.__name__ if self.kind else "a success"
+        told = f"seed {seed}, case {case}, {fault}: {name} with {self.text!r}"
+        if self.kind not in may_end_in(fault):
+            return f"the wrong end: {told}"
+        right = self.text == WHOLE if self.kind is None else WHOLE.startswith(self.text)
+        return None if right else f"the wrong text: {told}"
+
+
+async def outcome(m: MelleaSession, case: int) -> End:
+    """Make one call; it is read while it streams.
+
+    Args:
+        m: Its session speaks to the proxy.
+        case: Its number, which the proxy finds in the prompt.
+    """
+    said = StringIO()
+    try:
+        async with asyncio.timeout(_LIMIT):
+            thunk = await m.ainstruct(f"Tell case-{case}.", model_options=OPTIONS)
+            async for piece in thunk.astream():
+                said.write(piece)
+    except MelleaRxError as error:
+        text = said.getvalue()
+        # What was read before the error is what the error has, or the reader lost some.
+        return End(type(error), error.text if error.text == text else f"{text}|{error.text}")
+    except TimeoutError:
+        return End(TimeoutError, said.getvalue())
+    return End(None, said.getvalue())
