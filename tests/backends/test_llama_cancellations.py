@@ -1,0 +1,86 @@
+"""The embedded model under cancellations at random moments: every slot comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mellea_rx.backends.llama_cpp import LocalBackend
+from mellea_rx.core.options import ModelOption
+from tests.chaos.trial import engine_tasks
+from tests.support.local_model import TOKENS, ask, generating, run, until
+
+ENDLESS: dict[Any, Any] = {TOKENS: 8000, ModelOption.STREAM: True}
+SLOTS = 4
+CALLERS = 8
+"""Twice as many as there are slots, so that some are cancelled while they wait for one."""
+
+
+async def cancel_somewhere(backend: LocalBackend, chance: random.Random, longest: float) -> bool:
+    """Make a call and cancel it: at once, after up to so many seconds, or at some piece of text.
+
+    Returns:
+        Whether text had come.
+    """
+    thunk = ask(backend, f"Tell me {chance.random()}.", ENDLESS)
+    match chance.choice(("at once", "any time", "at a piece")):
+        case "any time":
+            await asyncio.sleep(chance.uniform(0, longest))  # nothing is expected of it
+        case "at a piece":
+            for _ in range(chance.randrange(1, 6)):
+                assert await thunk.astream()
+    thunk.cancel()
+    assert thunk.cancelled
+    return bool(thunk.text)
+
+
+async def cancel_many(backend: LocalBackend, count: int, longest: float, seed: int) -> int:
+    """So many cancelled calls, `CALLERS` at a time; how many of them had text."""
+    chance = random.Random(seed)
+    left = iter(range(count))
+
+    async def caller() -> int:
+        return sum([await cancel_somewhere(backend, chance, longest) for _ in left])
+
+    return sum(await asyncio.gather(*(caller() for _ in range(CALLERS))))
+
+
+async def use_all_slots(backend: LocalBackend) -> None:
+    """See that a call in each slot generates, all at the same time; then end them."""
+    thunks = [ask(backend, "Hello.", ENDLESS) for _ in range(SLOTS)]
+    for thunk in thunks:
+        assert await thunk.astream()
+    assert generating() == SLOTS
+    for thunk in thunks:
+        thunk.cancel()
+
+
+def survives(backend: LocalBackend, count: int, longest: float, seed: int) -> None:
+    """Every slot is free after so many cancellations, and the next call answers."""
+    with_text = 0
+    tasks = engine_tasks()
+
+    async def main() -> None:
+        nonlocal with_text
+        assert await ask(backend, "Hello.")  # loads it
+        with_text = await cancel_many(backend, count, longest, seed)
+        await until(lambda: generating() == 0)
+        await use_all_slots(backend)
+        assert await ask(backend, "Hello.")
+        await until(lambda: generating() == 0 and engine_tasks() <= tasks)
+
+    run(main)
+    assert 0 < with_text < count
+
+
+def test_500_cancellations_at_random_moments_leave_every_slot_free(tiny_model: Path) -> None:
+    survives(LocalBackend(tiny_model, parallel=SLOTS, context_window=8192), 500, 0.05, seed=1)
+
+
+@pytest.mark.model
+def test_cancellations_of_the_real_model_leave_every_slot_free(real_model: Path) -> None:
+    survives(LocalBackend(real_model, parallel=SLOTS), 20, 1.0, seed=3)
