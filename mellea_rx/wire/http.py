@@ -234,7 +234,8 @@ class HttpClient:
         try:
             return msgspec.json.decode(data)
         except (ValueError, RecursionError):
-            raise ProtocolError(f"{self.origin}{path} sent no JSON: {excerpt(data)}") from None
+            where = self.origin + _joined(self.base_url, path).path
+            raise ProtocolError(f"{where} sent no JSON: {excerpt(data)}") from None
 
     async def _opened(self, method: str, path: str, body: bytes | None) -> aiohttp.ClientResponse:
         """The beginning of a good answer; whoever gets it releases it."""

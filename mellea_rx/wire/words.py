@@ -26,9 +26,7 @@ def printable(text: str, limit: int = _TOLD) -> str:
     """
     shown = text[:limit]
     if not shown.isprintable():
-        shown = "".join(
-            c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown
-        )
+        shown = "".join(c if c.isprintable() else _escaped(c) for c in shown)
     return shown + ("…" if len(text) > limit else "")
 
 

@@ -82,3 +82,17 @@ def test_sigterm_does_the_same(server: ServerProcess) -> None:
     assert code == 143
     assert "Traceback" not in screen
     server.wait_for(lambda: all(each["client_closed"] for each in server.log("m")))
+
+
+def test_more_runs_than_panels_fit_are_a_line_each_and_the_rest_is_counted(
+    server: ServerProcess,
+) -> None:
+    server.script("m", chunks=["one ", "two ", "three"], delay=0.1)
+    prompts = [f"Prompt {n}." for n in range(1, 25)]
+    program = on_terminal("run", *ollama(server), *prompts, columns=60, rows=10)
+    screen, code = to_its_end(program)
+    assert code == 0
+    lines = plain(screen).splitlines()
+    assert any(re.search(r"1 Prompt 1\. .*one", line) for line in lines)
+    assert any("… and 17 more" in line for line in lines)
+    assert all(len(line) <= 60 for line in lines if "Prompt" in line)

@@ -77,6 +77,29 @@ def test_no_more_run_at_once_than_the_budget_has() -> None:
     assert not thunk.sampling.success
 
 
+@pytest.mark.parametrize(
+    ("strategy", "arguments", "words"),
+    [
+        (RejectionSampling, {"repair": "again"}, "repair is 'restart' or 'continue', not 'again'"),
+        (
+            RejectionSampling,
+            {"repair": "continue", "concurrency_budget": 2},
+            "repair='continue' goes on from one attempt: it needs concurrency_budget=1",
+        ),
+        (BestOfN, {"scorer": "long"}, "scorer is a function of the text, not str"),
+        (BestOfN, {"concurrency_budget": 0}, "concurrency_budget must be an int, 1 or more, not 0"),
+        (MajorityVoting, {"key": None}, "key is a function of the text, not NoneType"),
+        (MajorityVoting, {"concurrency_budget": 0}, "concurrency_budget must be an int, 1 or more"),
+    ],
+)
+def test_what_a_strategy_cannot_do_is_refused_when_it_is_made(
+    strategy: Any, arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        strategy(**arguments)
+    assert str(refused.value).startswith(words)
+
+
 @pytest.mark.parametrize("name", ["loop_budget", "concurrency_budget"])
 def test_a_budget_below_one_is_refused_by_name(name: str) -> None:
     with pytest.raises(InvalidInputError, match=f"{name} must be an int, 1 or more, not 0"):

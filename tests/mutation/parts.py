@@ -1,0 +1,84 @@
+"""What is mutated, and by which tests it has to be noticed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("mellea_rx", "tests", "docs", "examples", "benchmarks")
+COPIED_FILES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "LICENSE")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Files to mutate (patterns below the root) and the tests that belong to them (pytest's words)."""
+
+    files: tuple[str, ...]
+    tests: tuple[str, ...]
+
+    def settings(self) -> str:
+        """The section of mutmut in pyproject.toml."""
+        return "\n".join(
+            [
+                "[tool.mutmut]",
+                'source_paths = ["mellea_rx"]',
+                f"only_mutate = {list(self.files)}",
+                f"also_copy = {[*COPIED, *COPIED_FILES]}",
+                f"pytest_add_cli_args_test_selection = {list(self.tests)}",
+                # A mutant that hangs is told by the time of one test, long before mutmut's own limit.
+                'pytest_add_cli_args = ["--timeout=20", "-p", "no:cacheprovider"]',
+                # The engine's thread does not live in a child of a process that ran tests.
+                'process_isolation = "forkserver"',
+                "timeout_multiplier = 4.0",
+                "timeout_constant = 5.0",
+            ]
+        )
+
+
+PARTS = {
+    "wire": Part(
+        files=tuple(
+            f"mellea_rx/wire/{name}.py"
+            for name in ("lines", "payload", "secrets", "sse", "statuses", "turns", "words")
+        ),
+        tests=("tests/wire",),
+    ),
+    "http": Part(
+        files=("mellea_rx/wire/eager.py", "mellea_rx/wire/http.py"),
+        tests=(
+            "tests/wire/test_addresses.py",
+            "tests/wire/test_turns.py",
+            "tests/chaos/test_bodies.py",
+            "tests/chaos/test_models.py",
+            "tests/chaos/test_strangers.py",
+            "tests/chaos/test_tls.py",
+            "tests/conformance/test_http_faults.py",
+        ),
+    ),
+    "thunk": Part(
+        files=tuple(
+            f"mellea_rx/core/{name}.py"
+            for name in ("thunk", "generation", "fold", "inbox", "consumers")
+        ),
+        # Without what only a whole process shows (exit, fork): too slow to be run for each mutant.
+        tests=tuple(
+            f"tests/core/test_{name}.py"
+            for name in (
+                "cancel",
+                "delivery",
+                "events",
+                "faulty_subscribers",
+                "is_computed",
+                "loops",
+                "operators",
+                "reader",
+                "reader_in_asyncio",
+                "reader_laws",
+                "shell",
+                "value",
+                "wait_for_all",
+            )
+        ),
+    ),
+}
