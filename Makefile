@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
   $$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help run test check bench bench-peers bench-quick fuzz format clean
+.PHONY: help run test check bench bench-peers bench-quick fuzz format clean coverage mutants
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -49,6 +49,17 @@ bench-peers: $(VENV)/.dev ## Install the peers that `make bench` compares with, 
 	@$(BIN)/python -m benchmarks.homes
 
 bench-quick: $(VENV)/.dev ## Fails when streaming costs 1.25 times what is recorded (under a minute)
+# A measured Python is slower: what measures time and memory itself is left out.
+coverage: $(VENV)/.dev ## The tests, and the branches that they leave out; fails under 95 %
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m coverage run -m pytest -q --ignore-glob='*/test_many_streams.py'
+	@$(BIN)/python -m coverage combine -q
+	@$(BIN)/python -m coverage report
+
+mutants: $(VENV)/.dev ## Which changes to the wire and the thunk does no test notice? (half an hour each at most)
+	@$(BIN)/python -m tests.mutation --minutes 30
+
+bench-quick: $(VENV)/.dev ## Client CPU a chunk against a hand-written aiohttp loop (under a minute)
 	@$(BIN)/python -m benchmarks.quick
 
 fuzz: $(VENV)/.dev ## Search for a minute for bytes that break a decoder
@@ -60,3 +71,4 @@ format: $(VENV)/.dev ## Format the code
 
 clean: ## Remove what set-up made here
 	rm -rf $(VENV) benchmarks/.venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build/mutants

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
-from typing import Any, Generic, NoReturn, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 import msgspec
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 @functools.cache
-def _decoder_of(kind: type[Any]) -> msgspec.json.Decoder[Any]:
+def _decoder_of(kind: Any) -> msgspec.json.Decoder[Any]:
     # One for each type, for all streams: it has no state, and each would weigh 1.4 kB.
     return msgspec.json.Decoder(kind)
 
@@ -37,7 +37,7 @@ class PayloadDecoder(Generic[T]):
     __slots__ = ("_decode", "_type", "_who")
 
     def __init__(self, type: type[T], who: str) -> None:
-        self._decode: Callable[[bytes], T] = _decoder_of(type).decode
+        self._decode: Callable[[bytes], T] = _decoder_of(cast("Hashable", type)).decode
         self._type = type
         self._who = who
 

@@ -272,6 +272,7 @@ def test_what_is_dropped_before_it_began_has_an_end_too() -> None:
         for view in views:
             await soon(view.settled())
             assert isinstance(view.error, GenerationCancelledError)
+            assert "cancelled before it began" in str(view.error)
             assert not view.is_running
 
     asyncio.run(main())
@@ -328,6 +329,7 @@ def test_who_lets_go_last_ends_it() -> None:
         assert not thunk.cancelled
         second.dispose()
         assert thunk.cancelled
+        assert str(thunk.error) == "nobody takes it any more"
         assert await asyncio.to_thread(answer.closed.wait, PATIENCE)
 
     asyncio.run(main())
@@ -356,5 +358,19 @@ def test_holding_what_has_ended_is_nothing() -> None:
         thunk.hold().dispose()
         assert not thunk.cancelled
         assert thunk.value == "a"
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_is_closed_says_so_in_the_error() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        answer.say("a")
+        async with thunk.astream() as reader:
+            assert await soon(reader) == "a"
+        with pytest.raises(GenerationCancelledError) as caught:
+            await soon(thunk.avalue())
+        assert str(caught.value) == "its reader was closed before its end"
+        assert caught.value.text == "a"
 
     asyncio.run(main())

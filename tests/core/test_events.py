@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import operators as ops
+from reactivex.scheduler import EventLoopScheduler
 
 from mellea_rx import (
     Chunk,
@@ -35,7 +36,7 @@ from mellea_rx.core.events import (
     load_events,
 )
 from mellea_rx.stdlib.requirements import req, simple_validate
-from tests.core.hand import STREAM, soon, started, until
+from tests.core.hand import PATIENCE, STREAM, soon, started, until
 
 
 def kinds(events: list[Event]) -> list[str]:
@@ -97,6 +98,67 @@ def test_text_that_came_before_the_first_look_is_one_event() -> None:
         await until(lambda: kinds(seen)[-1] == "Completed")
 
     asyncio.run(main())
+
+
+def test_what_a_late_look_finds_is_of_the_first_attempt_and_has_its_times() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        answer.say("a").end()
+        await soon(thunk.avalue())
+        for events in (await all_events(thunk), await all_events(thunk)):
+            assert kinds(events) == ["AttemptStarted", "TextAdded", "Completed"]
+            assert [e.attempt for e in events if not isinstance(e, Completed)] == [0, 0]
+            assert events[1].at == thunk.ttft
+            assert events[2].at == thunk.duration
+
+    asyncio.run(main())
+
+
+def test_what_comes_live_is_of_the_first_attempt_and_has_its_times() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        seen: list[Event] = []
+        thunk.events.subscribe(seen.append)
+        await until(lambda: seen)
+        answer.say("a")
+        await until(lambda: len(seen) == 2)
+        answer.say(Chunk(thinking="hm")).fail(GenerationFailedError("crashed"))
+        await until(lambda: len(seen) == 4)
+        assert kinds(seen) == ["AttemptStarted", "TextAdded", "ThinkingAdded", "Failed"]
+        assert [e.attempt for e in seen if not isinstance(e, Failed)] == [0, 0, 0]
+        assert 0 < seen[1].at <= seen[2].at <= seen[3].at == thunk.duration
+
+    asyncio.run(main())
+
+
+def test_a_call_that_failed_before_it_began_has_its_failure_at_its_time() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        answer.fail(GenerationFailedError("crashed"))
+        with pytest.raises(GenerationFailedError):
+            await soon(thunk.avalue())
+        events = await all_events(thunk)
+        assert kinds(events) == ["AttemptStarted", "Failed"]
+        assert events[-1].at == thunk.duration
+
+    asyncio.run(main())
+
+
+def test_events_come_where_the_subscribers_scheduler_has_them() -> None:
+    thunk, answer = started()
+    scheduler = EventLoopScheduler()
+    on: set[str] = set()
+    done = threading.Event()
+    thunk.events.subscribe(
+        lambda _: on.add(threading.current_thread().name),
+        on_completed=done.set,
+        scheduler=scheduler,
+    )
+    answer.say("a").end()
+    assert done.wait(PATIENCE)
+    scheduler.dispose()
+    assert "mellea-rx-delivery" not in on
+    assert len(on) == 1
 
 
 def test_a_failure_is_the_last_event_and_the_stream_of_events_completes() -> None:

@@ -12,7 +12,7 @@ COPIED_FILES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "LIC
 
 @dataclass(frozen=True)
 class Part:
-    """Files to mutate (patterns below the root) and the tests that belong to them (pytest's words)."""
+    """Files to mutate, as patterns, and the tests that belong to them, in pytest's words."""
 
     files: tuple[str, ...]
     tests: tuple[str, ...]
@@ -26,7 +26,7 @@ class Part:
                 f"only_mutate = {list(self.files)}",
                 f"also_copy = {[*COPIED, *COPIED_FILES]}",
                 f"pytest_add_cli_args_test_selection = {list(self.tests)}",
-                # A mutant that hangs is told by the time of one test, long before mutmut's own limit.
+                # A mutant that hangs is told by the time of one test, before mutmut's own limit.
                 'pytest_add_cli_args = ["--timeout=20", "-p", "no:cacheprovider"]',
                 # The engine's thread does not live in a child of a process that ran tests.
                 'process_isolation = "forkserver"',

@@ -53,6 +53,9 @@ def test_bad_characters_do_not_lose_the_answer(payload: bytes, text: str) -> Non
         b"NaN",
         b'{"count": NaN}',
         b'{"count": Infinity}',
+        # Also where bad characters beside it had to be mended.
+        b'{"text": "bad \xff byte", "other": NaN}',
+        b'{"text": "bad \xff byte", "other": [-Infinity]}',
         b'{"count": ' + b"9" * 5000 + b"}",
         b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b"[" * 100_000,
@@ -66,6 +69,22 @@ def test_bad_characters_do_not_lose_the_answer(payload: bytes, text: str) -> Non
 def test_what_is_not_of_the_protocol_is_told(payload: bytes) -> None:
     with pytest.raises(ProtocolError, match="the server sent what its protocol does not have"):
         decode(payload)
+
+
+@pytest.mark.parametrize(
+    ("payload", "kind"),
+    [
+        (b"<html>", "JSONDecodeError"),
+        (b'{"text": 5}', "ValidationError"),
+        (b"[" * 100_000, "RecursionError"),
+    ],
+)
+def test_the_message_says_what_is_wrong(payload: bytes, kind: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        decode(payload)
+    assert str(caught.value) == (
+        f"the server sent what its protocol does not have ({kind}): {excerpt(payload)}"
+    )
 
 
 def test_the_message_shows_the_beginning_only() -> None:

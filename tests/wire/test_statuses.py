@@ -100,7 +100,12 @@ def test_a_status_has_its_class_its_number_and_the_servers_words(
         (200, ProtocolError, "here sent its answer compressed (gzip), and was asked not to"),
         (201, ProtocolError, "here sent status 201, which is no answer"),
         (299, ProtocolError, "here sent status 299, which is no answer"),
-        (300, RedirectRefusedError, "here redirects (status 300); redirects are not followed"),
+        (
+            300,
+            RedirectRefusedError,
+            "here redirects (status 300); redirects are not followed, since a key must not travel: "
+            "give the final address as base_url",
+        ),
         (399, RedirectRefusedError, "here redirects (status 399); redirects are not followed"),
     ],
 )
