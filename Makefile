@@ -48,7 +48,6 @@ bench: $(VENV)/.dev ## All goals and all peers that are there; writes benchmarks
 bench-peers: $(VENV)/.dev ## Install the peers that `make bench` compares with, apart from the project
 	@$(BIN)/python -m benchmarks.homes
 
-bench-quick: $(VENV)/.dev ## Fails when streaming costs 1.25 times what is recorded (under a minute)
 # A measured Python is slower: what measures time and memory itself is left out.
 coverage: $(VENV)/.dev ## The tests, and the branches that they leave out; fails under 95 %
 	@$(BIN)/python -m coverage erase
@@ -59,7 +58,7 @@ coverage: $(VENV)/.dev ## The tests, and the branches that they leave out; fails
 mutants: $(VENV)/.dev ## Which changes to the wire and the thunk does no test notice? (half an hour each at most)
 	@$(BIN)/python -m tests.mutation --minutes 30
 
-bench-quick: $(VENV)/.dev ## Client CPU a chunk against a hand-written aiohttp loop (under a minute)
+bench-quick: $(VENV)/.dev ## Fails when streaming costs 1.25 times what is recorded (under a minute)
 	@$(BIN)/python -m benchmarks.quick
 
 fuzz: $(VENV)/.dev ## Search for a minute for bytes that break a decoder
@@ -71,4 +70,4 @@ format: $(VENV)/.dev ## Format the code
 
 clean: ## Remove what set-up made here
 	rm -rf $(VENV) benchmarks/.venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build/mutants
+	rm -rf .coverage .coverage.* build/mutants
