@@ -58,7 +58,7 @@ coverage: $(VENV)/.dev ## The tests, and the branches that they leave out; fails
 mutants: $(VENV)/.dev ## Which changes to the wire and the thunk does no test notice? (half an hour each at most)
 	@$(BIN)/python -m tests.mutation --minutes 30
 
-bench-quick: $(VENV)/.dev ## Fails when streaming costs 1.25 times what is recorded (under a minute)
+bench-quick: $(VENV)/.dev ## Client CPU a chunk against the loop written by hand: the goals, and what is recorded
 	@$(BIN)/python -m benchmarks.quick
 
 fuzz: $(VENV)/.dev ## Search for a minute for bytes that break a decoder
