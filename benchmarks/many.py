@@ -14,13 +14,14 @@ import sys
 import time
 from dataclasses import dataclass
 
-from benchmarks.server import interval, texts
-from benchmarks.vitals import raise_file_limit, resident, sockets
+from benchmarks.measures import raise_file_limit, resident
+from benchmarks.server import texts
+from benchmarks.turns import server
+from benchmarks.vitals import sockets
+from benchmarks.work import Work
 from mellea_rx import MelleaSession, ModelOption, OllamaBackend
-from tests.support.server_process import ModuleProcess
 
-_SPARE = 200
-"""Files that are needed besides the streams'."""
+_WARM_UP = "burst-20"
 _GLANCE = 0.25
 """Seconds between two looks at the process."""
 
@@ -42,33 +43,32 @@ class Figures:
     seconds: float
 
 
-async def _read(m: MelleaSession) -> str:
+async def _is_right(m: MelleaSession, expected: str) -> bool:
+    """Stream one answer; it keeps no text, which would be weighed with the stream."""
     thunk = await m.ainstruct("x", model_options={ModelOption.STREAM: True})
-    return "".join([piece async for piece in thunk.astream()])
+    at = 0
+    async for piece in thunk.astream():
+        if not expected.startswith(piece, at):
+            return False
+        at += len(piece)
+    return at == len(expected)
 
 
-async def figures(url: str, model: str, streams: int) -> Figures:
-    """Stream them all at once.
-
-    Args:
-        url: The server's (`benchmarks.server`).
-        model: What each answer is.
-        streams: How many.
-    """
-    with MelleaSession(OllamaBackend("burst-20", base_url=url)) as warm:
-        await asyncio.gather(*(_read(warm) for _ in range(20)))
+async def figures(url: str, work: Work) -> Figures:
+    """Stream them all at once, and look at the process meanwhile."""
+    with MelleaSession(OllamaBackend(_WARM_UP, base_url=url)) as warm:
+        assert await _is_right(warm, "".join(texts(_WARM_UP)))
     gc.collect()
     before, peak, together = resident(), 0, 0
+    expected = "".join(texts(work.model))
     started = time.monotonic()
-    with MelleaSession(OllamaBackend(model, base_url=url)) as m:
-        readers = asyncio.gather(*(_read(m) for _ in range(streams)))
+    with MelleaSession(OllamaBackend(work.model, base_url=url)) as m:
+        readers = asyncio.gather(*(_is_right(m, expected) for _ in range(work.streams)))
         while not readers.done():
             await asyncio.wait([readers], timeout=_GLANCE)
             peak, together = max(peak, resident()), max(together, sockets())
         took = time.monotonic() - started
-    expected = "".join(texts(model))
-    right = sum(text == expected for text in readers.result())
-    return Figures(right, together, (peak - before) / streams / 1024, took)
+    return Figures(sum(readers.result()), together, (peak - before) / work.streams / 1024, took)
 
 
 def main() -> int:
@@ -78,15 +78,15 @@ def main() -> int:
     parser.add_argument("--model", default="paced-20-500", help="paced-CHUNKS-MILLISECONDS")
     parser.add_argument("--most", type=float, default=25, help="KB that a stream may weigh")
     given = parser.parse_args()
-    raise_file_limit(given.streams + _SPARE)
-    with ModuleProcess("benchmarks.server") as server:
-        found = asyncio.run(figures(server.url, given.model, given.streams))
-    ideal = len(texts(given.model)) * (interval(given.model) or 0)
+    work = Work(given.model, given.streams)
+    raise_file_limit()
+    with server() as url:
+        found = asyncio.run(figures(url, work))
     print(
-        f"{found.right:,} of {given.streams:,} right, {found.together:,} sockets open at once; "
-        f"{found.kilobytes:.1f} KB a stream; {found.seconds:.1f} s (the server takes {ideal:.1f})"
+        f"{found.right:,} of {work.streams:,} right, {found.together:,} sockets open at once; "
+        f"{found.kilobytes:.1f} KB a stream; {found.seconds:.1f} s (ideal: {work.ideal:.1f})"
     )
-    held = found.right == given.streams <= found.together and found.kilobytes <= given.most
+    held = found.right == work.streams <= found.together and found.kilobytes <= given.most
     print("all held" if held else "broken")
     return 0 if held else 1
 

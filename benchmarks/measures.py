@@ -94,7 +94,8 @@ class _Counted(list[str]):
         self.characters += len(piece)
 
 
-def _resident() -> int:
+def resident() -> int:
+    """The process's resident memory, in bytes."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return pages * resource.getpagesize()
 
@@ -103,12 +104,12 @@ async def memory(work: Work, answers: Answers) -> Numbers:
     """Kilobytes of resident memory a live stream, at the most."""
     await answers(WARM_UP, [[]])
     gc.collect()
-    before = most = _resident()
+    before = most = resident()
     into = [_Counted() for _ in range(work.streams)]
     running = asyncio.ensure_future(answers(work.model, into))
     while not running.done():
         await asyncio.wait([running], timeout=0.1)
-        most = max(most, _resident())
+        most = max(most, resident())
     await running
     expected = len("".join(texts(work.model)))
     if any(pieces.characters != expected for pieces in into):

@@ -17,7 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
-from benchmarks.vitals import Vitals, median, raise_file_limit
+from benchmarks.measures import raise_file_limit
+from benchmarks.vitals import Vitals, median
 from mellea_rx import MelleaSession
 from tests.chaos.cases import WORDS, End, outcome
 from tests.chaos.faults import KINDS, fault_of
@@ -27,8 +28,8 @@ from tests.support.server_process import ServerProcess
 
 _PAUSE = 0.04
 """Seconds between two chunks of an answer."""
-_GROWTH = 1.05
-"""What memory, tasks, threads and sockets may be at the end, by what they were."""
+_SILENCE = 6.0
+"""Seconds after which a stall is one."""
 _SAMPLES = 20
 """How many of them make a reading; one takes a third of the time up to the first reading."""
 
@@ -42,12 +43,14 @@ class Plan:
         streams: How many at a time.
         least: How many it has to make.
         seed: What the faults are drawn from.
+        growth: What memory, tasks, threads and sockets may grow by, as a share.
     """
 
     seconds: float
     streams: int
     least: int
     seed: int
+    growth: float
 
     def cases(self) -> Iterator[int]:
         """The numbers of its cases: each meets a fault."""
@@ -105,13 +108,13 @@ class Readings:
     late: Vitals
     left: dict[str, int]
 
-    def grown(self) -> list[str]:
-        """What is larger than it may be, or left behind."""
+    def grown(self, share: float) -> list[str]:
+        """What has grown by more than this share, or is left behind."""
         early, late = asdict(self.early), asdict(self.late)
         told = [
             f"{name} grew from {early[name]:,.0f} to {late[name]:,.0f}"
             for name in early
-            if late[name] > early[name] * _GROWTH
+            if late[name] > early[name] * (1 + share)
         ]
         return told + [f"{n} {name} left behind" for name, n in self.left.items() if n]
 
@@ -161,7 +164,7 @@ class Soak:
     async def _stream(self, session: MelleaSession) -> None:
         while time.monotonic() < self._ends:
             case = next(self._cases)
-            self.tally.add(case, await outcome(session, case))
+            self.tally.add(case, await outcome(session, case, _SILENCE))
 
     async def _read(self) -> tuple[Vitals, Vitals]:
         """Both readings; each is the median of some seconds under load."""
@@ -236,7 +239,7 @@ def soak(plan: Plan) -> list[str]:
     few = f"{tally.count:,} requests are fewer than {plan.least:,}"
     return [
         *tally.wrong,
-        *readings.grown(),
+        *readings.grown(plan.growth),
         *complaints.lines,
         *([few] if tally.count < plan.least else []),
     ]
@@ -249,7 +252,10 @@ def main() -> int:
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--least", type=int, default=20_000, help="requests that have to be made")
     parser.add_argument("--seed", type=int, default=5)
-    raise_file_limit(8192)
+    parser.add_argument(
+        "--growth", type=float, default=0.05, help="a short soak grows: it is not warm so early"
+    )
+    raise_file_limit()
     broken = soak(Plan(**vars(parser.parse_args())))
     for each in broken:
         print(f"BROKEN: {each}")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import statistics
 import threading
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+from benchmarks.measures import resident
 from mellea_rx.core.engine import engine
 
-__all__ = ["Vitals", "median", "raise_file_limit", "resident", "sockets"]
+__all__ = ["Vitals", "median", "sockets"]
 
 _DESCRIPTORS = Path("/proc/self/fd")
 
@@ -48,12 +48,6 @@ def median(samples: Sequence[Vitals]) -> Vitals:
     return Vitals(**{name: statistics.median(values) for name, values in named.items()})
 
 
-def resident() -> int:
-    """The process's resident memory, in bytes."""
-    pages = Path("/proc/self/statm").read_text("ascii").split()[1]
-    return int(pages) * resource.getpagesize()
-
-
 def sockets() -> int:
     """How many sockets the process has open."""
     return sum(_target(each).startswith("socket:") for each in os.listdir(_DESCRIPTORS))
@@ -64,10 +58,3 @@ def _target(descriptor: str) -> str:
         return os.readlink(_DESCRIPTORS / descriptor)
     except FileNotFoundError:  # closed since it was listed; the listing's own is always
         return ""
-
-
-def raise_file_limit(wanted: int) -> None:
-    """Let this process and its children open so many files, as far as the hard limit goes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

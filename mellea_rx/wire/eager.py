@@ -8,6 +8,7 @@ consumer, once per turn of the loop: nothing is lost, and a chunk costs a third 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -58,6 +59,9 @@ class Connector(aiohttp.TCPConnector):
 
 def _handler(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
     return _Handler(loop)
+
+
+_NOTHING: deque[bytes] = deque()
 
 
 class _EagerReader(aiohttp.StreamReader):
@@ -123,6 +127,7 @@ class EagerBody:
         else:
             content.__class__ = _EagerReader
             content._waiter = self  # type: ignore[assignment]
+            content._buffer = _NOTHING  # nothing comes into its own, which weighs 760 bytes
             # What the parser holds back goes to this body, so not before.
             if content._protocol._reading_paused:
                 content._protocol.resume_reading()

@@ -28,7 +28,8 @@ def frame(wire: str, body: Any) -> bytes:
 def end(wire: str) -> bytes:
     """The frames that end an answer well."""
     if wire == "ollama":
-        return frame(wire, {"message": {"content": ""}, "done": True, "done_reason": "stop"})
+        message = {"role": "assistant", "content": ""}
+        return frame(wire, {"message": message, "done": True, "done_reason": "stop"})
     stop = frame(wire, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     return stop + b"data: [DONE]\n\n"
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
+import subprocess
+import sys
+
+import pytest
 
 from mellea_rx import MelleaSession, ModelOption
 from tests.chaos.trial import Trial, engine_tasks
 from tests.core.hand import until_blocking
+from tests.support.server_process import ROOT
 
 STREAMS = 1000
 WORDS = [f"wörd {n} " for n in range(5)]
@@ -22,7 +27,7 @@ def peak() -> int:
 
 
 def test_a_thousand_streams_at_once(trial: Trial) -> None:
-    trial.server.script("m", chunks=WORDS, delay=0.3)
+    trial.server.script("m", chunks=WORDS, delay=0.8)
     tasks = engine_tasks()
 
     async def read(m: MelleaSession, n: int) -> str:
@@ -43,3 +48,13 @@ def test_a_thousand_streams_at_once(trial: Trial) -> None:
     assert max(entry["started"] for entry in log) < min(entry["ended"] for entry in log)
     until_blocking(lambda: trial.server.connections() == 0)
     until_blocking(lambda: engine_tasks() <= tasks)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_stream_weighs_no_more_than_it_may() -> None:
+    """A cut of `python -m benchmarks.many`, in a process of its own, which is smaller at first."""
+    command = [sys.executable, "-m", "benchmarks.many", "--streams", "1000"]
+    command += ["--most", "30"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1,000 of 1,000 right" in done.stdout
