@@ -67,6 +67,9 @@ class SseDecoder:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _events(self, lines: list[bytes]) -> list[bytes]:
+        if lines and not self._started:
+            self._started = True
+            lines[0] = lines[0].removeprefix(_BOM)
         events: list[bytes] = []
         data = self._data
         for line in lines:
@@ -81,7 +84,6 @@ class SseDecoder:
                 data.append(line[6:] if line[5:6] == b" " else line[5:])
             else:
                 self._other(line)
-        self._started = self._started or bool(lines)
         return events
 
     def _grow(self, line: bytes) -> None:
@@ -93,9 +95,6 @@ class SseDecoder:
             )
 
     def _other(self, line: bytes) -> None:
-        if not self._started and line.startswith(_BOM):
-            self._started = True
-            line = line[len(_BOM) :]
         for value in self._field(line):
             if self._data:
                 self._grow(value)

@@ -33,13 +33,15 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
     parser.add_argument("--minutes", type=float, default=30, help="for each part")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--again", action="store_true", help="those that no test noticed")
     parser.add_argument("--report", action="store_true", help="of what is there; run nothing")
     given = parser.parse_args()
     for name in given.parts:
         folder = ROOT / "build" / "mutants" / name
         if not given.report:
+            names = unnoticed(folder) if given.again else []
             copy(PARTS[name], folder)
-            mutate(folder, given.minutes * 60, given.workers)
+            mutate(folder, names, given.minutes * 60, given.workers)
         report(folder)
 
 
@@ -58,13 +60,13 @@ def copy(part: Part, folder: Path) -> None:
     (folder / "pyproject.toml").write_text(settings)
 
 
-def mutate(folder: Path, seconds: float, workers: int) -> None:
-    """Run mutmut there, and no longer than that."""
+def mutate(folder: Path, names: list[str], seconds: float, workers: int) -> None:
+    """Run mutmut there for these mutants (none: all that were not run), and no longer than that."""
     # Programs that tests start find the mutated package too. Python forgets a path for good that is
     # not there when it starts.
     (folder / "mutants").mkdir(exist_ok=True)
     environment = os.environ | {"PYTHONPATH": str(folder / "mutants")}
-    command = [MUTMUT, "run", "--max-children", str(workers)]
+    command = [MUTMUT, "run", "--max-children", str(workers), *names]
     with (folder / "mutmut.log").open("w") as log:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
@@ -94,6 +96,11 @@ def verdicts(folder: Path) -> Iterator[tuple[str, str, str]]:
         file = str(meta.relative_to(folder / "mutants")).removesuffix(".meta")
         for name, code in json.loads(meta.read_text())["exit_code_by_key"].items():
             yield file, name, status_by_exit_code[code]
+
+
+def unnoticed(folder: Path) -> list[str]:
+    """The mutants that no test noticed."""
+    return [name for _, name, verdict in verdicts(folder) if verdict in UNNOTICED]
 
 
 def report(folder: Path) -> None:

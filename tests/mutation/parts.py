@@ -65,6 +65,7 @@ PARTS = {
         tests=tuple(
             f"tests/core/test_{name}.py"
             for name in (
+                "blocking",
                 "cancel",
                 "delivery",
                 "events",
@@ -79,6 +80,7 @@ PARTS = {
                 "value",
                 "wait_for_all",
             )
-        ),
+        )
+        + ("tests/session/test_cycles.py", "tests/session/test_retries.py"),
     ),
 }

@@ -75,3 +75,15 @@ def test_ten_megabytes_in_one_line_take_linear_time_in_small_blocks() -> None:
         assert decoder.feed(block) == []
     (line,) = decoder.feed(b"\n")
     assert len(line) == 10 * 1024 * 1024
+
+
+def test_a_line_of_exactly_the_cap_is_taken_again_and_again() -> None:
+    lines = LineDecoder(max_line=4)
+    assert lines.feed(b"abcd") == []
+    assert lines.feed(b"\nab") == [b"abcd"]
+    assert lines.feed(b"cd\n") == [b"abcd"]
+    assert lines.feed(b"abcd\nabcd\n") == [b"abcd", b"abcd"]
+    assert lines.feed(b"abcd") == []
+    assert lines.flush() == [b"abcd"]
+    assert lines.feed(b"abcd") == []
+    assert lines.feed(b"\n") == [b"abcd"]

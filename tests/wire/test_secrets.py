@@ -51,6 +51,11 @@ def test_a_short_key_is_found_whole_only() -> None:
     assert redact("a/b a%2Fb a%2fb a\\/b a b") == "*** *** *** *** a b"
 
 
+def test_a_short_key_is_found_in_every_form_of_its_signs() -> None:
+    redact = Redactor(["a/ b"])
+    assert redact("a%2F%20b a/%20b a%2F+b a\\/ b") == "*** *** *** ***"
+
+
 def test_no_key_and_an_empty_key_change_nothing() -> None:
     assert Redactor([])("text") == "text"
     assert Redactor([""])("text") == "text"
@@ -58,6 +63,7 @@ def test_no_key_and_an_empty_key_change_nothing() -> None:
 
 def test_the_longer_of_two_short_keys_goes_first() -> None:
     assert Redactor(["ab", "abcd"])("abcd ab") == "*** ***"
+    assert Redactor(["b", "ab"])("ab b") == "*** ***"
 
 
 def test_neither_shows_what_it_keeps() -> None:

@@ -113,3 +113,33 @@ def test_events_below_the_cap_are_taken_however_many() -> None:
     decoder = SseDecoder(100)
     for _ in range(50):
         assert decoder.feed(b"data: " + b"x" * 40 + b"\ndata: y\n\n") == [b"x" * 40 + b"\ny"]
+
+
+def test_an_event_of_exactly_the_cap_is_taken_again_and_again() -> None:
+    event = b"data: ab\ndata: cd\n\n"  # a line counts with its name, the first one without
+    assert SseDecoder(11).feed(event * 3) == [b"ab\ncd"] * 3
+    with pytest.raises(ResponseTooLargeError):
+        SseDecoder(10).feed(event)
+
+
+def test_only_the_lf_right_after_a_cr_goes_with_it() -> None:
+    decoder = SseDecoder()
+    assert decoder.feed(b"data: a\r") == []
+    assert decoder.feed(b"\ndata: b") == []
+    assert decoder.feed(b"\n\n") == [b"a\nb"]
+
+
+def test_nothing_is_kept_of_a_stream_that_has_only_events() -> None:
+    decoder = SseDecoder()
+    decoder.feed(b"event: x\nid: 1\nretry: 2\n: ping\ndata: a\n\n")
+    assert decoder.stray == b""
+    decoder.feed(b"<html>\n")
+    assert decoder.stray == b"<html>\n"
+
+
+@pytest.mark.parametrize("cut", [0, 9, 10])
+def test_a_bom_after_the_first_line_is_text_however_the_bytes_are_cut(cut: int) -> None:
+    data = b"data: a\n\n\xef\xbb\xbfdata: b\n\n"
+    decoder = SseDecoder()
+    assert decoder.feed(data[:cut]) + decoder.feed(data[cut:]) == [b"a"]
+    assert decoder.stray.startswith(b"\xef\xbb\xbfdata")
