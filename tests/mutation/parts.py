@@ -62,25 +62,23 @@ PARTS = {
             for name in ("thunk", "generation", "fold", "inbox", "consumers")
         ),
         # Without what only a whole process shows (exit, fork): too slow to be run for each mutant.
-        tests=tuple(
-            f"tests/core/test_{name}.py"
-            for name in (
-                "blocking",
-                "cancel",
-                "delivery",
-                "events",
-                "faulty_subscribers",
-                "is_computed",
-                "loops",
-                "operators",
-                "reader",
-                "reader_in_asyncio",
-                "reader_laws",
-                "shell",
-                "value",
-                "wait_for_all",
-            )
-        )
-        + ("tests/session/test_cycles.py", "tests/session/test_retries.py"),
+        tests=(
+            "tests/core/test_blocking.py",
+            "tests/core/test_cancel.py",
+            "tests/core/test_delivery.py",
+            "tests/core/test_events.py",
+            "tests/core/test_faulty_subscribers.py",
+            "tests/core/test_is_computed.py",
+            "tests/core/test_loops.py",
+            "tests/core/test_operators.py",
+            "tests/core/test_reader.py",
+            "tests/core/test_reader_in_asyncio.py",
+            "tests/core/test_reader_laws.py",
+            "tests/core/test_shell.py",
+            "tests/core/test_value.py",
+            "tests/core/test_wait_for_all.py",
+            "tests/session/test_cycles.py",
+            "tests/session/test_retries.py",
+        ),
     ),
 }
