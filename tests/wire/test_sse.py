@@ -118,8 +118,10 @@ def test_events_below_the_cap_are_taken_however_many() -> None:
 def test_an_event_of_exactly_the_cap_is_taken_again_and_again() -> None:
     event = b"data: ab\ndata: cd\n\n"  # a line counts with its name, the first one without
     assert SseDecoder(11).feed(event * 3) == [b"ab\ncd"] * 3
+    decoder = SseDecoder(10)
+    assert decoder.feed(b"data: a\ndata: b\n\n") == [b"a\nb"]
     with pytest.raises(ResponseTooLargeError):
-        SseDecoder(10).feed(event)
+        decoder.feed(event)
 
 
 def test_only_the_lf_right_after_a_cr_goes_with_it() -> None:
@@ -143,3 +145,12 @@ def test_a_bom_after_the_first_line_is_text_however_the_bytes_are_cut(cut: int) 
     decoder = SseDecoder()
     assert decoder.feed(data[:cut]) + decoder.feed(data[cut:]) == [b"a"]
     assert decoder.stray.startswith(b"\xef\xbb\xbfdata")
+
+
+def test_400_bytes_are_kept_of_what_is_no_event() -> None:
+    decoder = SseDecoder()
+    decoder.feed(b"x" * 300 + b"\n" + b"y" * 300 + b"\n" + b"z\n")
+    assert decoder.stray == b"x" * 300 + b"\n" + b"y" * 99 + b"\n"
+    full = SseDecoder()
+    full.feed(b"x" * 399 + b"\n" + b"y\n")
+    assert full.stray == b"x" * 399 + b"\n"

@@ -136,3 +136,14 @@ def test_many_that_come_together_make_it_busy_until_they_come_alone() -> None:
 
     asyncio.run(together_then_alone())
     assert crowd[0].times > crowd[1].times > 0
+
+
+@on_a_loop
+async def test_two_at_a_time_are_enough_to_make_a_loop_busy() -> None:
+    turns = Turns()
+    until = time.monotonic() + 5
+    while not turns.is_busy:
+        assert time.monotonic() < until
+        turns.add(Flushed())
+        turns.add(Flushed())
+        await asyncio.sleep(0)
