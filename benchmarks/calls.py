@@ -15,7 +15,7 @@ _CLIENTS = ["by hand", "astream"]
 
 def first_text(url: str) -> Part:
     """From the first chunk's leaving the server to its text being in the reader's hand."""
-    runs = in_turns("first text", dict.fromkeys(_CLIENTS, _LONE), 5, url)
+    runs = in_turns("first text", dict.fromkeys(_CLIENTS, _LONE), 3, url)
     figures = {each: (median(runs, each, "median"), median(runs, each, "p99")) for each in _CLIENTS}
     lines = [[each, f"{middle:.2f}", f"{p99:.2f}"] for each, (middle, p99) in figures.items()]
     more = figures["astream"][0] - figures["by hand"][0]

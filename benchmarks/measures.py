@@ -24,6 +24,10 @@ from benchmarks.work import Answers, Work
 __all__ = ["MEASURES", "Measure", "cost"]
 
 WARM_UP = "burst-20"
+ALL_AT_ONCE = "paced-2-6000"
+"""Answers so slow that all groups are open at once."""
+GROUP, GROUPS_APART = 500, 0.25
+"""So many connections are opened at a time, so many seconds apart."""
 FILES = 20_000
 """Sockets that a process may have open, where the system lets it."""
 
@@ -50,6 +54,22 @@ async def _checked(work: Work, answers: Answers) -> None:
 async def cost(work: Work, answers: Answers) -> Numbers:
     """CPU in microseconds a chunk, and of which thread's; wall clock in seconds."""
     await answers(WARM_UP, [[]])
+    return await _cost(work, answers)
+
+
+async def cost_connected(work: Work, answers: Answers) -> Numbers:
+    """The same, when there is a connection for each stream already."""
+
+    async def some(group: int) -> None:
+        await asyncio.sleep(group * GROUPS_APART)
+        await answers(ALL_AT_ONCE, [[] for _ in range(GROUP)])
+
+    # In groups, for a system holds back a server's new connections beyond the first thousands.
+    await asyncio.gather(*(some(group) for group in range(math.ceil(work.streams / GROUP))))
+    return await _cost(work, answers)
+
+
+async def _cost(work: Work, answers: Answers) -> Numbers:
     started, cpu, own = time.monotonic(), _cpu(), time.thread_time()
     for _ in range(work.repeats):
         await _checked(work, answers)
@@ -117,7 +137,12 @@ async def memory(work: Work, answers: Answers) -> Numbers:
     return {"kilobytes": (most - before) / 1024 / work.streams}
 
 
-MEASURES: dict[str, Measure] = {"cost": cost, "first text": first_text, "memory": memory}
+MEASURES: dict[str, Measure] = {
+    "cost": cost,
+    "cost, connected": cost_connected,
+    "first text": first_text,
+    "memory": memory,
+}
 
 
 def raise_file_limit() -> None:

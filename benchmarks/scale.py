@@ -12,7 +12,7 @@ _LONG = Work("paced-500-30", streams=1000)
 _SIZES = {
     100: (Work("paced-30-5", streams=100, repeats=10), 3),
     1_000: (Work("paced-30-50", streams=1_000), 3),
-    10_000: (Work("paced-30-500", streams=10_000), 2),
+    10_000: (Work("paced-30-500", streams=10_000), 1),
 }
 """So many streams, at 20,000 chunks a second in all; and how many rounds."""
 _CLIENTS = ["by hand", "astream"]
@@ -33,7 +33,7 @@ def slope(url: str) -> Part:
     figures: dict[str, list[float]] = {client: [] for client in _CLIENTS}
     lines = []
     for streams, (work, rounds) in _SIZES.items():
-        runs = in_turns("cost", dict.fromkeys(_CLIENTS, work), rounds, url)
+        runs = in_turns("cost, connected", dict.fromkeys(_CLIENTS, work), rounds, url)
         for client in _CLIENTS:
             cpu, seconds = (median(runs, client, each) for each in ("cpu", "seconds"))
             figures[client].append(cpu)

@@ -8,7 +8,7 @@ from benchmarks.work import Work
 
 __all__ = ["BURSTS", "PACED", "bursts", "bursts_sse", "paced"]
 
-BURSTS = Work("burst-2000", streams=8, repeats=20)
+BURSTS = Work("burst-2000", streams=8, repeats=10)
 PACED = Work("paced-50-100", streams=1000)
 
 
