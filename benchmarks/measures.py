@@ -24,8 +24,6 @@ from benchmarks.work import Answers, Work
 __all__ = ["MEASURES", "Measure", "cost"]
 
 WARM_UP = "burst-20"
-ALL_AT_ONCE = "paced-2-6000"
-"""Answers so slow that all groups are open at once."""
 GROUP, GROUPS_APART = 500, 0.25
 """So many connections are opened at a time, so many seconds apart."""
 FILES = 20_000
@@ -58,11 +56,11 @@ async def cost(work: Work, answers: Answers) -> Numbers:
 
 
 async def cost_connected(work: Work, answers: Answers) -> Numbers:
-    """The same, when there is a connection for each stream already."""
+    """The same, when all was streamed once before, so that each stream has its connection."""
 
     async def some(group: int) -> None:
         await asyncio.sleep(group * GROUPS_APART)
-        await answers(ALL_AT_ONCE, [[] for _ in range(GROUP)])
+        await answers(work.model, [[] for _ in range(min(GROUP, work.streams))])
 
     # In groups, for a system holds back a server's new connections beyond the first thousands.
     await asyncio.gather(*(some(group) for group in range(math.ceil(work.streams / GROUP))))

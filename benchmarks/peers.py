@@ -16,7 +16,7 @@ OURS = {"ndjson": "astream", "sse": "astream, SSE"}
 _HAND = {"ndjson": "by hand", "sse": "by hand, SSE"}
 _REPEATS = {"httpx": 8, "ollama": 8, "langchain-ollama": 2, "Mellea, Ollama": 3}
 """What is quick is repeated, so that there is enough CPU to measure; the others stream once."""
-_PACED = Work("paced-10-100", streams=1000)
+_PACED = Work("paced-10-100", streams=500)
 
 
 def _peers() -> dict[str, Client]:
@@ -71,6 +71,6 @@ def peers_in_bursts(url: str) -> Part:
 
 
 def peers_paced(url: str) -> Part:
-    """1,000 streams of 10 chunks, 0.1 s apart; once, for some keep all but 100 waiting."""
+    """500 streams of 10 chunks, 0.1 s apart; once, for some keep all but 100 waiting."""
     names = [*_HAND.values(), *OURS.values(), *_peers()]
-    return _compare("1,000 paced", dict.fromkeys(names, _PACED), 1, url)
+    return _compare("500 paced", dict.fromkeys(names, _PACED), 1, url)

@@ -50,7 +50,7 @@ def write(parts: Sequence[Part], seconds: float, load: str, others: float | None
     )
     pages = [_INTRODUCTION, ran, f"## Goals\n\n{goals(parts)}", figures(parts)]
     RESULTS.write_text("\n".join(pages), encoding="utf-8")
-    titles = ["8 streams of 2,000 chunks in bursts", "1,000 streams of 10 chunks, 0.1 s apart"]
+    titles = ["8 streams of 2,000 chunks in bursts", "500 streams of 10 chunks, 0.1 s apart"]
     charted = [part.runs for part in parts if part.runs and "httpx" in part.runs]
     if charted:
         panels = [_panel(title, runs) for title, runs in zip(titles, charted, strict=True)]

@@ -60,12 +60,15 @@ def measure(kind: str, client: str, work: Work, url: str) -> dict[str, float]:
     """One measurement in a fresh process.
 
     Raises:
-        subprocess.CalledProcessError: It failed; what it said is on stderr.
+        subprocess.CalledProcessError: It failed; what it said goes to stderr, and only then.
     """
     python = python_of(CLIENTS[client].home)
     command = [python, "-m", "benchmarks.measures", kind, client]
     command += [work.model, str(work.streams), str(work.repeats), url]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    if done.returncode != 0:
+        sys.stderr.buffer.write(done.stderr)
+    done.check_returncode()
     numbers: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return numbers
 

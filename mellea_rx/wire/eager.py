@@ -127,7 +127,9 @@ class EagerBody:
         else:
             content.__class__ = _EagerReader
             content._waiter = self  # type: ignore[assignment]
-            content._buffer = _NOTHING  # nothing comes into its own, which weighs 760 bytes
+            # Nothing comes into its own buffers any more, which weigh 760 bytes each.
+            content._buffer = _NOTHING
+            content._http_chunk_splits = None
             # What the parser holds back goes to this body, so not before.
             if content._protocol._reading_paused:
                 content._protocol.resume_reading()
@@ -195,6 +197,4 @@ def _taken(content: aiohttp.StreamReader) -> bytes:
     data = b"".join(content._buffer)
     content._buffer.clear()
     content._size = 0
-    if content._http_chunk_splits:
-        content._http_chunk_splits.clear()
     return data

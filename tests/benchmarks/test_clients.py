@@ -1,0 +1,73 @@
+"""Every client of ours and by hand gets the right texts; what is made of their figures is right."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks.chart import LABEL, Bar, Panel, svg
+from benchmarks.clients import CLIENTS
+from benchmarks.rows import Row, costs, markdown
+from benchmarks.turns import measure, of_pairs, ratio, server
+from benchmarks.work import Work
+
+OWN = [name for name, each in CLIENTS.items() if each.home == "project"]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with server() as url:
+        yield url
+
+
+@pytest.mark.parametrize("client", OWN)
+def test_a_client_streams_what_the_server_says(client: str, url: str) -> None:
+    numbers = measure("cost", client, Work("burst-30", streams=3, repeats=2), url)
+    assert numbers["cpu"] > 0
+    assert numbers["seconds"] > 0
+
+
+def test_the_first_text_is_timed_from_its_leaving_the_server(url: str) -> None:
+    numbers = measure("first text", "astream", Work("stamped-2-1", repeats=10), url)
+    assert 0 < numbers["median"] <= numbers["p99"]
+
+
+@pytest.mark.parametrize("kind", ["memory", "cost, connected"])
+def test_paced_streams_are_measured(kind: str, url: str) -> None:
+    numbers = measure(kind, "astream", Work("paced-3-1", streams=20), url)
+    assert all(number >= 0 for number in numbers.values())
+
+
+def test_a_ratio_compares_figures_of_the_same_round() -> None:
+    # The second round was twice as slow for both.
+    figure = of_pairs([2.0, 4.0, 3.0], [4.0, 8.0, 4.0])
+    assert (figure.low, figure.middle, figure.high) == (0.5, 0.5, 0.75)
+    assert str(figure) == "0.50 (0.50 to 0.75)"
+
+
+def test_a_table_has_each_client_by_the_base() -> None:
+    runs = {
+        "by hand": [{"cpu": 10.0, "seconds": 6.0}],
+        "astream": [{"cpu": 5.0, "seconds": 5.5}],
+    }
+    assert ratio(runs, "astream", "by hand", "cpu").middle == 0.5
+    table = costs("Paced", runs, "by hand", ideal=5.0)
+    assert table.lines[1] == ["astream", "5.00", "0.50 (0.50 to 0.50)", "5.50 (1.10x the ideal)"]
+    assert markdown(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n"
+
+
+@pytest.mark.parametrize(("met", "word"), [(True, "met"), (False, "MISSED"), (None, "skipped")])
+def test_a_row_has_its_verdict(met: bool | None, word: str) -> None:
+    assert Row("case", "1.0", "0.9", met).verdict == word
+
+
+def test_a_chart_has_a_bar_for_each_client_as_long_as_its_figure() -> None:
+    bars = [Bar("peer & co", 40.0, "peer"), Bar("mellea_rx", 10.0, "ours")]
+    drawn = ElementTree.fromstring(svg([Panel("Bursts", "microseconds", bars)]))
+    rects = list(drawn.iter("{http://www.w3.org/2000/svg}rect"))
+    assert [each.get("class") for each in rects] == ["ours", "peer"]
+    assert all(each.get("x") == str(LABEL) for each in rects)
+    ours, peer = (float(each.get("width", "0")) for each in rects)
+    assert ours * 4 == pytest.approx(peer)
