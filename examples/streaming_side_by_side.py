@@ -36,7 +36,7 @@ async def main() -> None:
         merged = rx.merge(*(lines(topic, thunk) for topic, thunk in thunks.items()))
         await merged.pipe(ops.do_action(print))
         for topic, thunk in thunks.items():
-            print(f"{topic}: {thunk.duration:.2f} s, {thunk.usage}")
+            print(f"{topic}: from {thunk.ttft:.2f} s to {thunk.duration:.2f} s, {thunk.usage}")
 
 
 asyncio.run(main())
