@@ -1,11 +1,18 @@
-"""A limit on silence: one lazy timer per stream, not one per chunk."""
+"""A limit on silence: nothing is set for a chunk, and streams with the same limit share timers.
+
+Silence is rare, so what looks for it is shared (a timing wheel of one turn: G. Varghese and T.
+Lauck, "Hashed and Hierarchical Timing Wheels", 1987). Streams wait in rooms. A room has one timer,
+at the beginning of the time in which its streams may have been silent for too long. Who has spoken
+by then goes to a later room; only who has not gets a timer of its own, for the very moment.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import weakref
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.errors import FirstTokenTimeoutError, IdleTimeoutError
@@ -13,8 +20,59 @@ from mellea_rx.errors import FirstTokenTimeoutError, IdleTimeoutError
 __all__ = ["StallWatch"]
 
 
+ROOMS = 16
+"""A limit is divided into so many rooms."""
+
 _BARE = contextvars.Context()
 """What the timers run in; a timer makes a copy of its maker's where it is given none."""
+
+
+class _Room:
+    """Streams that are looked at together.
+
+    Args:
+        others: All rooms of its loop.
+        key: Which of them it is: by its limit, and its place in time.
+        loop: Where its timer runs.
+    """
+
+    __slots__ = ("_key", "_others", "_timer", "_watches")
+
+    def __init__(self, others: _Rooms, key: _Key, loop: asyncio.AbstractEventLoop) -> None:
+        limit, place = key
+        self._others = others
+        self._key = key
+        self._watches: set[StallWatch] = set()
+        self._timer = loop.call_at(place * limit / ROOMS, self._open, context=_BARE)
+
+    def enter(self, watch: StallWatch) -> None:
+        self._watches.add(watch)
+
+    def leave(self, watch: StallWatch) -> None:
+        self._watches.discard(watch)
+        if not self._watches:
+            self._timer.cancel()
+            del self._others[self._key]
+
+    def _open(self) -> None:
+        del self._others[self._key]
+        for watch in self._watches:
+            watch.look()
+
+
+_Key: TypeAlias = tuple[float, int]
+_Rooms: TypeAlias = dict[_Key, _Room]
+_rooms: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Rooms] = weakref.WeakKeyDictionary()
+
+
+def _room(loop: asyncio.AbstractEventLoop, limit: float, due: float) -> _Room:
+    """The room that is opened last before a stream with this limit may be due."""
+    rooms = _rooms.setdefault(loop, {})
+    key = (limit, int(due * ROOMS / limit))
+    room = rooms.get(key)
+    if room is None:
+        room = rooms[key] = _Room(rooms, key, loop)
+    return room
 
 
 class StallWatch:
@@ -36,6 +94,7 @@ class StallWatch:
         "_limit",
         "_loop",
         "_options",
+        "_room",
         "_task",
         "_timer",
         "_who",
@@ -46,6 +105,7 @@ class StallWatch:
         self._who = who
         self._began = False
         self._expired = False
+        self._room: _Room | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
@@ -58,24 +118,41 @@ class StallWatch:
     def _arm(self, limit: float | None) -> None:
         self._limit = limit
         if limit is not None:
-            self._timer = self._loop.call_at(self._last + limit, self._check, context=_BARE)
+            self._wait(limit, self._last + limit)
+
+    def _wait(self, limit: float, due: float) -> None:
+        """Be looked at no later than that."""
+        if due - self._loop.time() > limit / ROOMS:
+            self._room = _room(self._loop, limit, due)
+            self._room.enter(self)
+        else:
+            self._timer = self._loop.call_at(due, self.look, context=_BARE)
+
+    def _disarm(self) -> None:
+        if self._room is not None:
+            self._room.leave(self)
+            self._room = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def alive(self) -> None:
-        """Content came. Costs a clock reading: the timer itself is moved only when it is due."""
+        """Content came. Costs a clock reading: no timer is moved before it is due."""
         self._last = self._loop.time()
         if not self._began:
             self._began = True
             idle = self._options.stream_timeout
             if idle != self._limit:
-                if self._timer is not None:
-                    self._timer.cancel()
+                self._disarm()
                 self._arm(idle)
 
-    def _check(self) -> None:
+    def look(self) -> None:
+        """End the task if it is time; else look again later. Called by what `_wait` left behind."""
         assert self._limit is not None
+        self._room = self._timer = None
         due = self._last + self._limit
         if self._loop.time() < due:
-            self._timer = self._loop.call_at(due, self._check, context=_BARE)
+            self._wait(self._limit, due)
             return
         self._expired = True
         if self._task is not None:
@@ -87,8 +164,7 @@ class StallWatch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._disarm()
         # Cancelled by somebody else as well: that goes first.
         if not self._expired or (self._task is not None and self._task.uncancel() > 0):
             return

@@ -1,0 +1,82 @@
+"""A limit on silence is held to the moment, by any number of streams at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mellea_rx import (
+    FirstTokenTimeoutError,
+    GenerationCancelledError,
+    IdleTimeoutError,
+    MelleaSession,
+    ModelOption,
+    ModelOutputThunk,
+    ScriptedBackend,
+)
+from mellea_rx.backends.scripted import Pause
+from mellea_rx.testing import run_virtual
+
+LIMITS = (1.1, 7.3, 60.7)
+"""None of these is a pause's length: which comes first is clear."""
+
+Stream = tuple[float, float, list[int]]
+"""When it begins, its limit, and how long it is silent before each of its chunks; in seconds."""
+
+streams = st.tuples(
+    st.integers(0, 100), st.sampled_from(LIMITS), st.lists(st.integers(0, 80), max_size=6)
+)
+
+
+async def begun(stream: Stream) -> ModelOutputThunk[str]:
+    begin, limit, pauses = stream
+    await asyncio.sleep(begin)
+    answer = [piece for pause in pauses for piece in (Pause(float(pause)), "x")]
+    session = MelleaSession(ScriptedBackend(answer))
+    options = {ModelOption.STREAM_TIMEOUT: limit, ModelOption.RETRIES: 0}
+    return await session.ainstruct("Go.", model_options=options)
+
+
+def expected(stream: Stream) -> tuple[type[Exception] | None, float]:
+    """How it ends, and after how many seconds."""
+    _, limit, pauses = stream
+    passed = 0.0
+    for index, pause in enumerate(pauses):
+        if pause > limit:
+            return (IdleTimeoutError if index else FirstTokenTimeoutError), passed + limit
+        passed += pause
+    return None, passed
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(streams, min_size=1, max_size=12))
+def test_each_stream_ends_when_it_was_silent_for_too_long(all_streams: list[Stream]) -> None:
+    async def main() -> list[tuple[type[Exception] | None, float]]:
+        thunks = await asyncio.gather(*map(begun, all_streams))
+        await asyncio.gather(*(each.avalue() for each in thunks), return_exceptions=True)
+        return [(each.error and type(each.error), each.duration) for each in thunks]
+
+    ended = run_virtual(main())
+    assert [kind for kind, _ in ended] == [expected(each)[0] for each in all_streams]
+    times = [expected(each)[1] for each in all_streams]
+    assert [time for _, time in ended] == pytest.approx(times, abs=1e-6)
+
+
+def test_streams_that_end_leave_the_others_their_limit() -> None:
+    async def main() -> list[float]:
+        long, short = await asyncio.gather(begun((0, 60.7, [80])), begun((0, 60.7, [0, 1])))
+        cancelled = await begun((1, 60.7, [80]))
+        assert await short.avalue() == "xx"
+        cancelled.cancel()
+        with pytest.raises(FirstTokenTimeoutError):
+            await long.avalue()
+        assert isinstance(cancelled.error, GenerationCancelledError)
+        again = await begun((0, 60.7, [80]))
+        with pytest.raises(FirstTokenTimeoutError):
+            await again.avalue()
+        return [long.duration, again.duration]
+
+    assert run_virtual(main()) == pytest.approx([60.7, 60.7], abs=1e-6)
