@@ -190,12 +190,16 @@ class HttpBackend:
         require_images(self, request.images)
         self._hold_connections()
         dialect, model = self._dialect, self.model
-        body = msgspec.json.encode(dialect.encode(request, model))
         decoder = dialect.decoder()
         try:
             with StallWatch(request.options, self._client.origin) as watch:
                 answer = _Answer(decoder, push, watch)
-                await self._client.post(dialect.generate_path, body, answer.feed)
+                # The body has no name here: it would be kept as long as the answer streams.
+                await self._client.post(
+                    dialect.generate_path,
+                    msgspec.json.encode(dialect.encode(request, model)),
+                    answer.feed,
+                )
             self._finish(decoder, push)
         except BackendError as error:
             self._amend(error)

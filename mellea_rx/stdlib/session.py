@@ -183,7 +183,7 @@ class MelleaSession(Verbs):
         strategy = _strategy_of(spec)
         form = None if spec.format is None else for_one_call(spec.format)
         own = () if form is None or strategy is None else (fits(form),)
-        options = spec.options_over(self._base_options)
+        options, given = spec.options_over(self._base_options, self._own_options)
         if spec.tool_calls and not options.get(ModelOption.TOOLS):
             raise InvalidInputError("tool_calls=True needs tools: give some in ModelOption.TOOLS")
         answers.check(self.backend, options)
@@ -191,14 +191,14 @@ class MelleaSession(Verbs):
             ctx = self.ctx
             if not ctx.is_simple and ctx.last is not None and ctx.last.output.is_running:
                 _log.warning(STALE_CONTEXT_WARNING)
-            recall = partial(self._memory.recall, ctx, options)
+            recall = None if ctx.is_simple else partial(self._memory.recall, ctx, options)
             prompt = prompt_for(action, ctx.history(), options, self._sources, recall)
             if not decides_late(self.backend):
                 require_images(self.backend, prompt.images)
             call = Call(
                 self.backend,
                 prompt,
-                spec.options_over(self._own_options),
+                given,
                 (*spec.requirements, *own),
                 strategy,
                 spec.require,

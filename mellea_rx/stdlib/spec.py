@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypedDict
 
@@ -52,16 +52,18 @@ class CallSpec:
     format: OutputFormat[Any] | None = None
     tool_calls: bool | None = None
 
-    def options_over(self, base: Options) -> Options:
-        """The call's options over others.
+    def options_over(self, *bases: Options) -> Iterator[Options]:
+        """The call's options over each of these.
 
         Raises:
             OptionError: A model option cannot be used.
         """
-        options = Options(self.model_options).over(base)
-        if self.tool_calls is not False:
-            return options
-        return options.without(ModelOption.TOOLS, ModelOption.TOOL_CHOICE)
+        given = Options(self.model_options)
+        for base in bases:
+            options = given.over(base)
+            if self.tool_calls is False:
+                options = options.without(ModelOption.TOOLS, ModelOption.TOOL_CHOICE)
+            yield options
 
 
 class Asking(TypedDict, total=False):

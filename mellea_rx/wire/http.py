@@ -195,6 +195,7 @@ class HttpClient:
             BackendError: By what went wrong; see the tree in `mellea_rx.errors`.
         """
         response = await self._opened("POST", path, body)
+        del body  # it would be kept as long as the answer streams
         loop = asyncio.get_running_loop()
         try:
             await EagerBody(response.content, feed, self.limits.total, loop).finished
