@@ -27,6 +27,7 @@ __all__ = [
 T_co = TypeVar("T_co", covariant=True)
 
 _PLAIN = (str, bytes, int, float)
+_SEQUENCES = (list, tuple, set, frozenset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ def parts_of(value: object) -> Iterable[object]:
         return ()
     if isinstance(value, Template):
         return value.variables.values()
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, _SEQUENCES):
         return value
     if isinstance(value, Mapping):
         return value.values()
@@ -181,5 +182,6 @@ def thunks_in(value: object) -> Iterator[ModelOutputThunk[Any]]:
         yield value
         return
     for part in parts_of(value):
-        if not isinstance(part, _PLAIN):
-            yield from thunks_in(part)
+        if isinstance(part, _PLAIN) or (isinstance(part, _SEQUENCES) and not part):
+            continue  # most parts, and not worth a generator
+        yield from thunks_in(part)

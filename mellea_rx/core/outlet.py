@@ -106,7 +106,7 @@ class Outlet:
         now = here.time()
         if now >= self._next or not self._crowded:
             self._next = now + self._pause
-            here.call_soon(here.call_soon, self._post_drain)
+            here.call_soon(self._post_drain)
         else:
             here.call_at(self._next, self._post_drain)
             self._next += self._pause

@@ -53,7 +53,10 @@ def _environment() -> ImmutableSandboxedEnvironment:
 @lru_cache(maxsize=256)
 def _compiled(source: str) -> jinja2.Template:
     with no_fork:
-        return _environment().from_string(source)
+        template = _environment().from_string(source)
+    # A plain dict: Jinja copies the globals for every rendering, and theirs is slow to walk.
+    template.globals = dict(template.globals)
+    return template
 
 
 @lru_cache(maxsize=256)
@@ -75,6 +78,16 @@ def variables_of(source: str) -> frozenset[str]:
     if [*jinja.meta.find_referenced_templates(tree)]:
         raise TemplateError("the template includes or extends another one, which it cannot here")
     return variables
+
+
+@lru_cache(maxsize=256)
+def _all_that_it_says(source: str) -> str:
+    """The variable that a template consists of; "" where it has anything else."""
+    nodes = _jinja().nodes
+    match _environment().parse(source).body:
+        case [nodes.Output(nodes=[nodes.Name(name=name)])]:
+            return str(name)
+    return ""
 
 
 def load() -> None:
@@ -114,6 +127,9 @@ def render(template: Template, sources: Sources = NO_SOURCES) -> str:
         TemplateError: It reads what is not there, or does what a template may not.
     """
     source = _source(template, sources)
+    alone = _all_that_it_says(source)
+    if alone and type(text := template.variables[alone]) is str:
+        return text  # as most prompts are: nothing to render
     jinja = _jinja()
     values = {name: _value(value, sources) for name, value in template.variables.items()}
     try:
@@ -140,7 +156,7 @@ def _value(value: Any, sources: Sources) -> Any:
     if isinstance(value, list):
         return [_value(item, sources) for item in value]
     if type(value) in (tuple, set, frozenset):
-        return type(value)(_value(item, sources) for item in value)
+        return type(value)([_value(item, sources) for item in value]) if value else value
     if isinstance(value, Mapping):
         return {key: _value(item, sources) for key, item in value.items()}
     if is_component(value):

@@ -20,8 +20,10 @@ from mellea_rx.stdlib.components.parts import (
 
 __all__ = ["INSTRUCTION", "Instruction"]
 
+_DESCRIPTION = "{{ description }}"
+
 INSTRUCTION = Template(
-    "{{ description }}"
+    f"{_DESCRIPTION}"
     "{% if requirements %}"
     "{{ '\n\nRequirements:\n- ' }}{{ requirements | join('\n- ') }}"
     "{% endif %}"
@@ -93,12 +95,13 @@ class Instruction:
         description: str | Template = self.description
         if self.user_variables is not None:
             description = Template(self.description, self.user_variables)
-        return INSTRUCTION.given(
-            description=description,
-            requirements=self.requirements,
-            icl_examples=self.icl_examples,
-            grounding_context=as_named_parts(self.grounding_context, "grounding_context"),
-        )
+        parts = {
+            "requirements": self.requirements,
+            "icl_examples": self.icl_examples,
+            "grounding_context": as_named_parts(self.grounding_context, "grounding_context"),
+        }
+        source = INSTRUCTION.source if any(parts.values()) else _DESCRIPTION
+        return Template(source, {"description": description, **parts}, INSTRUCTION.name)
 
     def said(self) -> tuple[Said, ...]:
         """The task, and the beginning of its answer where it has one."""
