@@ -25,14 +25,13 @@ ON_A_SERVER = {
     "bursts": bursts,
     "bursts-sse": bursts_sse,
     "paced": paced,
-    "first-text": first_text,
     "short-calls": short_calls,
     "memory": memory,
     "slope": slope,
     "peers": peers_in_bursts,
     "peers-paced": peers_paced,
 }
-APART = {"embedded": embedded, "import": imports, "size": size}
+APART = {"first-text": first_text, "embedded": embedded, "import": imports, "size": size}
 
 
 def measured(names: list[str]) -> list[Part]:

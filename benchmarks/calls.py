@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.rows import Part, Row, Table
-from benchmarks.turns import in_turns, median, ratio
+from benchmarks.turns import in_turns, median, ratio, server
 from benchmarks.work import Work
 
 __all__ = ["SHORT", "first_text", "short_calls"]
@@ -13,9 +13,10 @@ _LONE = Work("stamped-2-3", repeats=500)
 _CLIENTS = ["by hand", "astream"]
 
 
-def first_text(url: str) -> Part:
+def first_text() -> Part:
     """From the first chunk's leaving the server to its text being in the reader's hand."""
-    runs = in_turns("first text", dict.fromkeys(_CLIENTS, _LONE), 3, url)
+    with server("--at-once") as url:
+        runs = in_turns("first text", dict.fromkeys(_CLIENTS, _LONE), 3, url)
     figures = {each: (median(runs, each, "median"), median(runs, each, "p99")) for each in _CLIENTS}
     lines = [[each, f"{middle:.2f}", f"{p99:.2f}"] for each, (middle, p99) in figures.items()]
     more = figures["astream"][0] - figures["by hand"][0]

@@ -14,16 +14,19 @@ import math
 import resource
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.clients import CLIENTS
-from benchmarks.server import texts
+from benchmarks.server import interval, texts
 from benchmarks.work import Answers, Work
 
 __all__ = ["MEASURES", "Measure", "cost"]
 
 WARM_UP = "burst-20"
+SETTLED = 1.0
+"""Seconds after which what was begun at once only streams."""
 GROUP, GROUPS_APART = 500, 0.25
 """So many connections are opened at a time, so many seconds apart."""
 FILES = 20_000
@@ -52,22 +55,6 @@ async def _checked(work: Work, answers: Answers) -> None:
 async def cost(work: Work, answers: Answers) -> Numbers:
     """CPU in microseconds a chunk, and of which thread's; wall clock in seconds."""
     await answers(WARM_UP, [[]])
-    return await _cost(work, answers)
-
-
-async def cost_connected(work: Work, answers: Answers) -> Numbers:
-    """The same, when all was streamed once before, so that each stream has its connection."""
-
-    async def some(group: int) -> None:
-        await asyncio.sleep(group * GROUPS_APART)
-        await answers(work.model, [[] for _ in range(min(GROUP, work.streams))])
-
-    # In groups, for a system holds back a server's new connections beyond the first thousands.
-    await asyncio.gather(*(some(group) for group in range(math.ceil(work.streams / GROUP))))
-    return await _cost(work, answers)
-
-
-async def _cost(work: Work, answers: Answers) -> Numbers:
     started, cpu, own = time.monotonic(), _cpu(), time.thread_time()
     for _ in range(work.repeats):
         await _checked(work, answers)
@@ -135,11 +122,62 @@ async def memory(work: Work, answers: Answers) -> Numbers:
     return {"kilobytes": (most - before) / 1024 / work.streams}
 
 
+class _Announced(_Counted):
+    """Tells of its first piece."""
+
+    def __init__(self, begun: asyncio.Semaphore) -> None:
+        self._begun = begun
+
+    def append(self, piece: str) -> None:
+        if not self.characters:
+            self._begun.release()
+        super().append(piece)
+
+
+async def streaming(work: Work, answers: Answers) -> Numbers:
+    """CPU in microseconds a chunk while all stream, for as many seconds as there are repeats.
+
+    Calls are begun before, and have not ended. What comes is told by the chunks that the server
+    should have sent.
+    """
+    await answers(WARM_UP, [[]])
+    begun = asyncio.Semaphore(0)
+    into = [_Announced(begun) for _ in range(work.streams)]
+    running = asyncio.ensure_future(_in_groups(work.model, answers, into))
+    for _ in into:
+        await begun.acquire()
+    await asyncio.sleep(SETTLED)
+    before, cpu, began = _characters(into), _cpu(), time.monotonic()
+    await asyncio.sleep(work.repeats)
+    used, seconds = _cpu() - cpu, time.monotonic() - began
+    a_chunk = len("".join(texts(work.model))) / len(texts(work.model))
+    chunks = (_characters(into) - before) / a_chunk
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    sent = work.streams * seconds / (interval(work.model) or math.inf)
+    return {"cpu": used * 1e6 / chunks, "taken": chunks / sent}
+
+
+def _characters(into: Sequence[_Counted]) -> int:
+    return sum(pieces.characters for pieces in into)
+
+
+async def _in_groups(model: str, answers: Answers, into: Sequence[list[str]]) -> None:
+    """Some at a time: a system holds back a server's new connections beyond the first thousands."""
+
+    async def some(begin: int) -> None:
+        await asyncio.sleep(begin / GROUP * GROUPS_APART)
+        await answers(model, into[begin : begin + GROUP])
+
+    await asyncio.gather(*(some(begin) for begin in range(0, len(into), GROUP)))
+
+
 MEASURES: dict[str, Measure] = {
     "cost": cost,
-    "cost, connected": cost_connected,
     "first text": first_text,
     "memory": memory,
+    "streaming": streaming,
 }
 
 

@@ -227,10 +227,14 @@ def main() -> None:
     """Start the server."""
     parser = argparse.ArgumentParser(description="A very cheap language-model server.")
     parser.add_argument("--port", type=int, default=0)
+    # uvloop is cheap, but lets what a timer writes wait, now and then, for what wakes it next.
+    parser.add_argument("--at-once", action="store_true", help="write stamped chunks at once")
     arguments = parser.parse_args()
     try:
         import uvloop
     except ImportError:
+        uvloop = None
+    if uvloop is None or arguments.at_once:
         asyncio.run(serve(arguments.port))
     else:
         uvloop.run(serve(arguments.port))

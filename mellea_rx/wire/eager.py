@@ -2,7 +2,8 @@
 
 aiohttp's own reader wakes a task for every read, resumes the parser after each, and forgets what
 came but was not yet read when the connection breaks. Here the parser's bytes go straight to their
-consumer, once per turn of the loop: nothing is lost, and a chunk costs a third (docs/decisions.md).
+consumer, once for each block that is read: nothing is lost, and a chunk costs a third
+(docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ class _Handler(ResponseHandler):
                 super().data_received(data[:end])
                 data = data[end:]
         super().data_received(data)
+        # Now, not when all other connections were read: its parts are in the processor's cache.
+        if isinstance(body, _EagerReader):
+            body.flush()
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException = _EXC_SENTINEL) -> None:
         super().set_exception(exc, exc_cause)
@@ -78,6 +82,12 @@ class _EagerReader(aiohttp.StreamReader):
             body.add(data)
         return False
 
+    def flush(self) -> None:
+        """A block was parsed."""
+        body: Any = self._waiter
+        if body is not None:
+            body.flush()
+
     def begin_http_chunk_receiving(self) -> None:
         pass
 
@@ -108,7 +118,7 @@ class EagerBody:
         limit: int,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        # One block as it came; only a turn that brings several needs a list.
+        # One piece as it came; only a block that has several needs a list.
         self._data = b""
         self._more: list[bytes] | None = None
         self._feed = feed
@@ -133,19 +143,19 @@ class EagerBody:
             # What the parser holds back goes to this body, so not before.
             if content._protocol._reading_paused:
                 content._protocol.resume_reading()
+            self.flush()
 
     def add(self, data: bytes) -> None:
         """Called by the reader, for every piece that the parser finds."""
         if not self._data:
             self._data = data
-            self._turns.add(self)
         elif self._more is None:
             self._more = [data]
         else:
             self._more.append(data)
 
     def flush(self) -> None:
-        """Called at the end of the turn: feeds what came in it."""
+        """Called at the end of a block: feeds what it brought."""
         data, more = self._data, self._more
         if not data:
             return
@@ -153,6 +163,7 @@ class EagerBody:
             data = b"".join((data, *more))
             self._more = None
         self._data = b""
+        self._turns.took()
         finished = self.finished
         if finished.done():
             return

@@ -1,8 +1,8 @@
-"""The turns of a loop that reads many bodies: what came in one turn is handed on together.
+"""The turns of a loop that reads many bodies: what came in one turn is told of together.
 
 Under load a turn costs more than what it reads: the loop sleeps and wakes for every few sockets,
 and hands the interpreter to the readers' thread and back. So busy turns are kept `PACE` apart, as a
-network card holds back its interrupts: what came in between is read in one go. A turn is delivered
+network card holds back its interrupts: what came in between is read in one go. A turn is told of
 before the loop waits, and a loop that is not busy never waits. Bodies that come one at a time make
 no loop busy, however fast they follow each other: nothing would be read together.
 """
@@ -12,53 +12,42 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from typing import Protocol
 
-__all__ = ["Body", "Turns", "turns_of"]
+__all__ = ["Turns", "turns_of"]
 
 PACE = 0.005
 """Seconds from one turn to the next on a busy loop: the most that a chunk is held back."""
 BUSY = 1000
-"""So many bodies served in a second make a loop busy: five a turn, at that pace."""
+"""So many bodies read in a second make a loop busy: five a turn, at that pace."""
 WINDOW = 0.02
 """Seconds over which they are counted, at least."""
 
 
-class Body(Protocol):
-    """Something that got bytes in this turn."""
-
-    def flush(self) -> None:
-        """Hand on what came. Does not raise."""
-        ...
-
-
 class Turns:
-    """Serves the bodies that one loop reads; lives on that loop."""
+    """Counts the bodies that one loop reads; lives on that loop."""
 
-    __slots__ = ("_bodies", "_next", "_served", "_shared", "_since", "is_busy")
+    __slots__ = ("_next", "_served", "_shared", "_since", "_taken", "is_busy")
 
     def __init__(self) -> None:
         self.is_busy = False
         """Whether turns are kept apart now."""
-        self._bodies: list[Body] = []
+        self._taken = 0
         self._served = 0
         self._shared = False
         self._since = time.monotonic()
         self._next = 0.0
 
-    def add(self, body: Body) -> None:
-        """Have `body.flush` called at the end of this turn."""
-        if not self._bodies:
-            asyncio.get_running_loop().call_soon(self._serve)
-        self._bodies.append(body)
+    def took(self) -> None:
+        """A body brought something in this turn."""
+        if not self._taken:
+            asyncio.get_running_loop().call_soon(self._end)
+        self._taken += 1
 
-    def _serve(self) -> None:
-        bodies, self._bodies = self._bodies, []
-        for body in bodies:
-            body.flush()
+    def _end(self) -> None:
+        taken, self._taken = self._taken, 0
         now = time.monotonic()
-        self._served += len(bodies)
-        self._shared = self._shared or len(bodies) > 1
+        self._served += taken
+        self._shared = self._shared or taken > 1
         passed = now - self._since
         if passed >= WINDOW:
             self.is_busy = self._shared and self._served >= BUSY * passed

@@ -34,10 +34,14 @@ def test_the_first_text_is_timed_from_its_leaving_the_server(url: str) -> None:
     assert 0 < numbers["median"] <= numbers["p99"]
 
 
-@pytest.mark.parametrize("kind", ["memory", "cost, connected"])
-def test_paced_streams_are_measured(kind: str, url: str) -> None:
-    numbers = measure(kind, "astream", Work("paced-3-1", streams=20), url)
-    assert all(number >= 0 for number in numbers.values())
+def test_live_streams_are_weighed(url: str) -> None:
+    assert measure("memory", "astream", Work("paced-3-1", streams=20), url)["kilobytes"] >= 0
+
+
+def test_streaming_is_measured_without_its_beginning_and_end(url: str) -> None:
+    numbers = measure("streaming", "astream", Work("paced-3000-2", streams=20, repeats=1), url)
+    assert numbers["cpu"] > 0
+    assert 0.5 < numbers["taken"] < 1.5
 
 
 def test_a_ratio_compares_figures_of_the_same_round() -> None:

@@ -1,24 +1,15 @@
-"""Turns: bodies are served together; only a busy loop keeps its turns apart."""
+"""Turns: only a busy loop keeps them apart."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any
 
 from mellea_rx.wire.turns import BUSY, PACE, WINDOW, Turns, turns_of
-
-
-class Noting:
-    """A body that notes when it was served."""
-
-    def __init__(self) -> None:
-        self.served: list[float] = []
-
-    def flush(self) -> None:
-        self.served.append(time.monotonic())
 
 
 def on_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
@@ -31,28 +22,21 @@ def on_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Non
     return run
 
 
-async def turn() -> None:
-    """Let the loop serve what was added, and wait where it wants to."""
+async def turn(turns: Turns, bodies: int) -> None:
+    """A turn that brings something for so many bodies; let the loop wait where it wants to."""
+    for _ in range(bodies):
+        turns.took()
     for _ in range(3):
         await asyncio.sleep(0)
 
 
-@on_a_loop
-async def test_the_bodies_of_a_turn_are_served_at_its_end_in_order() -> None:
-    turns, order = Turns(), []
-
-    class Named:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def flush(self) -> None:
-            order.append(self.name)
-
-    for name in "abc":
-        turns.add(Named(name))
-    assert order == []
-    await turn()
-    assert order == ["a", "b", "c"]
+async def busy() -> Turns:
+    """Turns of a loop that has read many bodies at a time."""
+    turns, until = Turns(), time.monotonic() + 5
+    while not turns.is_busy:
+        assert time.monotonic() < until
+        await turn(turns, 10)
+    return turns
 
 
 @on_a_loop
@@ -69,81 +53,59 @@ async def test_each_loop_has_its_own_turns() -> None:
 async def test_a_hundred_chunks_a_second_keep_no_turns_apart() -> None:
     turns = Turns()
     for _ in range(20):
-        turns.add(Noting())
-        await turn()
+        await turn(turns, 1)
         assert not turns.is_busy
         await asyncio.sleep(0.01)
 
 
 @on_a_loop
 async def test_a_busy_loop_keeps_its_turns_apart_and_a_quiet_one_does_so_no_more() -> None:
-    turns, body = Turns(), Noting()
-    began = time.monotonic()
-    while not turns.is_busy:
-        assert time.monotonic() - began < 5
-        for _ in range(10):
-            turns.add(Noting())
-        await turn()
-    for _ in range(5):
-        for _ in range(9):
-            turns.add(Noting())
-        turns.add(body)
-        await turn()
-    gaps = [b - a for a, b in zip(body.served[1:], body.served[2:], strict=False)]
+    turns = await busy()
+    ended = []
+    for _ in range(6):
+        await turn(turns, 10)
+        ended.append(time.monotonic())
+    # The first pause may have begun before.
+    gaps = [b - a for a, b in itertools.pairwise(ended[1:])]
     assert min(gaps) >= PACE * 0.9
-    await asyncio.sleep(0.3)  # what was served until now is little for so long
-    turns.add(body)
-    await turn()
+    await asyncio.sleep(0.3)  # what was read until now is little for so long
+    await turn(turns, 1)
     assert not turns.is_busy
 
 
-class Flushed:
-    def __init__(self) -> None:
-        self.times = 0
-
-    def flush(self) -> None:
-        self.times += 1
-
-
-def test_bodies_that_follow_each_other_make_no_loop_busy_however_fast() -> None:
-    async def follow() -> None:
-        turns = Turns()
-        served = 0
-        until = time.monotonic() + 5 * WINDOW
-        while time.monotonic() < until or served < BUSY:
-            body = Flushed()
-            turns.add(body)
-            await asyncio.sleep(0)
-            assert body.times == 1
-            assert not turns.is_busy
-            served += 1
-
-    asyncio.run(follow())
+@on_a_loop
+async def test_what_is_read_is_told_of_before_a_busy_loop_waits() -> None:
+    turns = await busy()
+    told = []
+    turns.took()
+    asyncio.get_running_loop().call_soon(lambda: told.append(time.monotonic()))
+    began = time.monotonic()
+    await turn(turns, 9)
+    assert told[0] - began < PACE / 2 < time.monotonic() - began
 
 
-def test_many_that_come_together_make_it_busy_until_they_come_alone() -> None:
-    crowd = [Flushed() for _ in range(50)]
+@on_a_loop
+async def test_bodies_that_follow_each_other_make_no_loop_busy_however_fast() -> None:
+    turns, read = Turns(), 0
+    until = time.monotonic() + 5 * WINDOW
+    while time.monotonic() < until or read < BUSY:
+        turns.took()
+        await asyncio.sleep(0)
+        assert not turns.is_busy
+        read += 1
 
-    async def together_then_alone() -> None:
-        turns = Turns()
-        while not turns.is_busy:
-            for body in crowd:
-                turns.add(body)
-            await asyncio.sleep(0)
-        while turns.is_busy:
-            turns.add(crowd[0])
-            await asyncio.sleep(0)
 
-    asyncio.run(together_then_alone())
-    assert crowd[0].times > crowd[1].times > 0
+@on_a_loop
+async def test_a_busy_loop_is_so_no_more_when_bodies_come_alone() -> None:
+    turns, until = await busy(), time.monotonic() + 5
+    while turns.is_busy:
+        assert time.monotonic() < until
+        await turn(turns, 1)
 
 
 @on_a_loop
 async def test_two_at_a_time_are_enough_to_make_a_loop_busy() -> None:
-    turns = Turns()
-    until = time.monotonic() + 5
+    turns, until = Turns(), time.monotonic() + 5
     while not turns.is_busy:
         assert time.monotonic() < until
-        turns.add(Flushed())
-        turns.add(Flushed())
-        await asyncio.sleep(0)
+        await turn(turns, 2)
