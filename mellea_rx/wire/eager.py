@@ -207,5 +207,4 @@ def _taken(content: aiohttp.StreamReader) -> bytes:
     """
     data = b"".join(content._buffer)
     content._buffer.clear()
-    content._size = 0
     return data

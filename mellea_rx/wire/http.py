@@ -10,6 +10,7 @@ import asyncio
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from typing import Any
@@ -124,7 +125,6 @@ class Connections:
                 trust_env=False,
                 # A packed body is refused: a few bytes of it may stand for any number.
                 auto_decompress=False,
-                read_bufsize=256 * 1024,
             )
         return self._session
 
@@ -194,7 +194,40 @@ class HttpClient:
         Raises:
             BackendError: By what went wrong; see the tree in `mellea_rx.errors`.
         """
-        response = await self._opened("POST", path, body)
+        await self._exchange("POST", path, body, feed)
+
+    async def get_json(self, path: str, *, timeout: float) -> Any:
+        """GET a JSON document.
+
+        Args:
+            path: Appended to the base URL.
+            timeout: Seconds for all of it.
+
+        Raises:
+            BackendError: By what went wrong.
+        """
+        blocks: list[bytes] = []
+
+        def keep(block: bytes) -> bool:
+            blocks.append(block)
+            return False  # the document ends where the body does
+
+        try:
+            async with asyncio.timeout(timeout):
+                await self._exchange("GET", path, None, keep)
+        except TimeoutError as error:
+            if isinstance(error, BackendError):
+                raise
+            raise ConnectTimeoutError(f"{self.origin} gave no answer in {timeout:g} s") from None
+        data = b"".join(blocks)
+        try:
+            return msgspec.json.decode(data)
+        except (ValueError, RecursionError):
+            where = self.origin + _joined(self.base_url, path).path
+            raise ProtocolError(f"{where} sent no JSON: {excerpt(data)}") from None
+
+    async def _exchange(self, method: str, path: str, body: bytes | None, feed: Feed) -> None:
+        response = await self._opened(method, path, body)
         del body  # it would be kept as long as the answer streams
         loop = asyncio.get_running_loop()
         try:
@@ -207,36 +240,9 @@ class HttpClient:
             failure = self._broken(error)
         finally:
             # An answer that was not read to its end takes its connection with it.
-            response.release() if response.content.is_eof() else response.close()
+            response.release()
         # Out here it has no context: aiohttp's errors hold the request, and what was not parsed.
         raise failure
-
-    async def get_json(self, path: str, *, timeout: float) -> Any:
-        """GET a JSON document.
-
-        Args:
-            path: Appended to the base URL.
-            timeout: Seconds for all of it.
-
-        Raises:
-            BackendError: By what went wrong.
-        """
-        try:
-            async with asyncio.timeout(timeout):
-                response = await self._opened("GET", path, None)
-                try:
-                    data = await response.content.read(self.limits.total)
-                finally:
-                    response.release() if response.content.is_eof() else response.close()
-        except TimeoutError as error:
-            if isinstance(error, BackendError):
-                raise
-            raise ConnectTimeoutError(f"{self.origin} gave no answer in {timeout:g} s") from None
-        try:
-            return msgspec.json.decode(data)
-        except (ValueError, RecursionError):
-            where = self.origin + _joined(self.base_url, path).path
-            raise ProtocolError(f"{where} sent no JSON: {excerpt(data)}") from None
 
     async def _opened(self, method: str, path: str, body: bytes | None) -> aiohttp.ClientResponse:
         """The beginning of a good answer; whoever gets it releases it."""
@@ -261,11 +267,9 @@ class HttpClient:
         """Read what is left of a complete answer, so that its connection can be used again."""
         if response.content.is_eof():
             return
-        try:
+        with suppress(TimeoutError, aiohttp.ClientError, OSError):
             async with asyncio.timeout(self.limits.trailing):
                 await response.content.wait_eof()
-        except (TimeoutError, aiohttp.ClientError, OSError):
-            response.close()
 
     def _unreached(self, error: BaseException) -> BackendError:
         """Map what happened before the first byte of an answer."""

@@ -12,9 +12,13 @@ from mellea_rx import (
     ConnectionFailedError,
     ConnectTimeoutError,
     ProtocolError,
+    ResponseTooLargeError,
     ServerError,
+    StreamInterruptedError,
 )
 from mellea_rx.backends import http_backend
+from mellea_rx.wire.http import Limits
+from tests.chaos.frames import head
 from tests.chaos.trial import KEY, Trial, engine_tasks
 from tests.core.hand import until_blocking
 
@@ -33,9 +37,31 @@ def models(trial: Trial, **script: Any) -> list[str]:
         until_blocking(lambda: engine_tasks() <= tasks)
 
 
-def test_the_names_come_sorted(trial: Trial) -> None:
-    body = '{"models": [{"name": "b"}, {"name": "a"}], "data": [{"id": "b"}, {"id": "a"}]}'
-    assert models(trial, status=200, body=body) == ["a", "b"]
+LIST = '{"models": [{"name": "b"}, {"name": "a"}], "data": [{"id": "b"}, {"id": "a"}]}'
+
+
+@pytest.mark.parametrize("split", [None, 7])
+def test_the_names_come_sorted_however_the_list_is_cut(trial: Trial, split: int | None) -> None:
+    how = {} if split is None else {"split": split}
+    assert models(trial, status=200, body=LIST, **how) == ["a", "b"]
+
+
+@pytest.mark.parametrize("kept", [0, 9])
+def test_a_list_that_breaks_off_is_an_interruption(trial: Trial, kept: int) -> None:
+    wire = [head(trial.wire, f"Content-Length: {len(LIST)}"), LIST[:kept]]
+    with pytest.raises(
+        StreamInterruptedError, match=r"broke off \(ClientPayloadError\)$"
+    ) as caught:
+        models(trial, wire=wire)
+    assert trial.server.url in str(caught.value)
+
+
+def test_a_list_over_the_cap_is_refused(trial: Trial) -> None:
+    trial.server.script(PATHS[trial.wire], status=200, body=LIST)
+    backend = trial.backend(limits=Limits(total=len(LIST) - 1))
+    with pytest.raises(ResponseTooLargeError, match=r"than 77 bytes \(Limits\(total="):
+        asyncio.run(backend.models())
+    backend.close()
 
 
 @pytest.mark.parametrize("body", ["<html>", "", '{"models": [', "[" * 5000])

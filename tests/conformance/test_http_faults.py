@@ -17,6 +17,7 @@ from mellea_rx import (
     GenerationFailedError,
     MelleaSession,
     ModelNotFoundError,
+    ModelOption,
     NameResolutionError,
     OllamaBackend,
     OpenAIBackend,
@@ -38,9 +39,10 @@ WORDS = ["Once ", "upon ", "a ", "time"]
 both = pytest.mark.parametrize("name", BACKENDS)
 
 
-def failure(name: str, url: str, **how: Any) -> BackendError:
+def failure(name: str, url: str, retries: int = 0, **how: Any) -> BackendError:
     """How a call fails there."""
-    with MelleaSession(BACKENDS[name]("m", base_url=url, **how)) as m:
+    options = {ModelOption.RETRIES: retries}
+    with MelleaSession(BACKENDS[name]("m", base_url=url, **how), model_options=options) as m:
         with pytest.raises(BackendError) as caught:
             m.instruct("Go.")
         return caught.value
@@ -78,7 +80,7 @@ def test_a_status_is_typed_whatever_its_body(
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 def test_what_cannot_change_is_asked_once(name: str, status: int, server: ServerProcess) -> None:
     server.script("m", status=status)
-    failure(name, server.url)
+    failure(name, server.url, retries=2)
     assert len(server.log("m")) == 1
 
 
