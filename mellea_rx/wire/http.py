@@ -108,7 +108,6 @@ class Connections:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._session: aiohttp.ClientSession | None = None
-        self._closing: set[aiohttp.ClientSession] = set()
 
     @property
     def is_open(self) -> bool:
@@ -129,13 +128,11 @@ class Connections:
         return self._session
 
     async def aclose(self) -> None:
-        """Close every connection. Idempotent; where it is cancelled, a later call goes on."""
-        if self._session is not None:
-            self._closing.add(self._session)
-            self._session = None
-        for session in list(self._closing):
+        """Close every connection. Idempotent; a cancellation only ends the wait for their ends."""
+        session, self._session = self._session, None
+        if session is not None:
+            # It closes them all before it waits for their ends.
             await session.close()
-            self._closing.discard(session)
 
     def orphaned(self) -> None:
         """In a forked child: forget the parent's connections without touching them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import resource
 import zlib
 from typing import Any
@@ -26,15 +27,35 @@ from tests.chaos.trial import PATHS, WORDS, Trial
 CHUNKED = "Transfer-Encoding: chunked"
 
 
+def cut_at(data: bytes, *places: int) -> list[bytes]:
+    """The same bytes in pieces."""
+    return [data[a:b] for a, b in itertools.pairwise((0, *places, len(data)))]
+
+
 @pytest.mark.parametrize("size", ["zz", "-1", "", "5 5", "f" * 20])
-@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("cut", ["nowhere", "before the blank line", "behind it", "everywhere"])
 def test_a_bad_chunk_size_is_an_interruption_and_keeps_the_text(
-    trial: Trial, size: str, at_once: bool
+    trial: Trial, size: str, cut: str
 ) -> None:
-    first = chunked(said(trial.wire, "Once ", "upon "))
-    wire = [head(trial.wire, CHUNKED), *first, size.encode() + b"\r\nmore\r\n"]
-    trial.server.script("m", wire=[b"".join(wire)] if at_once else wire, delay=0.01)
+    begun = head(trial.wire, CHUNKED)
+    first = b"".join(chunked(said(trial.wire, "Once ", "upon ")))
+    whole = begun + first + size.encode() + b"\r\nmore\r\n\r\n"
+    places = {
+        "nowhere": [],
+        "before the blank line": [len(begun) - 4],
+        "behind it": [len(begun)],
+        "everywhere": [len(begun), len(begun + first)],
+    }[cut]
+    trial.server.script("m", wire=cut_at(whole, *places), delay=0.01)
     assert type(trial.failure(text="Once upon ")) is StreamInterruptedError
+
+
+def test_a_fault_right_behind_the_head_is_an_interruption(trial: Trial) -> None:
+    trial.server.script("m", wire=[head(trial.wire, CHUNKED) + b"zz\r\n"])
+    error = trial.failure()
+    assert type(error) is StreamInterruptedError
+    assert f"the answer of {trial.server.url} broke off (" in str(error)
+    assert "Error)" in str(error)
 
 
 @pytest.mark.parametrize("more", [1, 10_000])
@@ -104,7 +125,9 @@ def test_a_packed_body_is_refused_by_name(trial: Trial, kind: str, status: int) 
     assert isinstance(error, BackendError)
     assert (type(error) is ProtocolError) == (status == 200)
     assert "compressed" in str(error)
-    assert all(each["headers"]["accept-encoding"] == "identity" for each in trial.server.log("m"))
+    for each in trial.server.log("m"):
+        assert each["headers"]["accept-encoding"] == "identity"
+        assert each["headers"]["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize("kind", ["identity", "", "utf-8"])
@@ -119,6 +142,35 @@ def test_a_decompression_bomb_takes_no_memory(trial: Trial) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert type(trial.failure()) is ProtocolError
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KB
+
+
+@pytest.mark.parametrize("cut", ["in one go", "in two", "word by word"])
+def test_the_cap_is_kept_to_the_byte(trial: Trial, cut: str) -> None:
+    begun = head(trial.wire, "Connection: close")
+    frames = [said(trial.wire, word) for word in WORDS]
+    pieces = {
+        "in one go": [begun + b"".join(frames)],
+        "in two": [begun, frames[0], b"".join(frames[1:])],
+        "word by word": [begun, *frames],
+    }[cut]
+    held = len(b"".join(frames[:3]))
+    trial.server.script("m", wire=pieces, delay=0.01)
+    error = trial.failure(text="Once upon a ", limits=Limits(total=held))
+    assert type(error) is ResponseTooLargeError
+    assert str(error) == f"the server sent more than {held:,} bytes (Limits(total=...))"
+
+    whole = len(b"".join(frames))
+    error = trial.failure(text="Once upon a time", limits=Limits(total=whole))
+    assert type(error) is StreamInterruptedError
+
+
+def test_an_answer_that_is_complete_within_the_cap_is_one(trial: Trial) -> None:
+    body = said(trial.wire, *WORDS) + end(trial.wire)
+    more = said(trial.wire, "and so on")
+    trial.server.script("m", wire=[head(trial.wire, "Connection: close") + body + more])
+    assert trial.value(limits=Limits(total=len(body))) == "Once upon a time"
+    error = trial.failure(text="Once upon a time", limits=Limits(total=len(body) - 9))
+    assert type(error) is ResponseTooLargeError
 
 
 def test_an_answer_over_the_cap_keeps_what_came_and_ends_at_once(trial: Trial) -> None:
@@ -165,6 +217,18 @@ def test_what_is_no_http_is_told(trial: Trial, wire: list[str]) -> None:
     assert isinstance(error, BackendError)
     assert trial.server.url in str(error)
     assert len(str(error)) < 1000
+
+
+@pytest.mark.parametrize("length", [30, 8000])
+def test_what_a_server_said_in_place_of_http_is_shown_and_not_at_length(
+    trial: Trial, length: int
+) -> None:
+    trial.server.script("m", wire=["ready " + "x" * length + "\r\n\r\n"])
+    error = trial.failure()
+    assert type(error) is ProtocolError
+    told = str(error).removeprefix(f"{trial.server.url} did not answer in HTTP: ")
+    assert "xxx" in told
+    assert (len(told.replace("\\n", "\n")) == 201) == told.endswith("…") == (length > 200)
 
 
 KEEP_ALIVE = {"ollama": "\n", "openai": ": OPENROUTER PROCESSING\n\n"}

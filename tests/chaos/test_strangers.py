@@ -86,9 +86,10 @@ def test_a_key_of_the_environment_goes_to_no_other_address(
     assert "authorization" not in stranger.log("m")[0]["headers"]
 
 
-def test_no_cookie_of_a_server_comes_back(trial: Trial) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])  # to a number no jar brings them
+def test_no_cookie_of_a_server_comes_back(trial: Trial, host: str) -> None:
     trial.server.script("m", chunks=["a"], headers={"Set-Cookie": "track=1"})
-    with MelleaSession(trial.backend()) as m:
+    with MelleaSession(trial.backend(trial.server.url.replace("127.0.0.1", host))) as m:
         for _ in range(2):
             m.instruct("Go.")
     assert all("cookie" not in each["headers"] for each in trial.server.log("m"))
@@ -130,7 +131,7 @@ def test_an_address_in_a_prompt_is_not_fetched(trial: Trial, stranger: ServerPro
 def test_a_key_that_cannot_be_sent_is_refused_at_the_door_and_not_shown(
     trial: Trial, key: str
 ) -> None:
-    with pytest.raises(InvalidInputError, match="api_key") as caught:
+    with pytest.raises(InvalidInputError, match=r"^api_key holds a .* printed$") as caught:
         trial.backend(key=key)
     assert "sk" not in str(caught.value)
 

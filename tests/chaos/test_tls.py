@@ -65,7 +65,8 @@ def proxies(
 def test_an_authority_that_nobody_trusts(trial: Trial, proxies: dict[str, ProxyProcess]) -> None:
     error = trial.failure(proxies["good"].url)
     assert type(error) is TLSError
-    assert "is not trusted" in str(error)
+    assert f"the certificate of {proxies['good'].url} is not trusted (" in str(error)
+    assert "unable to get local issuer certificate" in str(error)
     assert trial.server.log() == []
 
 

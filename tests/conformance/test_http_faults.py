@@ -72,7 +72,7 @@ def test_a_status_is_typed_whatever_its_body(
     error = failure(name, server.url)
     assert type(error) is kind
     assert error.status == status  # type: ignore[attr-defined]
-    assert str(status) in str(error)
+    assert f"{server.url} answered with status {status}" in str(error)
     assert "told so" in str(error) or body != {"error": "told so"}
 
 
@@ -221,6 +221,8 @@ def test_every_framing_of_a_body(name: str, framing: str, server: ServerProcess)
     server.script("m", chunks=WORDS, framing=framing)
     with MelleaSession(BACKENDS[name]("m", base_url=server.url)) as m:
         assert [m.instruct("Go.").value for _ in range(2)] == ["Once upon a time"] * 2
+    first, second = (each["connection"] for each in server.log("m"))
+    assert (first == second) == (framing != "close")
 
 
 @both

@@ -48,6 +48,7 @@ PARTS = {
         files=("mellea_rx/wire/eager.py", "mellea_rx/wire/http.py"),
         tests=(
             "tests/wire/test_addresses.py",
+            "tests/wire/test_connections.py",
             "tests/wire/test_turns.py",
             "tests/chaos/test_bodies.py",
             "tests/chaos/test_models.py",

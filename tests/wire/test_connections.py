@@ -1,0 +1,188 @@
+"""What becomes of a client's connections: kept, closed, opened again, and left to a parent."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from mellea_rx import ConnectionFailedError
+from mellea_rx.wire.http import HttpClient, Limits, open_client
+from tests.core.hand import until
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
+
+
+class Listening:
+    """A server on the test's own loop: it answers everything with an empty list.
+
+    Attributes:
+        client: Speaks to it.
+        accepted: How many connections it has accepted.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.client = open_client(f"http://127.0.0.1:{port}", {}, (), Limits())
+        self.accepted = 0
+        self._open: set[asyncio.StreamWriter] = set()
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return len(self._open)
+
+    async def ask(self) -> None:
+        """Make one request."""
+        assert await self.client.get_json("/list", timeout=5) == []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the requests of one connection until the client closes it."""
+        self.accepted += 1
+        self._open.add(writer)
+        try:
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(ANSWER)
+        except asyncio.IncompleteReadError:
+            pass
+        finally:
+            self._open.discard(writer)
+            writer.close()
+
+    async def leave(self) -> None:
+        """Close what is open yet."""
+        for writer in self._open:
+            writer.close()
+        await until(lambda: not self._open)
+
+
+@asynccontextmanager
+async def listening() -> AsyncIterator[Listening]:
+    """A server and its client; both are closed after."""
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        here = Listening(bound.getsockname()[1])
+        server = await asyncio.start_server(here.serve, sock=bound)
+        async with server:
+            yield here
+            await here.client.connections.aclose()
+            await here.leave()
+
+
+def run(test: Callable[[Listening], Awaitable[None]]) -> None:
+    """Run a test against a server of its own."""
+
+    async def main() -> None:
+        async with listening() as here:
+            await test(here)
+
+    asyncio.run(main())
+
+
+def test_a_connection_is_used_again_and_after_a_close_another_is_opened() -> None:
+    async def test(here: Listening) -> None:
+        connections = here.client.connections
+        assert not connections.is_open
+        for accepted in (1, 2, 3):
+            await here.ask()
+            await here.ask()
+            assert connections.is_open
+            assert (here.accepted, here.open) == (accepted, 1)
+            await connections.aclose()
+            await connections.aclose()
+            assert not connections.is_open
+            await until(lambda: not here.open)
+
+    run(test)
+
+
+def test_nothing_is_kept_of_what_was_closed() -> None:
+    async def test(here: Listening) -> None:
+        await here.ask()
+        kept = weakref.ref(here.client.connections.session())
+        await here.client.connections.aclose()
+        gc.collect()
+        assert kept() is None
+
+    run(test)
+
+
+def test_a_session_that_was_closed_elsewhere_is_replaced() -> None:
+    async def test(here: Listening) -> None:
+        await here.ask()
+        await here.client.connections.session().close()
+        await here.ask()
+        assert here.accepted == 2
+
+    run(test)
+
+
+def test_a_close_that_is_cancelled_closes_all_the_same() -> None:
+    async def test(here: Listening) -> None:
+        await here.ask()
+        closing = asyncio.create_task(here.client.connections.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        await until(lambda: not here.open)
+
+    run(test)
+
+
+def test_a_request_that_is_under_way_when_its_connections_close_fails() -> None:
+    async def test(here: Listening) -> None:
+        asking = asyncio.create_task(here.ask())
+        await asyncio.sleep(0)
+        await here.client.connections.aclose()
+        with pytest.raises(ConnectionFailedError) as failed:
+            await asking
+        told = f"the request to {here.client.origin} failed: ClientConnectionError"
+        assert str(failed.value) == told
+
+    run(test)
+
+
+def test_a_parents_connections_stay_open_and_are_not_used() -> None:
+    async def test(here: Listening) -> None:
+        connections = here.client.connections
+        connections.orphaned()  # there are none
+        await here.ask()
+        connections.orphaned()
+        assert not connections.is_open
+        gc.collect()
+        await here.ask()
+        assert (here.accepted, here.open) == (2, 2)
+        await connections.aclose()
+        await until(lambda: here.open == 1)
+
+    run(test)
+
+
+def test_an_address_whose_hosts_fail_in_different_ways_tells_all_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        found = [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("255.255.255.255", port)),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        client: HttpClient = open_client(f"http://two.example:{port}", {}, (), Limits())
+
+        async def main() -> None:
+            try:
+                await client.get_json("/list", timeout=5)
+            finally:
+                await client.connections.aclose()
+
+        with pytest.raises(ConnectionFailedError) as failed:
+            asyncio.run(main())
+    assert f"no server answers at http://two.example:{port} (Multiple" in str(failed.value)
+    assert "::1" in str(failed.value)
