@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
+from ssl import SSLCertVerificationError
 from typing import Any
 
 import aiohttp
@@ -264,7 +265,7 @@ class HttpClient:
         """Read what is left of a complete answer, so that its connection can be used again."""
         if response.content.is_eof():
             return
-        with suppress(TimeoutError, aiohttp.ClientError, OSError):
+        with suppress(*_FAILURES):
             async with asyncio.timeout(self.limits.trailing):
                 await response.content.wait_eof()
 
@@ -274,9 +275,10 @@ class HttpClient:
         match error:
             case aiohttp.ClientConnectorDNSError():
                 return NameResolutionError(f"the host of {where} has no address")
-            case aiohttp.ClientConnectorCertificateError():
-                why = printable(getattr(error.certificate_error, "verify_message", "unknown"))
-                return TLSError(f"the certificate of {where} is not trusted ({why})")
+            case aiohttp.ClientConnectorCertificateError(
+                certificate_error=SSLCertVerificationError(verify_message=why)
+            ):
+                return TLSError(f"the certificate of {where} is not trusted ({printable(why)})")
             case aiohttp.ClientSSLError():
                 return TLSError(f"the TLS handshake with {where} failed (is it plain http?)")
             case aiohttp.ClientConnectorError(os_error=ConnectionResetError()) if self._is_tls:

@@ -67,6 +67,15 @@ def test_a_length_that_is_too_long_harms_no_complete_answer(trial: Trial, more: 
     assert trial.value() == "Once upon a time"
 
 
+@pytest.mark.parametrize("after", ["", "zz\r\nmore\r\n"], ids=["a close", "noise"])
+def test_what_comes_behind_a_complete_answer_harms_it_no_more(trial: Trial, after: str) -> None:
+    body = said(trial.wire, *WORDS) + end(trial.wire)
+    wire = [head(trial.wire, CHUNKED), *chunked(body), after.encode()]
+    trial.server.script("m", wire=wire, delay=0.01)
+    assert trial.value() == "Once upon a time"
+    assert trial.value() == "Once upon a time"
+
+
 def test_a_length_that_is_too_long_is_an_interruption_where_the_end_is_missing(
     trial: Trial,
 ) -> None:
