@@ -171,7 +171,7 @@ class EagerBody:
             # What is within the cap is fed, however it comes: an answer may be complete with it.
             left = self._limit - self._taken
             self._taken += len(data)
-            if self._feed(data if len(data) <= left else data[:left]):
+            if self._feed(data[:left]):
                 finished.set_result(None)
             elif self._taken > self._limit:
                 raise ResponseTooLargeError(

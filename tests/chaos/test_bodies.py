@@ -273,6 +273,15 @@ def test_an_error_whose_body_never_ends_is_the_error_all_the_same(trial: Trial) 
     assert "status 403: you may not" in str(error)
 
 
+def test_an_error_whose_body_fills_its_cap_is_waited_for_no_longer(trial: Trial) -> None:
+    said_ = b"you may not come in"
+    trial.server.script("m", wire=[head(trial.wire, status="403 Forbidden") + said_], stall_after=1)
+    error = trial.failure(limits=Limits(error_body=len(said_), error_wait=60))
+    assert str(error).splitlines()[0].endswith("status 403: you may not come in")
+    error = trial.failure(limits=Limits(error_body=7, error_wait=60))
+    assert str(error).splitlines()[0].endswith("status 403: you may")
+
+
 def test_an_error_whose_body_is_endless_is_read_to_a_cap(trial: Trial) -> None:
     trial.server.script("m", status=403, body="x" * 30_000_000)
     assert len(str(trial.failure())) < 1000

@@ -60,7 +60,7 @@ def _frames(error: BaseException) -> list[str]:
 
 @contextmanager
 def logged() -> Iterator[list[str]]:
-    """All that any logger says meanwhile, from DEBUG on."""
+    """All that any logger says meanwhile, from DEBUG on, behind its level."""
     lines: list[str] = []
 
     class Keep(logging.Handler):
@@ -68,6 +68,7 @@ def logged() -> Iterator[list[str]]:
             lines.append(self.format(record))
 
     handler, root = Keep(), logging.getLogger()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
@@ -133,4 +134,6 @@ class Trial:
         until_blocking(lambda: engine_tasks() <= tasks)
         for told in (*lines, *shown, printed(error)):
             assert KEY not in told
+        # A fault that reaches the loop is logged there, and nobody else hears of it.
+        assert not [line for line in lines if line.startswith("ERROR")]
         return error
