@@ -195,7 +195,8 @@ class HttpBackend:
             with StallWatch(request.options, self._client.origin) as watch:
                 answer = _Answer(decoder, push, watch)
                 # The body has no name here: it would be kept as long as the answer streams.
-                await self._client.post(
+                await self._client.exchange(
+                    "POST",
                     dialect.generate_path,
                     msgspec.json.encode(dialect.encode(request, model)),
                     answer.feed,

@@ -184,15 +184,36 @@ class HttpClient:
     def _json_headers(self) -> CIMultiDict[str]:
         return CIMultiDict({**self._headers, "Content-Type": "application/json"})
 
-    async def post(self, path: str, body: bytes, feed: Feed) -> None:
-        """Send a JSON body; feed the answer's blocks as they come, until it is complete.
+    async def exchange(self, method: str, path: str, body: bytes | None, feed: Feed) -> None:
+        """Send a request; feed the answer's blocks as they come, until it is complete.
 
         It only reads and hands on, so that nothing that came is lost when the connection breaks.
+
+        Args:
+            method: "POST", or "GET".
+            path: Appended to the base URL.
+            body: JSON; None where there is none.
+            feed: Takes the blocks, and says when the answer is complete.
 
         Raises:
             BackendError: By what went wrong; see the tree in `mellea_rx.errors`.
         """
-        await self._exchange("POST", path, body, feed)
+        response = await self._opened(method, path, body)
+        del body  # it would be kept as long as the answer streams
+        loop = asyncio.get_running_loop()
+        try:
+            await EagerBody(response.content, feed, self.limits.total, loop).finished
+            await self._finish(response)
+            return
+        except _FAILURES as error:
+            if isinstance(error, BackendError):
+                raise
+            failure = self._broken(error)
+        finally:
+            # An answer that was not read to its end takes its connection with it.
+            response.release()
+        # Out here it has no context: aiohttp's errors hold the request, and what was not parsed.
+        raise failure
 
     async def get_json(self, path: str, *, timeout: float) -> Any:
         """GET a JSON document.
@@ -212,7 +233,7 @@ class HttpClient:
 
         try:
             async with asyncio.timeout(timeout):
-                await self._exchange("GET", path, None, keep)
+                await self.exchange("GET", path, None, keep)
         except TimeoutError as error:
             if isinstance(error, BackendError):
                 raise
@@ -223,24 +244,6 @@ class HttpClient:
         except (ValueError, RecursionError):
             where = self.origin + _joined(self.base_url, path).path
             raise ProtocolError(f"{where} sent no JSON: {excerpt(data)}") from None
-
-    async def _exchange(self, method: str, path: str, body: bytes | None, feed: Feed) -> None:
-        response = await self._opened(method, path, body)
-        del body  # it would be kept as long as the answer streams
-        loop = asyncio.get_running_loop()
-        try:
-            await EagerBody(response.content, feed, self.limits.total, loop).finished
-            await self._finish(response)
-            return
-        except _FAILURES as error:
-            if isinstance(error, BackendError):
-                raise
-            failure = self._broken(error)
-        finally:
-            # An answer that was not read to its end takes its connection with it.
-            response.release()
-        # Out here it has no context: aiohttp's errors hold the request, and what was not parsed.
-        raise failure
 
     async def _opened(self, method: str, path: str, body: bytes | None) -> aiohttp.ClientResponse:
         """The beginning of a good answer; whoever gets it releases it."""
