@@ -152,6 +152,7 @@ def test_a_parents_connections_stay_open_and_are_not_used() -> None:
         connections = here.client.connections
         connections.orphaned()  # there are none
         await here.ask()
+        left = weakref.ref(connections.session().connector)
         connections.orphaned()
         assert not connections.is_open
         gc.collect()
@@ -159,6 +160,9 @@ def test_a_parents_connections_stay_open_and_are_not_used() -> None:
         assert (here.accepted, here.open) == (2, 2)
         await connections.aclose()
         await until(lambda: here.open == 1)
+        connector = left()
+        assert connector is not None
+        await connector.close()  # for the parent, who is this process
 
     run(test)
 
