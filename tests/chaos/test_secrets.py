@@ -70,7 +70,9 @@ def test_a_key_that_a_server_echoes_is_redacted(trial: Trial, where: str, echo: 
         hidden(repr(each))
 
 
-keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=12, max_size=60)
+printed_ascii = st.characters(min_codepoint=33, max_codepoint=126)
+# Hypothesis takes words from the code too, and a name of ours stands in what we show.
+keys = st.text(printed_ascii, min_size=12, max_size=60).filter(lambda key: not key.isidentifier())
 
 
 @pytest.mark.parametrize("wire", BACKENDS)
