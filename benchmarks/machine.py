@@ -53,9 +53,10 @@ def _busy() -> float | None:
     path = Path("/proc/stat")
     if not path.exists():
         return None
-    user, nice, system, _, _, irq, softirq, *_ = map(int, path.read_text("ascii").split()[1:9])
+    fields = map(int, path.read_text("ascii").split()[1:9])
+    user, nice, system, _, _, irq, softirq, stolen = fields  # by other machines on this hardware
     ticks: int = os.sysconf("SC_CLK_TCK")
-    return (user + nice + system + irq + softirq) / ticks
+    return (user + nice + system + irq + softirq + stolen) / ticks
 
 
 def _own() -> float:

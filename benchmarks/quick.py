@@ -1,9 +1,10 @@
 """What streaming costs against loops written by hand, in less than a minute.
 
-`python -m benchmarks.quick` prints ratios of client CPU and exits with 1 when one misses its goal,
-or is 1.25 times worse than the one in `benchmarks/recorded.json`. What looks worse is measured a
-second time before that is said: a busy machine is no fault of ours. `--record` writes what it
-measures to that file instead. `make bench` measures all goals.
+`python -m benchmarks.quick` prints ratios of client CPU. It exits with 1 when one misses its goal,
+or is 1.25 times worse than the one in `benchmarks/recorded.json`. What looks worse is measured
+again before that is said, and not said where others had the processors meanwhile: a ratio is only
+good on a machine of one's own. `--record` writes what it measures to that file instead, the worst
+of three. `make bench` measures all goals.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.machine import load
+from benchmarks.machine import Neighbours
+from benchmarks.measures import raise_file_limit
 from benchmarks.turns import Ratio, in_turns, ratio, server
 from benchmarks.work import Work
 
 RECORDED = Path(__file__).with_name("recorded.json")
 WORSE = 1.25
 """So many times the recorded ratio is a failure."""
+ATTEMPTS = 3
+TAKEN = 0.25
+"""Where others took more processors than that, a ratio is no verdict."""
 
 
 @dataclass(frozen=True)
@@ -41,45 +46,56 @@ class Case:
     rounds: int
     goal: float
 
-    def measured(self, url: str) -> Ratio:
-        """Both in turn."""
+    def measured(self) -> tuple[Ratio, float]:
+        """Both in turn; and how many processors others took meanwhile."""
         works = dict.fromkeys([self.hand, self.ours], self.work)
-        return ratio(in_turns("cost", works, self.rounds, url), self.ours, self.hand, "cpu")
+        neighbours = Neighbours()
+        with server() as url:
+            runs = in_turns("cost", works, self.rounds, url)
+        return ratio(runs, self.ours, self.hand, "cpu"), neighbours.processors() or 0.0
 
 
 CASES = {
-    "bursts": Case("astream", "by hand", Work("burst-2000", 8, 10), 5, 1.00),
-    "paced": Case("astream", "by hand", Work("paced-50-100", 1000), 3, 0.85),
+    "bursts": Case("astream", "by hand", Work("burst-2000", 8, 10), 5, 0.95),
+    "paced": Case("astream", "by hand", Work("paced-50-100", 1000), 3, 0.80),
 }
 
 
-def compare(name: str, url: str, recorded: float) -> bool:
-    """Measure a case, print its row; whether it is as good as it was, and as it has to be."""
+def verdict(case: Case, recorded: float, figure: Ratio, taken: float) -> str:
+    """What a figure says."""
+    if figure.middle <= min(case.goal, recorded * WORSE):
+        return "met"
+    if taken > TAKEN:
+        return f"not judged: others took {taken:.1f} processors"
+    return "MISSED" if figure.middle > case.goal else "WORSE"
+
+
+def compare(name: str, recorded: float) -> str:
+    """Measure a case until it is good, but not for ever; print each row. The last verdict."""
     case = CASES[name]
-    most = min(case.goal, recorded * WORSE)
-    figure = case.measured(url)
-    if figure.middle > most:
-        print(f"{name:<9}{figure!s:>22}   once more, at a load of {load()}", flush=True)
-        figure = min(figure, case.measured(url), key=lambda each: each.middle)
-    good = figure.middle <= most
-    verdict = "met" if good else "MISSED" if figure.middle > case.goal else "WORSE"
-    print(f"{name:<9}{figure!s:>22}{case.goal:>7.2f}{recorded:>10.2f}  {verdict}", flush=True)
-    return good
+    for _ in range(ATTEMPTS):
+        figure, taken = case.measured()
+        said = verdict(case, recorded, figure, taken)
+        print(f"{name:<9}{figure!s:>22}{case.goal:>7.2f}{recorded:>10.2f}  {said}", flush=True)
+        if said == "met":
+            break
+    return said
 
 
 def compare_all(names: list[str]) -> int:
     """Print the table; the exit code."""
     recorded: dict[str, float] = json.loads(RECORDED.read_text("utf-8"))
     print(f"{'case':<9}{'ratio to the loop':>22}{'goal':>7}{'recorded':>10}", flush=True)
-    with server() as url:
-        bad = [name for name in names if not compare(name, url, recorded[name])]
-    return 1 if bad else 0
+    said = [compare(name, recorded[name]) for name in names]
+    return 1 if {"MISSED", "WORSE"}.intersection(said) else 0
 
 
 def record() -> None:
-    """Measure all, and keep the ratios."""
-    with server() as url:
-        figures = {name: round(case.measured(url).middle, 2) for name, case in CASES.items()}
+    """Measure all, and keep the ratios: a common day's, not a good one's."""
+    figures = {
+        name: round(max(case.measured()[0].middle for _ in range(ATTEMPTS)), 2)
+        for name, case in CASES.items()
+    }
     RECORDED.write_text(f"{json.dumps(figures, indent=2)}\n", encoding="utf-8")
     print(RECORDED.read_text("utf-8"), end="")
 
@@ -92,6 +108,7 @@ def main() -> int:
         "--record", action="store_true", help="on a machine with nothing else to do"
     )
     given = parser.parse_args()
+    raise_file_limit()  # the server inherits it
     if given.record:
         record()
         return 0

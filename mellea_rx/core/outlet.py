@@ -101,8 +101,8 @@ class Outlet:
         if here is None:
             self._post_drain()
             return
-        # On the engine: after all that is ready there now and what follows from it (the end of an
-        # answer comes a turn after its text), and not before the pause of a crowd is over.
+        # On the engine: after all that is ready there now, and not before the pause of a crowd is
+        # over.
         now = here.time()
         if now >= self._next or not self._crowded:
             self._next = now + self._pause

@@ -9,8 +9,9 @@ import pytest
 
 from benchmarks.chart import LABEL, Bar, Panel, svg
 from benchmarks.clients import CLIENTS
+from benchmarks.quick import CASES, verdict
 from benchmarks.rows import Row, costs, markdown
-from benchmarks.turns import measure, of_pairs, ratio, server
+from benchmarks.turns import Ratio, measure, of_pairs, ratio, server
 from benchmarks.work import Work
 
 OWN = [name for name, each in CLIENTS.items() if each.home == "project"]
@@ -65,6 +66,25 @@ def test_a_table_has_each_client_by_the_base() -> None:
 @pytest.mark.parametrize(("met", "word"), [(True, "met"), (False, "MISSED"), (None, "skipped")])
 def test_a_row_has_its_verdict(met: bool | None, word: str) -> None:
     assert Row("case", "1.0", "0.9", met).verdict == word
+
+
+@pytest.mark.parametrize(
+    ("figure", "taken", "said"),
+    [
+        (0.80, 0.0, "met"),
+        (0.80, 1.5, "met"),
+        (0.82, 0.0, "MISSED"),
+        (0.82, 0.8, "not judged: others took 0.8 processors"),
+    ],
+)
+def test_the_guard_holds_the_goal(figure: float, taken: float, said: str) -> None:
+    assert verdict(CASES["paced"], 0.7, Ratio(figure, figure, figure), taken) == said
+
+
+def test_the_guard_holds_what_was_recorded() -> None:
+    good, worse = Ratio(0.25, 0.2, 0.3), Ratio(0.26, 0.2, 0.3)
+    assert verdict(CASES["bursts"], 0.2, good, 0.0) == "met"
+    assert verdict(CASES["bursts"], 0.2, worse, 0.0) == "WORSE"
 
 
 def test_a_chart_has_a_bar_for_each_client_as_long_as_its_figure() -> None:
