@@ -160,7 +160,22 @@ class Subscriber(Generic[T]):
         self._keep = None
 
 
-class EndWatch:
+class _ForTheEnd:
+    """Takes no chunk: it is there until the end."""
+
+    __slots__ = ()
+
+    def add(self, chunk: Chunk) -> bool:
+        return False
+
+    def end(self) -> bool:
+        return True
+
+    def restart(self, error: MelleaRxError) -> bool:
+        return False
+
+
+class EndWatch(_ForTheEnd):
     """Waits for a generation's end only: no chunk wakes it.
 
     Args:
@@ -173,15 +188,6 @@ class EndWatch:
         self._generation = generation
         self._waiter: asyncio.Future[None] | threading.Event | None = None
         self._outlet: Outlet | None = None
-
-    def add(self, chunk: Chunk) -> bool:
-        return False
-
-    def end(self) -> bool:
-        return True
-
-    def restart(self, error: MelleaRxError) -> bool:
-        return False
 
     def wake(self) -> None:
         _wake(self, self._waiter, self._outlet)
@@ -240,7 +246,7 @@ class EndWatch:
                 end_wait(waiter, generation)
 
 
-class Hold:
+class Hold(_ForTheEnd):
     """Wants a generation, and takes nothing of it.
 
     Args:
@@ -255,15 +261,6 @@ class Hold:
         self._keep = keep
         generation.attach(self)
 
-    def add(self, chunk: Chunk) -> bool:
-        return False
-
-    def end(self) -> bool:
-        return False
-
-    def restart(self, error: MelleaRxError) -> bool:
-        return False
-
     def wake(self) -> None:
         pass
 
@@ -273,7 +270,7 @@ class Hold:
         self._keep = None
 
 
-class Announcement:
+class Announcement(_ForTheEnd):
     """Tells a caller's loop that a generation ended, in a turn of that loop.
 
     So a thunk is never computed in the very turn in which its verb returned, even with a backend
@@ -286,15 +283,6 @@ class Announcement:
         self._generation = generation
         self._outlet = loop_outlet(loop)
         generation.announcement = self
-
-    def add(self, chunk: Chunk) -> bool:
-        return False
-
-    def end(self) -> bool:
-        return True
-
-    def restart(self, error: MelleaRxError) -> bool:
-        return False
 
     def wake(self) -> None:
         self._outlet.wake(self)

@@ -40,9 +40,6 @@ class TextBuffer:
     def __str__(self) -> str:
         return self._first if self._buffer is None else self._buffer.decode("utf-8", _ANY)
 
-    def __bool__(self) -> bool:
-        return bool(self._first)
-
 
 class Fold:
     """Adds chunks up into one.

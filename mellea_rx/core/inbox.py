@@ -65,7 +65,7 @@ class Inbox:
         self._event: threading.Event | None = None
         self._resume: Callable[[Inbox], None] | None = None
         self._context: Context | None = None
-        self._cancelled = False
+        self._cancelled: asyncio.CancelledError | None = None
         self._asyncio_future_blocking = False
         self._waiter: Waiter | None = None
         generation.attach(self)
@@ -231,7 +231,7 @@ class Inbox:
 
     def add_done_callback(self, resume: Callable[[Inbox], None], *, context: Context) -> None:
         """A task waits: `resume` is its next step."""
-        self._cancelled = False
+        self._cancelled = None
         with self._generation.lock:
             self._resume, self._context = resume, context
             missed = self._ended or bool(self._piece)
@@ -244,7 +244,8 @@ class Inbox:
         if resume is None or loop is None:
             return False
         self._resume = self._context = None
-        self._cancelled = True
+        # With its message: anyio knows the cancellations of its own scopes by theirs.
+        self._cancelled = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
         loop.call_soon(resume, self, context=context)
         return True
 
@@ -253,6 +254,6 @@ class Inbox:
         if self._waiter is not None:
             waiter, self._waiter = self._waiter, None
             end_wait(waiter, self._generation)
-        if self._cancelled:
-            self._cancelled = False
-            raise asyncio.CancelledError
+        cancelled, self._cancelled = self._cancelled, None
+        if cancelled is not None:
+            raise cancelled

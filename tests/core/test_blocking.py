@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
+from functools import partial
 
 import pytest
 
 from mellea_rx import BlockingWaitError, MelleaSession, ModelOutputThunk, ScriptedBackend
+from mellea_rx.core.engine import Engine, engine, use_engine
 from mellea_rx.stdlib.requirements import Requirement, req, simple_validate
-from tests.core.hand import PATIENCE, soon
+from tests.core.hand import PATIENCE, Answer, soon, started, until_blocking
 
 
 async def accepts(text: str) -> bool:
@@ -92,3 +98,51 @@ def test_a_sync_validator_lets_its_caller_block() -> None:
         assert str(thunk) == "a b"
 
     asyncio.run(main())
+
+
+class Between(Engine):
+    """An engine with something that happens when a thread is about to block."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        super().__init__(engine().loop)
+        self._meanwhile = partial(Context().run, meanwhile)
+
+    def event(self) -> threading.Event:
+        self._meanwhile()
+        return super().event()
+
+
+def piece(thunk: ModelOutputThunk[str], answer: Answer) -> None:
+    answer.say("a")
+    until_blocking(lambda: thunk.text)
+
+
+def end(thunk: ModelOutputThunk[str], answer: Answer) -> None:
+    answer.end()
+    until_blocking(lambda: "computed" in repr(thunk))
+
+
+@pytest.mark.parametrize(
+    ("comes", "way", "got"),
+    [
+        (piece, lambda thunk: next(thunk.stream()), "a"),
+        (end, lambda thunk: "".join(thunk.stream()), ""),
+        (end, str, ""),
+    ],
+)
+def test_what_comes_just_before_a_thread_blocks_is_not_missed(
+    comes: Callable[[ModelOutputThunk[str], Answer], None],
+    way: Callable[[ModelOutputThunk[str]], str],
+    got: str,
+) -> None:
+    thunk, answer = started()
+
+    def read() -> str:
+        use_engine(Between(partial(comes, thunk, answer)))
+        return way(thunk)
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            assert pool.submit(read).result(PATIENCE) == got
+        finally:
+            thunk.cancel()

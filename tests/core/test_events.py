@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from typing import Any
 
@@ -253,6 +254,20 @@ def test_a_subscription_keeps_the_call_running_and_its_end_is_not_a_reading() ->
         assert not thunk.is_computed()
         assert await thunk.astream() == "ab"
         assert thunk.is_computed()
+
+    asyncio.run(main())
+
+
+def test_a_subscription_to_events_keeps_a_call_that_is_dropped() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        seen: list[Event] = []
+        thunk.events.subscribe(seen.append)
+        del thunk
+        gc.collect()
+        answer.say("a").end()
+        await until(lambda: kinds(seen)[-1:] in (["Completed"], ["Failed"]))
+        assert kinds(seen) == ["AttemptStarted", "TextAdded", "Completed"]
 
     asyncio.run(main())
 

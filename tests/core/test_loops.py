@@ -9,8 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mellea_rx import MelleaSession, ModelOption, OllamaBackend, ScriptedBackend
-from tests.core.hand import PATIENCE, STREAM, Recorder, soon, started, until
+from mellea_rx import (
+    MelleaSession,
+    ModelOption,
+    ModelOutputThunk,
+    OllamaBackend,
+    ScriptedBackend,
+)
+from tests.core.hand import PATIENCE, STREAM, Answer, Recorder, soon, started, until
 from tests.support.server_process import ServerProcess
 
 
@@ -81,6 +87,38 @@ def test_polling_without_a_loop_sees_the_end_of_a_thunk_whose_loop_is_closed(
     while not thunk.is_computed():  # type: ignore[attr-defined]
         text += next(thunk.stream(), "")  # type: ignore[attr-defined]
     assert text == "a b c"
+
+
+def told_of_the_end(thunk: ModelOutputThunk[str]) -> threading.Event:
+    """Set when everybody who was told of the end before has been told."""
+    told = threading.Event()
+    thunk.events.subscribe(on_completed=told.set)
+    return told
+
+
+def test_the_first_look_at_a_thunk_whose_loop_is_closed_finds_its_value() -> None:
+    async def start() -> tuple[ModelOutputThunk[str], Answer]:
+        return started(stream=False)
+
+    thunk, answer = asyncio.run(start())
+    told = told_of_the_end(thunk)
+    answer.say("all").end()
+    assert told.wait(PATIENCE)
+    assert thunk.value == "all"
+
+
+def test_a_reader_that_waits_on_a_loop_that_is_closed_under_it_leaves_the_reader_free() -> None:
+    thunk, answer = started()
+    loop = asyncio.new_event_loop()
+    waiting = loop.create_task(soon(thunk.astream()))
+    for _ in range(3):
+        loop.run_until_complete(asyncio.sleep(0))
+    assert not waiting.done()
+    loop.close()
+    told = told_of_the_end(thunk)
+    answer.say("all").end()
+    assert told.wait(PATIENCE)
+    assert list(thunk.stream()) == ["all"]
 
 
 def test_a_loop_that_closes_with_its_reader_and_subscriber_takes_nothing_from_others() -> None:

@@ -132,6 +132,36 @@ def test_cancelling_a_reader_in_the_moment_its_piece_comes_loses_nothing() -> No
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_cancelled_reader_is_told_once_by_whom_and_goes_on_as_itself(debug: bool) -> None:
+    name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="nobody")
+    told: list[object] = []
+
+    async def read(thunk: Any) -> str:
+        name.set("reader")
+        try:
+            await thunk.astream()
+        except asyncio.CancelledError as error:
+            told.append((error.args, name.get()))
+        piece: str = await thunk.astream()
+        return piece
+
+    async def main() -> None:
+        for messages in (("scope 1", "scope 2"), (None,)):
+            thunk, answer = started()
+            reading = asyncio.create_task(read(thunk))
+            await asyncio.sleep(0)
+            for message in messages:
+                assert reading.cancel(message)
+            await asyncio.sleep(0)
+            answer.say("a")
+            assert await soon(reading) == "a"
+            thunk.cancel()
+
+    asyncio.run(main(), debug=debug)
+    assert told == [(("scope 1",), "reader"), ((), "reader")]
+
+
 def test_the_readers_context_variables_are_its_own() -> None:
     name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="nobody")
 

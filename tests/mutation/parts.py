@@ -76,10 +76,12 @@ PARTS = {
             "tests/core/test_reader_in_asyncio.py",
             "tests/core/test_reader_laws.py",
             "tests/core/test_shell.py",
+            "tests/core/test_text_buffer.py",
             "tests/core/test_value.py",
             "tests/core/test_wait_for_all.py",
             "tests/session/test_cycles.py",
             "tests/session/test_retries.py",
+            "tests/session/test_transform.py",
         ),
     ),
 }

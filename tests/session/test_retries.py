@@ -278,6 +278,26 @@ def test_restart_fails_readers_that_have_taken_text_and_no_others() -> None:
     asyncio.run(main())
 
 
+def test_a_restart_leaves_those_that_wait_for_the_end_and_hold_it() -> None:
+    async def main() -> None:
+        hand = Hand(2)
+        how = options(STREAM=True, ON_INTERRUPT="restart")
+        thunk = await MelleaSession(hand).ainstruct("Go.", model_options=how)
+        hold, waiting = thunk.hold(), asyncio.create_task(thunk.avalue())
+        hand.answers[0].say("Once ").fail(broken())
+        await asyncio.to_thread(hand.answers[1].asked.wait, 5)
+        assert (thunk.text, thunk.ttft) == ("", None)
+        async with thunk.astream():
+            pass
+        assert not thunk.cancelled, "it is held"
+        assert not waiting.done()
+        hand.answers[1].say("Twice").end()
+        assert await soon(waiting) == "Twice"
+        hold.dispose()
+
+    asyncio.run(main())
+
+
 def test_a_restart_is_an_event_that_says_so() -> None:
     async def main() -> None:
         m = MelleaSession(ScriptedBackend(["Once ", broken()], ["Twice"]))
