@@ -22,6 +22,7 @@ from mellea_rx import (
     MelleaSession,
     ModelOutputThunk,
     ScriptedBackend,
+    WaitTimeoutError,
 )
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
@@ -232,31 +233,38 @@ def test_a_values_own_code_waits_for_the_call_that_it_is_a_part_of() -> None:
     asyncio.run(main())
 
 
-class Gated:
-    """A backend that says a word, and goes on when it is told to: by what `rest` then gives."""
+class Produced:
+    """A backend whose answers are what a function pushes."""
 
-    name = "gated"
+    name = "produced"
 
-    def __init__(self, rest: Callable[[], Awaitable[str]]) -> None:
+    def __init__(self, produce: Callable[[Push], Awaitable[None]]) -> None:
         self.model_options = Options()
-        self.opened = threading.Event()
-        self._rest = rest
+        self._produce = produce
 
     def check(self, options: Options) -> None:
         """Every option is fine."""
 
     def stream(self, request: Request) -> Observable[Chunk]:
-        """A word, and the rest."""
-
-        async def produce(push: Push) -> None:
-            push(Chunk("one"))
-            assert await asyncio.to_thread(self.opened.wait, PATIENCE)
-            push(Chunk(await self._rest()))
-
-        return ChunkSource(produce)
+        """What the function pushes."""
+        return ChunkSource(self._produce)
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+class Gated(Produced):
+    """A backend that says a word, and goes on when it is told to: by what `rest` then gives."""
+
+    def __init__(self, rest: Callable[[], Awaitable[str]]) -> None:
+        super().__init__(self._say)
+        self.opened = threading.Event()
+        self._rest = rest
+
+    async def _say(self, push: Push) -> None:
+        push(Chunk("one"))
+        assert await asyncio.to_thread(self.opened.wait, PATIENCE)
+        push(Chunk(await self._rest()))
 
 
 def test_a_backend_waits_for_a_call_that_waits_for_its_answer() -> None:
@@ -342,6 +350,42 @@ def test_a_wait_that_was_given_up_is_none() -> None:
         assert await soon(thunk.avalue()) == "slow"
         assert thunk._generation.waits_for == ()
         slow.cancel()
+
+    asyncio.run(main())
+
+
+def give_up(thunk: Thunk) -> None:
+    with pytest.raises(WaitTimeoutError):
+        thunk.wait(0.001)
+
+
+@pytest.mark.parametrize("wait", [give_up, lambda thunk: next(thunk.stream())])
+def test_a_blocking_wait_that_is_over_is_none(wait: Callable[[Thunk], object]) -> None:
+    async def main() -> None:
+        over, goes_on = threading.Event(), threading.Event()
+        calls: list[Thunk] = []
+
+        async def help_out(push: Push) -> None:
+            await asyncio.sleep(0.02)  # time enough for its reader to wait
+            push(Chunk("one "))
+            assert await asyncio.to_thread(over.wait, PATIENCE)
+            waiting = asyncio.ensure_future(calls[0].avalue())
+            await asyncio.sleep(0)
+            goes_on.set()
+            push(Chunk(await waiting))
+
+        def wait_and_be_waited_for() -> None:
+            wait(helper)
+            over.set()
+            assert goes_on.wait(PATIENCE)
+
+        helper = await MelleaSession(Produced(help_out)).ainstruct("Help.", model_options=STREAM)
+        calls.append(
+            await session().ainstruct(
+                "Go.", requirements=after_blocking(wait_and_be_waited_for), strategy=ONCE
+            )
+        )
+        assert await soon(helper.avalue()) == "one a"
 
     asyncio.run(main())
 
