@@ -294,7 +294,7 @@ class Generation:
         """Whether anybody is attached."""
         return bool(self._consumers)
 
-    def cancel(self, why: str = "the generation was cancelled") -> None:
+    def cancel(self, why: str) -> None:
         """End it now, and its request on the server with it. Idempotent, from any thread."""
         if self.end(GenerationCancelledError(why)) and self._handle is not None:
             self._handle.cancel()

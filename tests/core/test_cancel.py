@@ -106,6 +106,7 @@ def test_leaving_async_with_ends_what_still_runs() -> None:
             answer.say("Once ")
             assert await soon(thunk.astream()) == "Once "
         assert thunk.cancelled
+        assert str(thunk.error) == "the generation was cancelled"
         assert thunk.text == "Once "
         await until(answer.closed.is_set)
 
@@ -224,6 +225,17 @@ def test_disposing_a_subscription_leaves_the_generation_to_its_holder() -> None:
         answer.say("all")
         answer.end()
         assert await soon(thunk.avalue()) == "all"
+
+    asyncio.run(main())
+
+
+def test_who_disposed_a_subscription_watches_no_more() -> None:
+    async def main() -> None:
+        thunk, _ = started()
+        Recorder().to(thunk).dispose()
+        async with thunk.astream():
+            pass
+        assert thunk.cancelled
 
     asyncio.run(main())
 

@@ -17,7 +17,7 @@ from reactivex.scheduler import (
 )
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
 
-from mellea_rx import MelleaSession, ScriptedBackend
+from mellea_rx import Chunk, GenerationFailedError, MelleaSession, ScriptedBackend
 from tests.core.hand import PATIENCE, STREAM, Recorder, soon, started, until, until_blocking
 
 WORDS = [f"{n} " for n in range(200)]
@@ -127,6 +127,36 @@ def test_a_slow_subscriber_gets_what_came_meanwhile_as_one_chunk() -> None:
     assert recorder.texts[:2] == ["a", "bcd"]
 
 
+def test_a_slow_subscriber_on_many_threads_is_called_by_one_at_a_time() -> None:
+    thunk, answer = started()
+    inside, go_on = threading.Event(), threading.Event()
+    slow, quick = Recorder(), Recorder()
+    calls, at_once = [0], []
+
+    def count(chunk: Any) -> None:
+        calls[0] += 1
+        at_once.append(calls[0])
+        slow.on_next(chunk)
+        inside.set()
+        assert go_on.wait(PATIENCE)
+        calls[0] -= 1
+
+    where = NewThreadScheduler()
+    thunk.subscribe(count, slow.on_error, slow.on_completed, scheduler=where)
+    quick.to(thunk, scheduler=where)
+    answer.say("a")
+    assert inside.wait(PATIENCE)
+    for piece in "bcd":
+        answer.say(piece)
+        until_blocking(lambda said=piece: quick.text.endswith(said))
+    answer.end()
+    assert quick.ended.wait(PATIENCE)
+    assert slow.texts == ["a"]
+    go_on.set()
+    assert slow.ended.wait(PATIENCE)
+    assert (slow.texts, at_once) == (["a", "bcd"], [1, 1])
+
+
 def test_a_late_subscriber_gets_the_text_so_far_as_one_chunk_then_the_live_ones() -> None:
     async def main() -> None:
         thunk, answer = started()
@@ -180,6 +210,39 @@ def test_without_stream_a_subscriber_gets_the_whole_once_at_the_end() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("texts", [[], ["half"]])
+def test_of_a_failure_a_subscriber_gets_what_there_is_and_no_empty_chunk(
+    stream: bool, texts: list[str]
+) -> None:
+    async def main() -> None:
+        thunk, answer = started(stream=stream)
+        early, late = Recorder(), Recorder()
+        early.to(thunk)
+        answer.say(*texts).fail(GenerationFailedError("crashed"))
+        await until(lambda: early.terminals)
+        late.to(thunk)
+        await until(lambda: late.terminals)
+        assert early.texts == late.texts == texts
+        assert early.terminals == late.terminals == ["error"]
+
+    asyncio.run(main())
+
+
+def test_a_complete_answer_without_text_is_one_chunk_that_says_so() -> None:
+    async def main() -> None:
+        thunk, answer = started(stream=False)
+        early, late = Recorder(), Recorder()
+        early.to(thunk)
+        answer.end()
+        await until(lambda: early.terminals)
+        late.to(thunk)
+        await until(lambda: late.terminals)
+        assert early.chunks == late.chunks == [Chunk()]
+
+    asyncio.run(main())
+
+
 def test_nothing_comes_after_dispose_on_the_same_thread() -> None:
     async def main() -> None:
         thunk, answer = started()
@@ -198,6 +261,23 @@ def test_nothing_comes_after_dispose_on_the_same_thread() -> None:
         await asyncio.sleep(0)
         assert recorder.texts == had
         assert recorder.terminals == []
+
+    asyncio.run(main())
+
+
+def test_an_end_that_was_on_its_way_at_dispose_is_taken_by_nobody() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        recorder, told = Recorder(), threading.Event()
+        subscription = recorder.to(thunk)
+        thunk.events.subscribe(on_completed=told.set)  # told after the subscriber is
+        answer.say("a").end()
+        until_blocking(lambda: repr(thunk).startswith("<ModelOutputThunk computed"))
+        subscription.dispose()
+        await until(told.is_set)
+        assert recorder.texts == recorder.terminals == []
+        assert not thunk.is_computed()
+        assert await soon(thunk.astream()) == "a"
 
     asyncio.run(main())
 

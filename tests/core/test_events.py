@@ -145,6 +145,37 @@ def test_a_call_that_failed_before_it_began_has_its_failure_at_its_time() -> Non
     asyncio.run(main())
 
 
+def test_usage_that_is_told_before_any_token_has_the_time_of_the_call() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        answer.say(Chunk(usage=Usage(3, 0)))
+        await until(lambda: thunk.usage)
+        seen: list[Event] = []
+        thunk.events.subscribe(seen.append)
+        await until(lambda: len(seen) == 2)
+        assert seen[1] == UsageReported(0.0, 0, Usage(3, 0))
+
+    asyncio.run(main())
+
+
+def test_a_call_that_ends_before_it_asked_has_its_failure_as_its_only_event() -> None:
+    async def main() -> None:
+        needed, _ = started()
+        thunk = await MelleaSession(ScriptedBackend()).ainstruct(
+            "{{it}}", user_variables={"it": needed}
+        )
+        seen: list[Event] = []
+        thunk.events.subscribe(seen.append)
+        thunk.cancel("enough")
+        assert await all_events(thunk) == [
+            Failed(thunk.duration, "GenerationCancelledError", "enough")
+        ]
+        await until(lambda: seen)
+        assert kinds(seen) == ["Failed"]
+
+    asyncio.run(main())
+
+
 def test_events_come_where_the_subscribers_scheduler_has_them() -> None:
     thunk, answer = started()
     scheduler = EventLoopScheduler()

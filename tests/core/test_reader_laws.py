@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mellea_rx import Chunk, MelleaSession, ScriptedBackend
+from mellea_rx import Chunk, MelleaSession, ScriptedBackend, ToolCall, Usage
 from mellea_rx.backends.scripted import Pause
 from mellea_rx.core.fold import Fold
 from tests.core.hand import STREAM, soon
@@ -66,13 +67,44 @@ def test_the_plain_iterator_takes_the_whole(answer: list[str | Pause]) -> None:
     assert "".join(mot.stream()) == whole(answer)
 
 
-chunks = st.builds(
-    Chunk,
-    text=st.text(max_size=4),
-    thinking=st.text(max_size=4),
-    finish_reason=st.none() | st.sampled_from(["stop", "length"]),
-    model=st.none() | st.just("m"),
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "text": st.text(max_size=4),
+    "thinking": st.text(max_size=4),
+    "tool_calls": st.sampled_from(
+        [(), (ToolCall("f", {}),), (ToolCall("g", {}), ToolCall("h", {}))]
+    ),
+    "usage": st.none() | st.builds(Usage, st.integers(0, 3), st.integers(0, 3)),
+    "finish_reason": st.sampled_from([None, "", "stop", "length"]),
+    "model": st.sampled_from([None, "", "m", "n"]),
+}
+one_field = st.sampled_from(sorted(FIELDS)).flatmap(
+    lambda name: FIELDS[name].map(lambda value: Chunk(**{name: value}))
 )
+chunks = one_field | st.builds(Chunk, **FIELDS)
+
+
+@given(st.lists(chunks))
+def test_a_fold_is_all_text_and_all_calls_and_the_last_word_of_what_else_was_told(
+    given: list[Chunk],
+) -> None:
+    fold = Fold()
+    for chunk in given:
+        fold.add(chunk)
+
+    def last(name: str) -> Any:
+        return next((v for c in reversed(given) if (v := getattr(c, name)) is not None), None)
+
+    assert bool(fold) == bool(given)
+    assert fold.take() == Chunk(
+        "".join(chunk.text for chunk in given),
+        "".join(chunk.thinking for chunk in given),
+        tuple(call for chunk in given for call in chunk.tool_calls),
+        last("usage"),
+        last("finish_reason"),
+        last("model"),
+    )
+    assert not fold
+    assert fold.peek() == Chunk()
 
 
 @given(st.lists(chunks), st.integers(0, 10))

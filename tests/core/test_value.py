@@ -19,7 +19,7 @@ from mellea_rx import (
     UnexpectedError,
     WaitTimeoutError,
 )
-from tests.core.hand import STREAM, soon, started, until
+from tests.core.hand import STREAM, soon, started, until, until_blocking
 
 FAILURE = GenerationFailedError("the model crashed")
 
@@ -58,6 +58,24 @@ def test_cancelling_one_wait_ends_only_that_wait() -> None:
         assert await soon(other) == "all"
 
     asyncio.run(main())
+
+
+def test_a_wait_that_is_cancelled_in_the_moment_of_the_end_disturbs_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        cancelled, other = (asyncio.create_task(thunk.avalue()) for _ in range(2))
+        await asyncio.sleep(0)
+        answer.say("all").end()
+        until_blocking(lambda: repr(thunk).startswith("<ModelOutputThunk computed"))
+        cancelled.cancel()
+        assert await soon(other) == "all"
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+
+    asyncio.run(main())
+    assert caplog.text == ""
 
 
 def test_a_timeout_around_avalue_leaves_the_generation_alone() -> None:
@@ -238,11 +256,16 @@ def test_times_are_in_seconds_and_the_duration_stops_at_the_end() -> None:
     async def main() -> None:
         thunk, answer = started()
         assert thunk.ttft is None
+        answer.say(Chunk(model="m"))
+        await until(lambda: thunk.model)
+        assert thunk.ttft is None
         answer.say("a")
         await until(lambda: thunk.text)
-        answer.end()
+        first = thunk.ttft
+        answer.say("b").end()
         await soon(thunk.avalue())
         assert thunk.ttft is not None
+        assert thunk.ttft == first
         assert 0 < thunk.ttft <= thunk.duration < 5
         assert thunk.duration == thunk.duration
 
