@@ -45,6 +45,18 @@ def test_it_turns_true_without_anybody_reading_it() -> None:
     asyncio.run(main())
 
 
+def test_the_first_look_after_the_loop_was_told_finds_it() -> None:
+    async def main() -> None:
+        thunk, answer = started(stream=False)
+        told = asyncio.Event()
+        thunk.events.subscribe(on_completed=told.set)  # told after the thunk's own loop is
+        answer.say("all").end()
+        await soon(told.wait())
+        assert thunk.value == "all"
+
+    asyncio.run(main())
+
+
 def test_once_true_it_stays_true() -> None:
     async def main() -> None:
         thunk = await MelleaSession(ScriptedBackend("One.")).ainstruct("Go.")

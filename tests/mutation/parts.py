@@ -79,6 +79,7 @@ PARTS = {
             "tests/core/test_text_buffer.py",
             "tests/core/test_value.py",
             "tests/core/test_wait_for_all.py",
+            "tests/operators/test_sharing.py",
             "tests/session/test_cycles.py",
             "tests/session/test_retries.py",
             "tests/session/test_transform.py",

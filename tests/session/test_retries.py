@@ -138,8 +138,10 @@ def test_each_try_is_an_event() -> None:
         await soon(thunk.avalue())
         events = await soon(thunk.events.pipe(ops.to_list()))
         retries = [event for event in events if isinstance(event, Retrying)]
-        assert [event.why for event in retries] == ["refused", "refused"]
-        assert all(0 < event.after <= 0.001 and not event.restarts for event in retries)
+        told = [(event.attempt, event.why, event.restarts) for event in retries]
+        assert told == [(0, "refused", False)] * 2
+        assert all(0 < event.after <= 0.001 for event in retries)
+        assert 0 < retries[0].at < retries[1].at < thunk.duration
 
     asyncio.run(main())
 
