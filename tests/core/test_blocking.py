@@ -35,8 +35,12 @@ def test_a_wait_on_the_loop_that_the_call_needs_is_refused_at_once(way: object) 
     async def main() -> None:
         thunk = await running(NEEDS_LOOP)
         before = time.monotonic()
-        with pytest.raises(BlockingWaitError, match=r"await thunk\.avalue\(\)"):
+        with pytest.raises(BlockingWaitError) as caught:
             way(thunk)  # type: ignore[operator]
+        assert str(caught.value) == (
+            "a blocking wait on the event loop that has to run this call's async functions could "
+            "never end: use `await thunk.avalue()` (or the verb with an a- prefix)"
+        )
         assert time.monotonic() - before < 0.02
         assert not thunk.cancelled
         assert await soon(thunk.avalue()) == "a b"
@@ -67,8 +71,25 @@ def test_a_wait_in_another_thread_while_the_loop_runs_works() -> None:
 
 def test_a_wait_on_a_thunk_whose_needed_loop_is_closed_never_hangs() -> None:
     thunk = asyncio.run(running(NEEDS_LOOP))
-    with pytest.raises(BlockingWaitError):
+    with pytest.raises(BlockingWaitError) as caught:
         thunk.wait(PATIENCE)
+    assert str(caught.value) == (
+        "this call's async functions run on an event loop that does not run now: "
+        "wait inside it, with `await thunk.avalue()`"
+    )
+
+
+@pytest.mark.parametrize("way", [str, lambda t: list(t.stream())])
+def test_a_wait_on_the_engines_own_thread_is_refused(way: Callable[[object], str]) -> None:
+    thunk, _ = started()
+    m = MelleaSession(ScriptedBackend(lambda _: way(thunk)))
+    with pytest.raises(BlockingWaitError) as caught:
+        m.instruct("Go.")
+    assert str(caught.value) == (
+        "a blocking wait on the engine's own thread would stop every call that runs on it: here "
+        "(in a backend, a function that one calls, or virtual time), use `await thunk.avalue()`"
+    )
+    thunk.cancel()
 
 
 def test_a_wait_is_fine_once_the_generation_has_ended() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -18,6 +19,7 @@ from mellea_rx import (
     ModelOutputThunk,
     OllamaBackend,
     ScriptedBackend,
+    WaitTimeoutError,
 )
 from tests.core.hand import PATIENCE, STREAM, Hand, Recorder, soon, started, until, until_blocking
 from tests.support.server_process import ServerProcess
@@ -167,13 +169,22 @@ def test_dropping_the_last_reference_ends_the_request_on_the_server(
 def test_a_dropped_thunk_is_really_gone() -> None:
     async def main() -> None:
         thunk, answer = started()
-        reference = weakref.ref(thunk)
+        reference, view = weakref.ref(thunk), thunk.view()
         del thunk
         gc.collect()
         await until(answer.closed.is_set)
         assert reference() is None
+        await soon(view.settled())
+        assert isinstance(view.error, GenerationCancelledError)
+        assert str(view.error) == "the generation was cancelled"
 
     asyncio.run(main())
+
+
+def test_a_thunk_that_could_not_be_made_is_gone_without_a_word() -> None:
+    with pytest.raises(TypeError, match="pipeline"):
+        ModelOutputThunk()  # type: ignore[call-arg]
+    gc.collect()
 
 
 def test_a_subscription_keeps_its_thunk_running() -> None:
@@ -229,10 +240,20 @@ def test_disposing_a_subscription_leaves_the_generation_to_its_holder() -> None:
     asyncio.run(main())
 
 
-def test_who_disposed_a_subscription_watches_no_more() -> None:
+def disposed(thunk: ModelOutputThunk[str]) -> None:
+    Recorder().to(thunk).dispose()
+
+
+def out_of_time(thunk: ModelOutputThunk[str]) -> None:
+    with pytest.raises(WaitTimeoutError):
+        thunk.wait(0.001)
+
+
+@pytest.mark.parametrize("left", [disposed, out_of_time])
+def test_who_has_left_watches_no_more(left: Callable[[ModelOutputThunk[str]], None]) -> None:
     async def main() -> None:
         thunk, _ = started()
-        Recorder().to(thunk).dispose()
+        left(thunk)
         async with thunk.astream():
             pass
         assert thunk.cancelled

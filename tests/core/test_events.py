@@ -176,6 +176,24 @@ def test_a_call_that_ends_before_it_asked_has_its_failure_as_its_only_event() ->
     asyncio.run(main())
 
 
+def test_a_call_that_waits_for_another_tells_of_its_attempt_when_it_begins() -> None:
+    async def main() -> None:
+        needed, answer = started()
+        thunk = await MelleaSession(ScriptedBackend("b")).ainstruct(
+            "{{it}}", user_variables={"it": needed}
+        )
+        seen: list[Event] = []
+        thunk.events.subscribe(seen.append)
+        await until(lambda: needed._generation.is_watched)
+        assert seen == []
+        answer.say("a").end()
+        await until(lambda: kinds(seen)[-1:] == ["Completed"])
+        assert kinds(seen) == ["AttemptStarted", "TextAdded", "UsageReported", "Completed"]
+        assert 0 < seen[0].at <= seen[1].at
+
+    asyncio.run(main())
+
+
 def test_events_come_where_the_subscribers_scheduler_has_them() -> None:
     thunk, answer = started()
     scheduler = EventLoopScheduler()

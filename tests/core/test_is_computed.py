@@ -57,6 +57,15 @@ def test_the_first_look_after_the_loop_was_told_finds_it() -> None:
     asyncio.run(main())
 
 
+def test_a_caller_that_polls_without_running_its_loop_sees_the_end_too() -> None:
+    async def main() -> None:
+        thunk = await MelleaSession(ScriptedBackend("One two.")).ainstruct("Go.")
+        assert until_blocking(thunk.is_computed)
+        assert thunk.value == "One two."
+
+    asyncio.run(main())
+
+
 def test_once_true_it_stays_true() -> None:
     async def main() -> None:
         thunk = await MelleaSession(ScriptedBackend("One.")).ainstruct("Go.")

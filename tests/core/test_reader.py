@@ -190,8 +190,12 @@ def test_a_second_coroutine_is_refused_and_the_first_loses_nothing() -> None:
         thunk, answer = started()
         first = asyncio.create_task(_rest(thunk.astream()))
         await asyncio.sleep(0)  # the first one waits now
-        with pytest.raises(ConcurrentReaderError, match="subscribe"):
+        with pytest.raises(ConcurrentReaderError) as caught:
             await thunk.astream()
+        assert str(caught.value) == (
+            "two readers wait in this thunk's single reader: give each its own with "
+            "`thunk.subscribe`, or let one read and share what it gets"
+        )
         answer.say("a")
         await until(lambda: thunk.text == "a")
         answer.say("b")

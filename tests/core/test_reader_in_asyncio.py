@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mellea_rx import GenerationCancelledError, MelleaSession, ScriptedBackend
-from tests.core.hand import STREAM, soon, started, started_many, until
+from tests.core.hand import STREAM, soon, started, started_many, until, until_blocking
 
 WORDS = [f"{n} " for n in range(60)]
 WHOLE = "".join(WORDS)
@@ -160,6 +160,27 @@ def test_a_cancelled_reader_is_told_once_by_whom_and_goes_on_as_itself(debug: bo
 
     asyncio.run(main(), debug=debug)
     assert told == [(("scope 1",), "reader"), ((), "reader")]
+
+
+@pytest.mark.parametrize("said", [["a"], []], ids=["a piece", "the end"])
+def test_what_comes_in_the_moment_before_a_task_waits_is_not_missed(said: list[str]) -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        steps = thunk.astream().__await__()
+        waits = next(steps)  # what a task gets, and will wait for …
+        answer.say(*said)
+        if not said:
+            answer.end()
+        until_blocking(lambda: thunk.text or repr(thunk).startswith("<ModelOutputThunk computed"))
+        goes_on = asyncio.Event()
+        waits.get_loop()
+        waits.add_done_callback(lambda _: goes_on.set(), context=contextvars.copy_context())
+        await soon(goes_on.wait())  # … and goes on
+        with pytest.raises(StopIteration) as returned:
+            next(steps)
+        assert returned.value.value == "".join(said)
+
+    asyncio.run(main())
 
 
 def test_the_readers_context_variables_are_its_own() -> None:

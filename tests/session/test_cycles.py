@@ -167,6 +167,53 @@ def test_a_validator_waits_for_its_own_call() -> None:
     asyncio.run(main())
 
 
+class Named:
+    """A component with a name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def template(self) -> Template:
+        """Its name."""
+        return Template("{{ name }}", {"name": self.name})
+
+    def parse(self, text: str) -> str:
+        """The text as it is."""
+        return text
+
+
+@pytest.mark.parametrize(("name", "shown"), [("n" * 80, "n" * 80), ("n" * 81, "n" * 79 + "…")])
+def test_a_call_is_named_by_eighty_characters_of_what_it_is_asked(name: str, shown: str) -> None:
+    async def main() -> None:
+        own: list[Thunk] = []
+        check = after(lambda: own[0].avalue())
+        own.append(await session().aact(Named(name), requirements=check, strategy=ONCE))
+        assert str(cycle_in(await failure(own[0]))) == (
+            f"this wait could never end, since these calls wait for each other: {shown} → {shown}"
+        )
+
+    asyncio.run(main())
+
+
+def test_a_call_of_a_pipeline_alone_is_named_a_call() -> None:
+    async def main() -> None:
+        own: list[Thunk] = []
+        made = threading.Event()
+
+        async def pipeline(_: object) -> None:
+            assert await asyncio.to_thread(made.wait, PATIENCE)
+            await own[0].avalue()
+
+        own.append(ModelOutputThunk(pipeline))
+        made.set()
+        assert str(await failure(own[0])).endswith(": a call → a call")
+
+    asyncio.run(main())
+
+
 def test_a_circle_by_way_of_others_names_all_of_them() -> None:
     async def main() -> None:
         m = session()

@@ -283,16 +283,32 @@ def test_restart_fails_readers_that_have_taken_text_and_no_others() -> None:
     asyncio.run(main())
 
 
-def test_a_restart_takes_back_what_was_on_its_way_to_a_subscriber() -> None:
+def test_a_restart_fails_a_plain_iterator_that_has_taken_text() -> None:
+    hand = Hand(2)
+    how = options(STREAM=True, ON_INTERRUPT="restart")
+    thunk = asyncio.run(MelleaSession(hand).ainstruct("Go.", model_options=how))
+    pieces = thunk.stream()
+    hand.answers[0].say("Once ")
+    assert next(pieces) == "Once "
+    hand.answers[0].fail(broken())
+    assert hand.answers[1].asked.wait(5)
+    with pytest.raises(StreamRestartedError):
+        next(pieces)
+    hand.answers[1].say("Twice").end()
+    assert str(thunk) == "Twice"
+
+
+def test_a_restart_takes_back_what_was_on_its_way() -> None:
     async def main() -> None:
         hand = Hand(2)
         how = options(STREAM=True, ON_INTERRUPT="restart")
         thunk = await MelleaSession(hand).ainstruct("Go.", model_options=how)
-        recorder = Recorder()
+        recorder, reader = Recorder(), thunk.astream()
         recorder.to(thunk)
         hand.answers[0].say("Once ").fail(broken())
         assert hand.answers[1].asked.wait(5)  # and all the while, this loop stands still
         hand.answers[1].say("Twice").end()
+        assert "".join([piece async for piece in reader]) == "Twice"
         await until(lambda: recorder.terminals)
         assert (recorder.text, recorder.terminals) == ("Twice", ["completed"])
 
