@@ -6,7 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
@@ -240,20 +240,27 @@ def test_disposing_a_subscription_leaves_the_generation_to_its_holder() -> None:
     asyncio.run(main())
 
 
-def disposed(thunk: ModelOutputThunk[str]) -> None:
+async def disposed(thunk: ModelOutputThunk[str]) -> None:
     Recorder().to(thunk).dispose()
 
 
-def out_of_time(thunk: ModelOutputThunk[str]) -> None:
+async def out_of_time(thunk: ModelOutputThunk[str]) -> None:
     with pytest.raises(WaitTimeoutError):
         thunk.wait(0.001)
 
 
-@pytest.mark.parametrize("left", [disposed, out_of_time])
-def test_who_has_left_watches_no_more(left: Callable[[ModelOutputThunk[str]], None]) -> None:
+async def given_up(thunk: ModelOutputThunk[str]) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(thunk.avalue(), 0.001)
+
+
+@pytest.mark.parametrize("leave", [disposed, out_of_time, given_up])
+def test_who_has_left_watches_no_more(
+    leave: Callable[[ModelOutputThunk[str]], Awaitable[None]],
+) -> None:
     async def main() -> None:
         thunk, _ = started()
-        left(thunk)
+        await leave(thunk)
         async with thunk.astream():
             pass
         assert thunk.cancelled
