@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -109,16 +110,19 @@ def test_the_first_look_at_a_thunk_whose_loop_is_closed_finds_its_value() -> Non
 
 def test_a_reader_that_waits_on_a_loop_that_is_closed_under_it_leaves_the_reader_free() -> None:
     thunk, answer = started()
-    loop = asyncio.new_event_loop()
-    waiting = loop.create_task(soon(thunk.astream()))
-    for _ in range(3):
-        loop.run_until_complete(asyncio.sleep(0))
-    assert not waiting.done()
-    loop.close()
+    went_on: list[object] = []
+
+    async def wait_as_a_task_does() -> None:
+        waits = next(thunk.astream().__await__())
+        waits.get_loop()
+        waits.add_done_callback(went_on.append, context=contextvars.copy_context())
+
+    asyncio.run(wait_as_a_task_does())
     told = told_of_the_end(thunk)
     answer.say("all").end()
     assert told.wait(PATIENCE)
     assert list(thunk.stream()) == ["all"]
+    assert went_on == []
 
 
 def test_a_loop_that_closes_with_its_reader_and_subscriber_takes_nothing_from_others() -> None:

@@ -23,6 +23,9 @@ from mutmut.stats import status_by_exit_code
 from tests.mutation.parts import COPIED, COPIED_FILES, PARTS, ROOT, Part
 
 MUTMUT = str(Path(sys.executable).with_name("mutmut"))
+# It sets a context variable at every call, in finalizers too, and one that is run in the middle of
+# another `set` can crash Python 3.11: so no finalizer is run by chance.
+RUN = "import gc; gc.disable(); from mutmut.__main__ import cli; cli()"
 NOTICED = ("killed", "timeout", "segfault")
 UNNOTICED = ("survived", "no tests", "suspicious")
 
@@ -66,7 +69,7 @@ def mutate(folder: Path, names: list[str], seconds: float, workers: int) -> None
     # not there when it starts.
     (folder / "mutants").mkdir(exist_ok=True)
     environment = os.environ | {"PYTHONPATH": str(folder / "mutants")}
-    command = [MUTMUT, "run", "--max-children", str(workers), *names]
+    command = [sys.executable, "-c", RUN, "run", "--max-children", str(workers), *names]
     with (folder / "mutmut.log").open("w") as log:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
