@@ -200,7 +200,8 @@ class Inbox:
         with self._generation.lock:
             self._piece, self._backlog = "", None
 
-    def close(self) -> None:
+    # Not `close`, which Python calls where a coroutine that waits in it is closed.
+    def leave(self) -> None:
         """Take nothing more. Ends the generation when nobody else takes it."""
         self._generation.leave(self, "its reader was closed before its end")
 

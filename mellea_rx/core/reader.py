@@ -55,4 +55,4 @@ class ThunkStream(AsyncIterator[str]):
 
     async def aclose(self) -> None:
         """Stop reading. Ends the generation when nobody else takes it."""
-        self._inbox.close()
+        self._inbox.leave()

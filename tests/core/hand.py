@@ -127,6 +127,20 @@ def until_blocking(condition: Callable[[], Any], timeout: float = PATIENCE) -> A
     return value
 
 
+def engine_has_told() -> None:
+    """Return when what the engine had to tell has been told to the loops, or could not be."""
+    loop, done = engine().loop, threading.Event()
+
+    def turn(left: int) -> None:
+        if left:
+            loop.call_soon(turn, left - 1)
+        else:
+            done.set()
+
+    loop.call_soon_threadsafe(turn, 4)  # an outlet lets two turns pass
+    assert done.wait(PATIENCE)
+
+
 async def soon(awaitable: Any, timeout: float = PATIENCE) -> Any:
     """What it gives, in bounded time."""
     return await asyncio.wait_for(awaitable, timeout)

@@ -18,7 +18,16 @@ from reactivex.scheduler import (
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
 
 from mellea_rx import Chunk, GenerationFailedError, MelleaSession, ScriptedBackend
-from tests.core.hand import PATIENCE, STREAM, Recorder, soon, started, until, until_blocking
+from tests.core.hand import (
+    PATIENCE,
+    STREAM,
+    Recorder,
+    engine_has_told,
+    soon,
+    started,
+    until,
+    until_blocking,
+)
 
 WORDS = [f"{n} " for n in range(200)]
 
@@ -268,13 +277,12 @@ def test_nothing_comes_after_dispose_on_the_same_thread() -> None:
 def test_an_end_that_was_on_its_way_at_dispose_is_taken_by_nobody() -> None:
     async def main() -> None:
         thunk, answer = started()
-        recorder, told = Recorder(), threading.Event()
+        recorder = Recorder()
         subscription = recorder.to(thunk)
-        thunk.events.subscribe(on_completed=told.set)  # told after the subscriber is
         answer.say("a").end()
         until_blocking(lambda: repr(thunk).startswith("<ModelOutputThunk computed"))
         subscription.dispose()
-        await until(told.is_set)
+        await asyncio.to_thread(engine_has_told)
         assert recorder.texts == recorder.terminals == []
         assert not thunk.is_computed()
         assert await soon(thunk.astream()) == "a"

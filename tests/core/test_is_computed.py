@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from mellea_rx import MelleaSession, ModelOption, ScriptedBackend
-from tests.core.hand import STREAM, soon, started, until, until_blocking
+from tests.core.hand import STREAM, engine_has_told, soon, started, until, until_blocking
 
 
 @pytest.mark.parametrize("options", [{}, STREAM])
@@ -48,10 +48,9 @@ def test_it_turns_true_without_anybody_reading_it() -> None:
 def test_the_first_look_after_the_loop_was_told_finds_it() -> None:
     async def main() -> None:
         thunk, answer = started(stream=False)
-        told = asyncio.Event()
-        thunk.events.subscribe(on_completed=told.set)  # told after the thunk's own loop is
         answer.say("all").end()
-        await soon(told.wait())
+        until_blocking(lambda: repr(thunk).startswith("<ModelOutputThunk computed"))
+        await asyncio.to_thread(engine_has_told)
         assert thunk.value == "all"
 
     asyncio.run(main())

@@ -17,7 +17,17 @@ from mellea_rx import (
     OllamaBackend,
     ScriptedBackend,
 )
-from tests.core.hand import PATIENCE, STREAM, Answer, Recorder, soon, started, until
+from tests.core.hand import (
+    PATIENCE,
+    STREAM,
+    Answer,
+    Recorder,
+    engine_has_told,
+    soon,
+    started,
+    until,
+    until_blocking,
+)
 from tests.support.server_process import ServerProcess
 
 
@@ -90,21 +100,14 @@ def test_polling_without_a_loop_sees_the_end_of_a_thunk_whose_loop_is_closed(
     assert text == "a b c"
 
 
-def told_of_the_end(thunk: ModelOutputThunk[str]) -> threading.Event:
-    """Set when everybody who was told of the end before has been told."""
-    told = threading.Event()
-    thunk.events.subscribe(on_completed=told.set)
-    return told
-
-
 def test_the_first_look_at_a_thunk_whose_loop_is_closed_finds_its_value() -> None:
     async def start() -> tuple[ModelOutputThunk[str], Answer]:
         return started(stream=False)
 
     thunk, answer = asyncio.run(start())
-    told = told_of_the_end(thunk)
     answer.say("all").end()
-    assert told.wait(PATIENCE)
+    until_blocking(lambda: repr(thunk).startswith("<ModelOutputThunk computed"))
+    engine_has_told()
     assert thunk.value == "all"
 
 
@@ -118,9 +121,9 @@ def test_a_reader_that_waits_on_a_loop_that_is_closed_under_it_leaves_the_reader
         waits.add_done_callback(went_on.append, context=contextvars.copy_context())
 
     asyncio.run(wait_as_a_task_does())
-    told = told_of_the_end(thunk)
     answer.say("all").end()
-    assert told.wait(PATIENCE)
+    until_blocking(lambda: repr(thunk).startswith("<ModelOutputThunk computed"))
+    engine_has_told()
     assert list(thunk.stream()) == ["all"]
     assert went_on == []
 

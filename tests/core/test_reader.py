@@ -239,6 +239,19 @@ def test_cancelling_a_waiting_read_loses_nothing() -> None:
     asyncio.run(main())
 
 
+def test_closing_a_coroutine_that_waits_in_the_reader_is_no_leaving_of_it() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        waiting = anext(thunk.astream()).__await__()
+        next(waiting)
+        waiting.close()
+        assert not thunk.cancelled
+        answer.say("all").end()
+        assert await soon(thunk.avalue()) == "all"
+
+    asyncio.run(main())
+
+
 def test_leaving_the_reader_early_ends_the_generation() -> None:
     async def main() -> None:
         thunk, answer = started()
