@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mellea_rx.core.fold import TextBuffer
@@ -13,6 +13,8 @@ ANY_TEXT = st.text(st.characters(codec=None))  # halves of surrogate pairs too
 
 
 @given(st.lists(ANY_TEXT))
+@example(["\ud83d", "a", "\ude00"])
+@example(["a", "\ud83d"])
 def test_it_is_its_pieces(pieces: list[str]) -> None:
     buffer = TextBuffer()
     for count, piece in enumerate(pieces, 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,16 @@ from mellea_rx import (
     WaitTimeoutError,
 )
 from mellea_rx.core.generation import Generation
-from tests.core.hand import STREAM, Recorder, soon, started, until, until_blocking
+from tests.core.hand import (
+    PATIENCE,
+    STREAM,
+    Recorder,
+    engine_has_told,
+    soon,
+    started,
+    until,
+    until_blocking,
+)
 
 FAILURE = GenerationFailedError("the model crashed")
 
@@ -276,15 +286,21 @@ def test_times_are_in_seconds_and_the_duration_stops_at_the_end() -> None:
 
 
 def test_a_thunk_of_a_pipeline_alone_gives_the_whole_once_and_needs_nothing() -> None:
+    go_on = threading.Event()
+
     async def pipeline(generation: Generation) -> None:
-        for piece in ("a", "b"):
-            generation.push(Chunk(piece))
-            await asyncio.sleep(0)
+        generation.push(Chunk("a"))
+        assert await asyncio.to_thread(go_on.wait, PATIENCE)
+        generation.push(Chunk("b"))
 
     async def main() -> None:
         thunk: ModelOutputThunk[str] = ModelOutputThunk(pipeline)
         recorder = Recorder()
         recorder.to(thunk)
+        await until(lambda: thunk.text == "a")
+        await asyncio.to_thread(engine_has_told)
+        assert recorder.texts == []
+        go_on.set()
         assert await soon(thunk.avalue()) == "ab"
         await until(lambda: recorder.terminals)
         assert recorder.texts == ["ab"]
