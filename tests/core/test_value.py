@@ -305,5 +305,8 @@ def test_a_thunk_of_a_pipeline_alone_gives_the_whole_once_and_needs_nothing() ->
         await until(lambda: recorder.terminals)
         assert recorder.texts == ["ab"]
         assert (thunk.parsed, thunk.needs, thunk.tools) == ("ab", (), ())
+        counted = ModelOutputThunk(pipeline, parse=len)
+        await soon(counted.avalue())
+        assert counted.parsed == 2
 
     asyncio.run(main())
