@@ -15,7 +15,7 @@ _SIZES = {
     10_000: Work("paced-90-500", streams=10_000, repeats=5),
 }
 """So many streams, 20,000 chunks a second in all, looked at for five seconds."""
-_ROUNDS = 3
+_ROUNDS = 2
 _CLIENTS = ["by hand", "astream"]
 
 
