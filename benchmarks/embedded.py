@@ -24,7 +24,7 @@ from benchmarks.turns import of_pairs
 __all__ = ["embedded"]
 
 ROOT = Path(__file__).resolve().parents[1]
-SLOTS, WINDOW, BATCH, TOKENS, ROUNDS = 4, 2048, 64, 80, 6
+SLOTS, WINDOW, BATCH, TOKENS, ROUNDS = 4, 2048, 64, 64, 10
 PROMPTS = [f"Write a long poem about {what}." for what in ("mountains", "rivers", "woods", "seas")]
 
 
