@@ -11,11 +11,11 @@ WORDS_A_SECOND = 20  # a hurried reader
 async def read_out(sentence: str) -> str:
     """Takes as long as reading it would: here a program would speak."""
     await asyncio.sleep(len(sentence.split()) / WORDS_A_SECOND)
-    return sentence.strip()
+    return " ".join(sentence.split())
 
 
 async def main() -> None:
-    options = {ModelOption.STREAM: True, ModelOption.MAX_NEW_TOKENS: 90}
+    options = {ModelOption.STREAM: True, ModelOption.MAX_NEW_TOKENS: 90, ModelOption.SEED: 7}
     async with start_session(model_options=options) as m:
         story = await m.ainstruct("Tell a short story about a lighthouse.")
         # One at a time, in order; the model writes on meanwhile.
