@@ -5,7 +5,7 @@ import asyncio
 from mellea_rx import ModelOption, start_session
 from mellea_rx.operators import by_sentence, map_async, to_async_iterator
 
-WORDS_A_SECOND = 20  # a hurried reader
+WORDS_A_SECOND = 40  # a hurried reader
 
 
 async def read_out(sentence: str) -> str:
@@ -15,7 +15,7 @@ async def read_out(sentence: str) -> str:
 
 
 async def main() -> None:
-    options = {ModelOption.STREAM: True, ModelOption.MAX_NEW_TOKENS: 90, ModelOption.SEED: 7}
+    options = {ModelOption.STREAM: True, ModelOption.MAX_NEW_TOKENS: 90, ModelOption.SEED: 2}
     async with start_session(model_options=options) as m:
         story = await m.ainstruct("Tell a short story about a lighthouse.")
         # One at a time, in order; the model writes on meanwhile.
