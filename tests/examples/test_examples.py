@@ -17,7 +17,8 @@ SHOWS = {
     "classifier": r"^(posi|nega)tive\n(posi|nega)tive: I am so happy with it\.\n(posi|nega)tive:",
     "csv_pipeline": r"^city,slogan,tokens,seconds\nOslo,.+\nRome,(.|\n)+\nTurku,.+,\d+,\d+\.\d\d$",
     "dependencies": r"draft computed: False\nbetter: (.|\n)+\nplan: (.|\n)+\nsights was there",
-    "fill_form": r"^guest +['\"].+['\"]\nnights +\d+\nroom +'(single|double)'\nbreakfast +(True|False)",
+    "fill_form": r"^guest +['\"].+['\"]\nnights +\d+\n"
+    r"room +'(single|double)'\nbreakfast +(True|False)",
     "hedge": r"\w(.|\n)+\n\(request [12] spoke first\)$",
     "merge_live": r"\w(.|\n)+\n3 poems, drawn ([2-9]|\d\d+) times$",
     "objects": r"^query: .+\n(.*\n)*called: discounted with \{'percent': (10|25|50)\}\n"
