@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.chaos.trial import BACKENDS, Trial
@@ -9,6 +11,8 @@ from tests.support.server_process import ServerProcess
 
 
 @pytest.fixture(params=BACKENDS)
-def trial(request: pytest.FixtureRequest, server: ServerProcess) -> Trial:
+def trial(request: pytest.FixtureRequest, server: ServerProcess) -> Iterator[Trial]:
     """A client of either wire, and the server that it talks to."""
-    return Trial(request.param, server)
+    trial = Trial(request.param, server)
+    yield trial
+    trial.close()

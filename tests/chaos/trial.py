@@ -95,10 +95,18 @@ class Trial:
     def __init__(self, wire: str, server: ServerProcess) -> None:
         self.wire = wire
         self.server = server
+        self._backends: list[Any] = []
+
+    def close(self) -> None:
+        """Close every backend, so that what a failed test leaves open does not fail the next."""
+        for each in self._backends:
+            each.close()
 
     def backend(self, url: str | None = None, key: str | None = KEY, **how: Any) -> Any:
         """A backend for the model `m` there."""
-        return BACKENDS[self.wire]("m", base_url=url or self.server.url, api_key=key, **how)
+        url = url or self.server.url
+        self._backends.append(BACKENDS[self.wire]("m", base_url=url, api_key=key, **how))
+        return self._backends[-1]
 
     def value(self, url: str | None = None, **how: Any) -> str:
         """What a call answers."""
