@@ -34,8 +34,9 @@ ARROWS: dict[str, set[str]] = {
 
 # Where each heavy dependency lives; nothing else may import it.
 HOMES: dict[str, set[str]] = {
-    "aiohttp": {"wire/http.py", "wire/eager.py"},  # the client, and how it reads a body
-    "yarl": {"wire/http.py"},
+    # The connections, how a body is read, and what its errors mean.
+    "aiohttp": {"wire/connections.py", "wire/eager.py", "wire/http.py"},
+    "yarl": {"wire/connections.py", "wire/http.py"},
     "jinja2": {"formatters/template.py"},
     "jsonschema": {"stdlib/formats/schemas.py"},
     "referencing": {"stdlib/formats/schemas.py"},  # what jsonschema looks references up with

@@ -25,7 +25,8 @@ from mellea_rx.errors import (
     StatusError,
     StreamInterruptedError,
 )
-from mellea_rx.wire.http import Connections, HttpClient
+from mellea_rx.wire.connections import Connections
+from mellea_rx.wire.http import HttpClient
 from mellea_rx.wire.words import excerpt
 
 __all__ = ["Dialect", "HttpBackend", "StreamDecoder", "arguments_too_large"]

@@ -1,4 +1,4 @@
-"""HTTP: the only home of aiohttp, and the only place that maps its errors to ours.
+"""HTTP: requests and answers, and the only place that maps aiohttp's errors to ours.
 
 A client belongs to one origin and holds that origin's key; it follows no redirect, takes no proxy
 from the environment, keeps no cookies, and has a cap on everything that it reads.
@@ -32,13 +32,14 @@ from mellea_rx.errors import (
     StreamInterruptedError,
     TLSError,
 )
-from mellea_rx.wire.eager import Connector, EagerBody, Feed
+from mellea_rx.wire.connections import Answer, Connections
+from mellea_rx.wire.eager import EagerBody, Feed
 from mellea_rx.wire.lines import MAX_LINE
 from mellea_rx.wire.secrets import Redactor, Secret
 from mellea_rx.wire.statuses import packing, refusal
 from mellea_rx.wire.words import error_message, excerpt, printable
 
-__all__ = ["Connections", "HttpClient", "Limits", "open_client"]
+__all__ = ["HttpClient", "Limits", "open_client"]
 
 _FAILURES = (TimeoutError, OSError, aiohttp.ClientError, HttpProcessingError)
 """What aiohttp raises when something is wrong out there."""
@@ -97,53 +98,6 @@ def parse_base_url(url: str) -> URL:
 @lru_cache(maxsize=64)
 def _joined(base_url: URL, path: str) -> URL:
     return base_url.joinpath(path.lstrip("/"))
-
-
-class Connections:
-    """The aiohttp session of one client, on one engine's loop.
-
-    Args:
-        limits: What to wait for.
-    """
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._session: aiohttp.ClientSession | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there may be connections to close."""
-        return self._session is not None
-
-    def session(self) -> aiohttp.ClientSession:
-        """The session; opened by the first use, and again after a close. On the loop only."""
-        if self._session is None or self._session.closed:
-            self._session = aiohttp.ClientSession(
-                connector=Connector(limit=0, ttl_dns_cache=30),
-                timeout=aiohttp.ClientTimeout(total=None, connect=self._limits.connect),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                # A packed body is refused: a few bytes of it may stand for any number.
-                auto_decompress=False,
-            )
-        return self._session
-
-    async def aclose(self) -> None:
-        """Close every connection. Idempotent; a cancellation only ends the wait for their ends."""
-        session, self._session = self._session, None
-        if session is not None:
-            # It closes them all before it waits for their ends.
-            await session.close()
-
-    def orphaned(self) -> None:
-        """In a forked child: forget the parent's connections without touching them."""
-        session, self._session = self._session, None
-        if session is not None:
-            _parents_sessions.append((session, session.connector))
-            session.detach()
-
-
-_parents_sessions: list[tuple[aiohttp.ClientSession, aiohttp.BaseConnector | None]] = []
 
 
 @dataclass(frozen=True)
@@ -245,16 +199,12 @@ class HttpClient:
             where = self.origin + _joined(self.base_url, path).path
             raise ProtocolError(f"{where} sent no JSON: {excerpt(data)}") from None
 
-    async def _opened(self, method: str, path: str, body: bytes | None) -> aiohttp.ClientResponse:
+    async def _opened(self, method: str, path: str, body: bytes | None) -> Answer:
         """The beginning of a good answer; whoever gets it releases it."""
+        headers = self._headers if body is None else self._json_headers
+        url = _joined(self.base_url, path)
         try:
-            response = await self.connections.session().request(
-                method,
-                _joined(self.base_url, path),
-                data=body,
-                headers=self._headers if body is None else self._json_headers,
-                allow_redirects=False,
-            )
+            response = await self.connections.send(method, url, headers, body)
         except _FAILURES as error:
             failure = self._unreached(error)
         else:
@@ -264,7 +214,7 @@ class HttpClient:
             failure = refusal
         raise failure
 
-    async def _finish(self, response: aiohttp.ClientResponse) -> None:
+    async def _finish(self, response: Answer) -> None:
         """Read what is left of a complete answer, so that its connection can be used again."""
         if response.content.is_eof():
             return
@@ -296,7 +246,7 @@ class HttpClient:
                 return ConnectionFailedError(f"no server answers at {where} ({why})")
             case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | OSError():
                 return ConnectionFailedError(f"{where} closed the connection before it answered")
-            case aiohttp.ClientResponseError():
+            case HttpProcessingError():
                 why = printable(error.message, 200)
                 return ProtocolError(f"{where} did not answer in HTTP: {why}")
         return ConnectionFailedError(f"the request to {where} failed: {type(error).__name__}")
@@ -307,7 +257,7 @@ class HttpClient:
             f"the answer of {self.origin} broke off ({type(error).__name__})"
         )
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> BackendError | None:
+    async def _refusal(self, response: Answer) -> BackendError | None:
         """Why this is no answer; None where it is one. Closes what it refuses."""
         status, headers = response.status, response.headers
         packed = packing(headers)
@@ -319,7 +269,7 @@ class HttpClient:
             response.close()
         return refusal(self.origin, status, headers, told)
 
-    async def _error_told(self, response: aiohttp.ClientResponse) -> str:
+    async def _error_told(self, response: Answer) -> str:
         body = bytearray()
         if response.status < 400:
             return ""
@@ -354,4 +304,4 @@ def open_client(
         raise InvalidInputError("api_key holds a line end or another character that is not printed")
     held = {name: Secret(value) for name, value in headers.items()}
     redact = Redactor((*secrets, *filter(None, (url.password,))))
-    return HttpClient(url, held, Connections(limits), limits, redact)
+    return HttpClient(url, held, Connections(limits.connect), limits, redact)

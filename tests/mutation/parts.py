@@ -45,7 +45,7 @@ PARTS = {
         tests=("tests/wire",),
     ),
     "http": Part(
-        files=("mellea_rx/wire/eager.py", "mellea_rx/wire/http.py"),
+        files=tuple(f"mellea_rx/wire/{name}.py" for name in ("connections", "eager", "http")),
         tests=(
             "tests/wire/test_addresses.py",
             "tests/wire/test_connections.py",

@@ -103,20 +103,10 @@ def test_a_connection_is_used_again_and_after_a_close_another_is_opened() -> Non
 def test_nothing_is_kept_of_what_was_closed() -> None:
     async def test(here: Listening) -> None:
         await here.ask()
-        kept = weakref.ref(here.client.connections.session())
+        kept = weakref.ref(here.client.connections._connector)
         await here.client.connections.aclose()
         gc.collect()
         assert kept() is None
-
-    run(test)
-
-
-def test_a_session_that_was_closed_elsewhere_is_replaced() -> None:
-    async def test(here: Listening) -> None:
-        await here.ask()
-        await here.client.connections.session().close()
-        await here.ask()
-        assert here.accepted == 2
 
     run(test)
 
@@ -152,7 +142,7 @@ def test_a_parents_connections_stay_open_and_are_not_used() -> None:
         connections = here.client.connections
         connections.orphaned()  # there are none
         await here.ask()
-        left = weakref.ref(connections.session().connector)
+        left = weakref.ref(connections._connector)
         connections.orphaned()
         assert not connections.is_open
         gc.collect()
@@ -190,3 +180,91 @@ def test_an_address_whose_hosts_fail_in_different_ways_tells_all_of_them(
             asyncio.run(main())
     assert f"no server answers at http://two.example:{port} (Multiple" in str(failed.value)
     assert "::1" in str(failed.value)
+
+
+@asynccontextmanager
+async def served(
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[HttpClient]:
+    """A client of a server that does this with each connection; both are closed after."""
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await answer(reader, writer)
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(one, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        client = open_client(f"http://127.0.0.1:{port}", {}, (), Limits())
+        yield client
+        await client.connections.aclose()
+
+
+@pytest.mark.parametrize("asked", ["GET", "POST"])
+def test_what_changes_nothing_is_asked_again_where_a_kept_connection_was_closed(asked: str) -> None:
+    connections = 0
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the first request, and close when the second comes: nobody knew before."""
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ANSWER)
+        await reader.readuntil(b"\r\n\r\n")
+
+    async def main() -> None:
+        async with served(once) as client:
+            body = b"{}" if asked == "POST" else None
+            await client.exchange("GET", "/list", None, lambda _: False)
+            again = client.exchange(asked, "/list", body, lambda _: False)
+            if asked == "GET":
+                await again
+            else:
+                with pytest.raises(ConnectionFailedError, match="closed the connection before"):
+                    await again
+
+    asyncio.run(main())
+    assert connections == (2 if asked == "GET" else 1)
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["no head yet", "within the answer"])
+def test_a_request_that_is_given_up_is_not_sent_to_its_end(answers: bool) -> None:
+    body = b"x" * 64_000_000
+    taken = 0
+
+    async def main() -> None:
+        begun, go_on, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            """Take the head, and the rest only when the client has gone."""
+            nonlocal taken
+            await reader.readuntil(b"\r\n\r\n")
+            if answers:
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[")
+            begun.set()
+            await go_on.wait()
+            try:
+                while piece := await reader.read(1_000_000):
+                    taken += len(piece)
+            except ConnectionError:
+                pass
+            done.set()
+
+        def first(_: bytes) -> bool:
+            come.set()
+            return False
+
+        come = asyncio.Event()
+        async with served(slow) as client:
+            asking = asyncio.create_task(client.exchange("POST", "/", body, first))
+            await (come if answers else begun).wait()
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            go_on.set()
+            async with asyncio.timeout(5):
+                await done.wait()
+
+    asyncio.run(main())
+    assert taken < len(body)
