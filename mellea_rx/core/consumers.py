@@ -70,13 +70,13 @@ class Subscriber(Generic[T]):
         "_backlog",
         "_busy",
         "_done",
-        "_ended",
         "_failure",
         "_got",
         "_hub",
         "_keep",
         "_observer",
         "_outlet",
+        "has_ended",
     )
 
     def __init__(
@@ -93,7 +93,7 @@ class Subscriber(Generic[T]):
         self._backlog = backlog
         self._keep = keep
         self._busy = False
-        self._ended = False
+        self.has_ended = False
         self._done = False
         self._got = False
         self._failure: MelleaRxError | None = None
@@ -104,7 +104,7 @@ class Subscriber(Generic[T]):
         return self._claim()
 
     def end(self) -> bool:
-        self._ended = True
+        self.has_ended = True
         return self._claim()
 
     def restart(self, error: MelleaRxError) -> bool:
@@ -132,7 +132,7 @@ class Subscriber(Generic[T]):
             if self._backlog:
                 items = [self._backlog.take()]
                 self._got = True
-            elif self._ended:
+            elif self.has_ended:
                 items = []
             else:
                 self._busy = False
@@ -164,6 +164,9 @@ class _ForTheEnd:
     """Takes no chunk: it is there until the end."""
 
     __slots__ = ()
+
+    has_ended = True
+    """Whoever is woken for the end only is woken once."""
 
     def add(self, chunk: Chunk) -> bool:
         return False

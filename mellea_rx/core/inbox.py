@@ -33,6 +33,9 @@ class Inbox:
 
     Args:
         generation: Where the text comes from.
+
+    Attributes:
+        has_ended: Whether nothing more will come.
     """
 
     __slots__ = (
@@ -40,7 +43,6 @@ class Inbox:
         "_backlog",
         "_cancelled",
         "_context",
-        "_ended",
         "_event",
         "_failure",
         "_generation",
@@ -50,6 +52,7 @@ class Inbox:
         "_resume",
         "_taken",
         "_waiter",
+        "has_ended",
     )
 
     def __init__(self, generation: Generation) -> None:
@@ -57,7 +60,7 @@ class Inbox:
         # One piece as it came; only a reader that is slower than the model needs a buffer.
         self._piece = ""
         self._backlog: TextBuffer | None = None
-        self._ended = False
+        self.has_ended = False
         self._taken = False
         self._failure: MelleaRxError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -87,7 +90,7 @@ class Inbox:
 
     def end(self) -> bool:
         """Note the end. Returns whether a reader waits for it."""
-        self._ended = True
+        self.has_ended = True
         return self._resume is not None or self._event is not None
 
     def restart(self, error: MelleaRxError) -> bool:
@@ -95,7 +98,7 @@ class Inbox:
         self._piece, self._backlog = "", None
         if self._taken:
             self._failure = error
-            self._ended = True
+            self.has_ended = True
         return self._taken
 
     # Called on the engine, then on the reader's loop.
@@ -136,7 +139,7 @@ class Inbox:
                     self._backlog = None
                 self._piece = ""
                 self._taken = True
-            ended = self._ended
+            ended = self.has_ended
         if not ended:
             return piece
         failure = self._failure or generation.error
@@ -179,7 +182,7 @@ class Inbox:
             event = engine().event()
             try:
                 with self._generation.lock:
-                    if self._ended or self._piece:
+                    if self.has_ended or self._piece:
                         event.set()
                     self._event = event
                 event.wait()
@@ -192,7 +195,7 @@ class Inbox:
     @property
     def has_all(self) -> bool:
         """Whether its reader has taken all text of a generation that ended well."""
-        ended = self._ended and self._failure is None and self._generation.error is None
+        ended = self.has_ended and self._failure is None and self._generation.error is None
         return ended and self._taken and not self._piece
 
     def skip(self) -> None:
@@ -215,7 +218,7 @@ class Inbox:
 
     def __next__(self) -> Any:
         # Without the lock: what comes just now is seen by `add_done_callback`, under it.
-        if self._piece or self._ended:
+        if self._piece or self.has_ended:
             raise StopIteration(self.poll())
         self._waiter = begin_wait(self._generation)
         self._asyncio_future_blocking = True
@@ -235,7 +238,7 @@ class Inbox:
         self._cancelled = None
         with self._generation.lock:
             self._resume, self._context = resume, context
-            missed = self._ended or bool(self._piece)
+            missed = self.has_ended or bool(self._piece)
         if missed:
             self.wake()
 

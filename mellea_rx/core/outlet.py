@@ -50,6 +50,11 @@ A lone consumer is woken at once: a pause would gather nothing for it.
 class Ready(Protocol):
     """A consumer that can be called on its outlet."""
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will come for it."""
+        ...
+
     def deliver(self) -> None:
         """Hand over all that came since the last call."""
         ...
@@ -70,12 +75,15 @@ class Outlet:
     __slots__ = (
         "__weakref__",
         "_crowded",
+        "_is_due",
         "_lock",
         "_next",
         "_pause",
         "_post",
         "_posted",
         "_ready",
+        "_told",
+        "_turning",
     )
 
     def __init__(
@@ -86,6 +94,9 @@ class Outlet:
         self._lock = threading.Lock()
         self._ready: list[Ready] = []
         self._posted = False
+        self._is_due = False  # whether the engine's next turn posts what is ready
+        self._told = False  # whether a last word was posted in this turn
+        self._turning: asyncio.AbstractEventLoop | None = None  # whose next turn comes by here
         self._next = 0.0
         self._crowded = False  # whether the last wake-up was for more than one consumer
 
@@ -94,22 +105,51 @@ class Outlet:
         with self._lock:
             if not self._ready or self._ready[-1] is not consumer:
                 self._ready.append(consumer)
-            if self._posted:
+            # There is nothing to gather: no other consumer, and nothing more for this one.
+            is_last = consumer.has_ended and not self._crowded and len(self._ready) == 1
+            if self._posted and not is_last:
                 return
-            self._posted = True
+            posted, self._posted = self._posted, True
         here = engine_loop()
         if here is None:
+            if not posted:
+                self._post_drain()
+        elif is_last and not self._told:
+            self._post_last(here, posted)
+        elif not posted:
+            self._post_later(here)
+
+    def _post_last(self, here: asyncio.AbstractEventLoop, posted: bool) -> None:
+        # Once a turn: where many end together, only the first of them looks like the only one.
+        self._told = True
+        self._come_by(here)
+        if self._is_due or not posted:
+            self._is_due = False
             self._post_drain()
-            return
+
+    def _post_later(self, here: asyncio.AbstractEventLoop) -> None:
         # On the engine: after all that is ready there now, and not before the pause of a crowd is
         # over.
         now = here.time()
         if now >= self._next or not self._crowded:
             self._next = now + self._pause
-            here.call_soon(self._post_drain)
+            self._is_due = True
+            self._come_by(here)
         else:
             here.call_at(self._next, self._post_drain)
             self._next += self._pause
+
+    def _come_by(self, here: asyncio.AbstractEventLoop) -> None:
+        if self._turning is not here:
+            self._turning = here
+            here.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turning = None
+        self._told = False
+        if self._is_due:
+            self._is_due = False
+            self._post_drain()
 
     def _post_drain(self) -> None:
         try:

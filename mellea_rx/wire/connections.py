@@ -127,9 +127,10 @@ class Connections:
         try:
             protocol = connection.protocol
             assert protocol is not None
-            # A packed body is refused: a few bytes of it may stand for any number.
-            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             _write(protocol, target, body)
+            # Nothing is read before the loop's next turn: the server works meanwhile. A packed body
+            # is refused: a few bytes of it may stand for any number.
+            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             while True:
                 message, content = await protocol.read()
                 if not 100 <= message.code < 200:
