@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from reactivex import abc
 
@@ -65,7 +65,10 @@ class Home:
 class _Errand:
     function: Callable[[], object]
     lost: Callable[[], object]
-    has_ended: ClassVar[bool] = True
+
+    @property
+    def has_ended(self) -> bool:
+        return True
 
     def deliver(self) -> None:
         self.function()
