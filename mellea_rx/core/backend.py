@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from reactivex import Observable
 
@@ -19,6 +19,7 @@ __all__ = [
     "Capabilities",
     "capabilities_of",
     "decides_late",
+    "is_backend",
     "require_images",
     "resolved",
 ]
@@ -76,6 +77,17 @@ class Backend(Protocol):
     def close(self) -> None:
         """Let go of connections and memory. Idempotent; a later request takes them up again."""
         ...
+
+
+_PARTS = ("name", "model_options", "check", "stream", "close")
+
+
+def is_backend(value: object) -> TypeGuard[Backend]:
+    """Whether a value has all parts of a backend, also one that asks another for them.
+
+    (`isinstance` finds nothing that comes by `__getattr__`, from Python 3.12 on.)
+    """
+    return all(hasattr(value, part) for part in _PARTS)
 
 
 def capabilities_of(backend: Backend) -> Capabilities:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from reactivex import Observable
 
-from mellea_rx.core.backend import Backend
+from mellea_rx.core.backend import Backend, is_backend
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request, WireMessage
@@ -118,7 +118,7 @@ def check_backend(bench: Bench) -> None:
 def it_is_a_backend(bench: Bench) -> None:
     """It has a name, options, and a stream that is an Observable."""
     backend = bench.answering()
-    assert isinstance(backend, Backend)
+    assert is_backend(backend)
     assert isinstance(backend.model_options, Options)
     assert isinstance(backend.stream(request()), Observable)
     assert backend.name

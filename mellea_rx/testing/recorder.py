@@ -18,6 +18,7 @@ from mellea_rx.core.backend import (
     Capabilities,
     capabilities_of,
     decides_late,
+    is_backend,
     resolved,
 )
 from mellea_rx.core.chunk import Chunk
@@ -82,7 +83,7 @@ class Recorder:
     """
 
     def __init__(self, backend: Backend, path: str | os.PathLike[str]) -> None:
-        if not isinstance(backend, Backend):
+        if not is_backend(backend):
             raise InvalidInputError(f"a recorder needs a backend, not {type(backend).__name__}")
         self._backend = backend
         self._tape = _Tape(Path(path))

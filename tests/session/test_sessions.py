@@ -196,3 +196,17 @@ def test_closing_while_achat_waits_tells_it() -> None:
             await soon(waiting)
 
     asyncio.run(main())
+
+
+def test_a_backend_may_ask_another_for_its_parts() -> None:
+    """From Python 3.12 on, `isinstance` of a protocol does not find what `__getattr__` gives."""
+
+    class Wrapped:
+        def __init__(self, backend: ScriptedBackend) -> None:
+            self._backend = backend
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._backend, name)
+
+    with MelleaSession(Wrapped(ScriptedBackend("a"))) as m:
+        assert m.instruct("Go.").value == "a"
