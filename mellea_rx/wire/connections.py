@@ -8,7 +8,6 @@ once for each path, and what a call adds is its body and the length of it (docs/
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -38,8 +37,7 @@ class _Target:
 
 def _target(method: str, url: URL, headers: Mapping[str, str]) -> _Target:
     """Called on the loop that will send there."""
-    loop = asyncio.get_running_loop()
-    request = aiohttp.ClientRequest(method, url, headers=headers, loop=loop)
+    request = aiohttp.ClientRequest(method, url, headers=headers)
     request.headers.popall(_LENGTH, None)
     lines = [f"{method} {request.url.raw_path_qs} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in request.headers.items()]
@@ -80,7 +78,7 @@ class Connections:
     """
 
     def __init__(self, connect: float) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect)
+        self._timeout = aiohttp.ClientTimeout(connect=connect)
         self._connector: Connector | None = None
         self._targets: dict[tuple[str, URL], _Target] = {}
 
@@ -133,7 +131,8 @@ class Connections:
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             while True:
                 message, content = await protocol.read()
-                if not 100 <= message.code < 200:
+                # Others of the hundreds are said ahead of an answer; after a 101 none comes.
+                if message.code == 101 or not 100 <= message.code < 200:
                     return Answer(message.code, message.headers, content, connection)
         except BaseException:
             _stop_sending(connection)

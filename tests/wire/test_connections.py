@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from mellea_rx import ConnectionFailedError
+from mellea_rx import ConnectionFailedError, ProtocolError
 from mellea_rx.wire.http import HttpClient, Limits, open_client
 from tests.core.hand import until
 
@@ -268,3 +268,32 @@ def test_a_request_that_is_given_up_is_not_sent_to_its_end(answers: bool) -> Non
 
     asyncio.run(main())
     assert taken < len(body)
+
+
+@pytest.mark.parametrize("status", [100, 102, 103, 199])
+def test_what_is_said_ahead_of_an_answer_is_no_answer(status: int) -> None:
+    async def twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 %d Ahead\r\n\r\n" % status * 2 + ANSWER)
+        await reader.read()
+
+    async def main() -> None:
+        async with served(twice) as client:
+            assert await client.get_json("/list", timeout=5) == []
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("head", [b"", b"Connection: upgrade\r\nUpgrade: websocket\r\n"])
+def test_another_protocol_is_refused_at_once(head: bytes) -> None:
+    async def switch(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\n" + head + b"\r\n")
+        await reader.read()
+
+    async def main() -> None:
+        async with served(switch) as client:
+            with pytest.raises(ProtocolError, match="status 101"):
+                await client.get_json("/list", timeout=5)
+
+    asyncio.run(main())
