@@ -214,7 +214,13 @@ class ThreadEngine(Engine):
     def __init__(self) -> None:
         super().__init__(_loop_factory()())
         self._thread = threading.Thread(target=self._run, name="mellea-rx-engine", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no Python starts threads at its very end
+            self.loop.close()
+            raise EngineStoppedError(
+                "the engine cannot start any more: the interpreter is going down"
+            ) from error
 
     def stop(self) -> None:
         """Cancel every task, wait for their ends (`EXIT_PATIENCE` at most), end the thread."""

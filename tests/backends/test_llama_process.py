@@ -63,12 +63,17 @@ EXITS = {
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(backend))
     """,
     "in another thread": """
+        begun = threading.Event()  # Python 3.12.1 starts no thread once the main one is done
         def work():
             global thunk
             thunk = ask(backend)
-            next(thunk.stream())
+            pieces = thunk.stream()
+            next(pieces)
+            begun.set()
+            next(pieces)
         thread = threading.Thread(target=work)
         thread.start()
+        begun.wait()
     """,
 }
 

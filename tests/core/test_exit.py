@@ -151,3 +151,24 @@ del m
 """
     runs_cleanly(code, server.url, flags=STRICT)
     server.wait_for(lambda: server.connections() == 0)
+
+
+def test_a_first_call_while_the_interpreter_ends_is_answered_or_refused(
+    server: ServerProcess,
+) -> None:
+    server.script("m", chunks=["a"])
+    code = """
+import atexit, sys
+from mellea_rx import *
+m = MelleaSession(OllamaBackend("m", base_url=sys.argv[1]))
+def last():
+    try:
+        print(m.instruct("Go.").value)
+    except EngineStoppedError as error:
+        print(error)
+atexit.register(last)
+"""
+    told = runs_cleanly(code, server.url, flags=STRICT)
+    # Some Pythons (3.12.0 and 3.12.1) start no thread that late.
+    refused = "the engine cannot start any more: the interpreter is going down"
+    assert told in ("a\n", f"{refused}\n")
