@@ -107,18 +107,19 @@ class Connections:
         Raises:
             aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError: No answer came.
         """
-        if self._connector is None:
-            self._connector = Connector(limit=0, ttl_dns_cache=30)
+        connector = self._connector
+        if connector is None:
+            connector = self._connector = Connector(limit=0, ttl_dns_cache=30)
             self._targets.clear()
         target = self._targets.get((method, url))
         if target is None:
             target = self._targets[method, url] = _target(method, url, headers)
         try:
-            return await self._asked(self._connector, target, body)
+            return await self._asked(connector, target, body)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             if method != "GET" or isinstance(error, aiohttp.ClientConnectorError):
                 raise
-        return await self._asked(self._connector, target, body)
+        return await self._asked(connector, target, body)
 
     async def _asked(self, connector: Connector, target: _Target, body: bytes | None) -> Answer:
         connection = await connector.connect(target.request, [], self._timeout)

@@ -297,3 +297,22 @@ def test_another_protocol_is_refused_at_once(head: bytes) -> None:
                 await client.get_json("/list", timeout=5)
 
     asyncio.run(main())
+
+
+def test_a_list_that_is_waited_for_when_its_connections_close_fails() -> None:
+    async def main() -> None:
+        asked = asyncio.Event()
+
+        async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            asked.set()
+            await reader.read()
+
+        async with served(never) as client:
+            asking = asyncio.create_task(client.get_json("/list", timeout=5))
+            await asked.wait()
+            await client.connections.aclose()
+            with pytest.raises(ConnectionFailedError):
+                await asking
+
+    asyncio.run(main())
