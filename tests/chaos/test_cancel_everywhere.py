@@ -168,8 +168,8 @@ def test_at_each_step_of_an_embedded_call(tmp_path: Path) -> None:
 
 def test_at_each_step_of_a_whole_pipeline(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     """A prompt that waits for another thunk, attempts, a judge."""
-    # No answer is there before it is awaited: each of the three is at least one step.
-    trial.server.script("m", chunks=["yes"], first_delay=0.05)
+    # Nothing is there before it is awaited: no head of an answer, and no text behind its head.
+    trial.server.script("m", chunks=["yes"], first_delay=0.05, delay=0.05)
     backend = trial.backend()
     tasks = engine_tasks()
     whole = Call.run
@@ -193,7 +193,7 @@ def test_at_each_step_of_a_whole_pipeline(trial: Trial, monkeypatch: pytest.Monk
         except GenerationCancelledError:
             assert stepped[-1].reached
         assert first.wait(PATIENCE).value == "yes"
-    assert len(stepped) > 3
+    assert len(stepped) >= 5
     backend.close()
     until_blocking(lambda: engine_tasks() <= tasks)
     until_blocking(lambda: trial.server.connections() == 0)
