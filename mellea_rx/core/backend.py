@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, TypeGuard, runtime_checkable
+from typing import Protocol, TypeGuard
 
 from reactivex import Observable
 
@@ -20,6 +20,7 @@ __all__ = [
     "capabilities_of",
     "decides_late",
     "is_backend",
+    "require_backend",
     "require_images",
     "resolved",
 ]
@@ -44,9 +45,8 @@ class Capabilities:
     image_urls: bool = False
 
 
-@runtime_checkable
 class Backend(Protocol):
-    """Something that generates text.
+    """Something that generates text. `is_backend` tells one: no class has to be inherited from.
 
     Attributes:
         name: What messages and logs call it ("ollama", "openai", …).
@@ -85,9 +85,32 @@ _PARTS = ("name", "model_options", "check", "stream", "close")
 def is_backend(value: object) -> TypeGuard[Backend]:
     """Whether a value has all parts of a backend, also one that asks another for them.
 
-    (`isinstance` finds nothing that comes by `__getattr__`, from Python 3.12 on.)
+    (`isinstance` finds nothing that comes by `__getattr__`, from Python 3.12 on, so the protocol
+    does not take part in it at all: this is the one way.)
     """
-    return all(hasattr(value, part) for part in _PARTS)
+    return not isinstance(value, type) and all(hasattr(value, part) for part in _PARTS)
+
+
+def require_backend(value: object, taker: str) -> None:
+    """Refuse a value that is no backend.
+
+    Args:
+        value: The value.
+        taker: The argument or object that takes a backend, for the message ("a session").
+
+    Raises:
+        InvalidInputError: It has not all parts of one.
+    """
+    if is_backend(value):
+        return
+    if isinstance(value, type):
+        told, advice = f"the class {value.__name__}", f"make one, with {value.__name__}(...)"
+    elif is_backend(getattr(value, "backend", None)):
+        told, advice = type(value).__name__, "give its `backend`"
+    else:
+        told = type(value).__name__
+        advice = 'make one, as OllamaBackend("llama3.2"), or by name, as start_session("ollama")'
+    raise InvalidInputError(f"{taker} needs a backend, not {told}: {advice}")
 
 
 def capabilities_of(backend: Backend) -> Capabilities:

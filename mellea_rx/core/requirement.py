@@ -45,10 +45,19 @@ class UnitVerdict:
         result: True: this unit is fine. False: the answer is rejected. None: not to be said yet;
             the whole answer is judged at its end.
         reason: Why, in words.
+
+    Its truth is that the unit was found fine: False for a rejection, and for "not to be said yet".
+
+    Example:
+        >>> bool(UnitVerdict(True)), bool(UnitVerdict(False)), bool(UnitVerdict(None))
+        (True, False, False)
     """
 
     result: bool | None
     reason: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.result is True
 
 
 ValidationFunction: TypeAlias = Callable[[str], "ValidationResult | Awaitable[ValidationResult]"]

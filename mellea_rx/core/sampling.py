@@ -25,6 +25,8 @@ class Attempt:
         validations: Each requirement that was decided, and its result, in order.
         kept: The beginning of the text whose units were all validated while it streamed.
         score: How good a strategy found it, where it measures that.
+
+    Its truth is its `success`.
     """
 
     answer: Chunk
@@ -61,6 +63,9 @@ class Attempt:
             if not result
         )
 
+    def __bool__(self) -> bool:
+        return self.success
+
 
 @dataclass(frozen=True, slots=True)
 class SamplingResult:
@@ -70,11 +75,16 @@ class SamplingResult:
         success: Whether the value meets every requirement.
         attempts: All of them, in order.
         chosen: The index of the attempt that became the value.
+
+    Its truth is its `success`: `if thunk.sampling:` asks whether the value is accepted.
     """
 
     success: bool
     attempts: tuple[Attempt, ...]
     chosen: int
+
+    def __bool__(self) -> bool:
+        return self.success
 
 
 class Sampler(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from mellea_rx.core.backend import Backend, capabilities_of, resolved
+from mellea_rx.core.backend import Backend, capabilities_of, require_backend, resolved
 from mellea_rx.core.callbacks import call_user
 from mellea_rx.core.chunk import Chunk, with_text
 from mellea_rx.core.component import Template
@@ -73,6 +73,8 @@ class CallSampler:
         release: bool = False,
     ) -> Attempt:
         """Generate once and validate; see `Sampler.attempt`."""
+        if backend is not None:
+            require_backend(backend, "attempt(backend=...)")
         number, self._count = self._count, self._count + 1
         asked = self.request if request is None else request
         taken = await resolved(self._setting.backend if backend is None else backend)

@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from mellea_rx.core.backend import Backend, decides_late, is_backend, require_images
+from mellea_rx.core.backend import Backend, decides_late, require_backend, require_images
 from mellea_rx.core.component import Component
 from mellea_rx.core.context import Context
 from mellea_rx.core.engine import load_engine
@@ -82,11 +82,7 @@ class MelleaSession(Verbs):
         model_options: ModelOptions | None = None,
         templates: str | os.PathLike[str] | None = None,
     ) -> None:
-        if not is_backend(backend):
-            raise InvalidInputError(
-                f"a session needs a backend, not {type(backend).__name__}: "
-                'make one by name with start_session("ollama")'
-            )
+        require_backend(backend, "a session")
         if ctx is not None and not (hasattr(ctx, "history") and hasattr(ctx, "add")):
             raise InvalidInputError(
                 f"ctx must be a context (SimpleContext(), ChatContext()), not {ctx!r}"

@@ -18,7 +18,7 @@ from mellea_rx.core.backend import (
     Capabilities,
     capabilities_of,
     decides_late,
-    is_backend,
+    require_backend,
     resolved,
 )
 from mellea_rx.core.chunk import Chunk
@@ -27,7 +27,7 @@ from mellea_rx.core.locks import ProcessLock
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
 from mellea_rx.core.source import ChunkSource, Push, forward
-from mellea_rx.errors import InvalidInputError, RecordingError
+from mellea_rx.errors import RecordingError
 from mellea_rx.testing.recordings import Exchange, Failure, Heading, encoded, plain
 
 __all__ = ["Recorder"]
@@ -83,8 +83,7 @@ class Recorder:
     """
 
     def __init__(self, backend: Backend, path: str | os.PathLike[str]) -> None:
-        if not is_backend(backend):
-            raise InvalidInputError(f"a recorder needs a backend, not {type(backend).__name__}")
+        require_backend(backend, "a recorder")
         self._backend = backend
         self._tape = _Tape(Path(path))
 

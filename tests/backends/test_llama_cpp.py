@@ -13,7 +13,7 @@ import pytest
 
 from mellea_rx import MelleaSession
 from mellea_rx.backends.llama_cpp import LocalBackend
-from mellea_rx.core.backend import Backend
+from mellea_rx.core.backend import is_backend
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine
 from mellea_rx.core.options import ModelOption, Options
@@ -141,7 +141,7 @@ class TestAnswers:
 
     def test_it_is_a_backend(self, tiny_model: Path):
         backend = LocalBackend(tiny_model)
-        assert isinstance(backend, Backend)
+        assert is_backend(backend)
         assert backend.name == "local"
         assert asyncio.run(backend.models()) == ["tiny"]
 

@@ -55,6 +55,13 @@ def test_when_the_budget_is_spent_the_best_failure_is_the_value() -> None:
     assert (thunk.sampling.success, thunk.sampling.chosen) == (False, 1)
 
 
+def test_a_result_and_an_attempt_are_true_only_where_they_succeeded() -> None:
+    thunk, _ = sampled(["bad", "good"], "good")
+    assert bool(thunk.sampling) is True
+    assert [bool(attempt) for attempt in thunk.sampling.attempts] == [False, True]
+    assert bool(sampled(["bad"], "good")[0].sampling) is False
+
+
 def test_of_equal_failures_the_latest_is_the_value() -> None:
     thunk, _ = sampled(["a", "b"], "a", "b")
     assert thunk.value == "b"

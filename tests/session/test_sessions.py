@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,9 @@ from mellea_rx import (
     get_session,
 )
 from mellea_rx.stdlib.components import Instruction
+from mellea_rx.stdlib.requirements import req, simple_validate
+from mellea_rx.stdlib.sampling import Sampler, SamplingResult, WeakThenStrong
+from mellea_rx.testing import Recorder
 from tests.core.hand import STREAM, Hand, soon, until
 from tests.support.server_process import ServerProcess
 
@@ -198,15 +202,67 @@ def test_closing_while_achat_waits_tells_it() -> None:
     asyncio.run(main())
 
 
-def test_a_backend_may_ask_another_for_its_parts() -> None:
+class Wrapped:
+    """A backend that asks another one for its parts."""
+
+    def __init__(self, backend: ScriptedBackend) -> None:
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+
+async def _sampled_with(backend: Any) -> str:
+    class Elsewhere:
+        always = True
+
+        async def sample(self, sampler: Sampler) -> SamplingResult:
+            return SamplingResult(True, (await sampler.attempt(backend=backend),), 0)
+
+    m = MelleaSession(ScriptedBackend("of the session's"))
+    return await (await m.ainstruct("Go.", strategy=Elsewhere())).avalue()
+
+
+def _session(backend: Any, _: Path) -> str:
+    return str(MelleaSession(backend).instruct("Go."))
+
+
+def _recorder(backend: Any, folder: Path) -> str:
+    return str(MelleaSession(Recorder(backend, folder / "run.jsonl")).instruct("Go."))
+
+
+def _weak_then_strong(backend: Any, _: Path) -> str:
+    strategy = WeakThenStrong(backend, weak_budget=1)
+    fine = req("is a", simple_validate(lambda text: text == "a"))
+    m = MelleaSession(ScriptedBackend("weak"))
+    return str(m.instruct("Go.", requirements=[fine], strategy=strategy))
+
+
+def _attempt(backend: Any, _: Path) -> str:
+    return asyncio.run(_sampled_with(backend))
+
+
+TAKERS = [_session, _recorder, _weak_then_strong, _attempt]
+
+
+@pytest.mark.parametrize("taker", TAKERS)
+def test_a_backend_may_ask_another_for_its_parts(taker: Any, tmp_path: Path) -> None:
     """From Python 3.12 on, `isinstance` of a protocol does not find what `__getattr__` gives."""
+    assert taker(Wrapped(ScriptedBackend("a")), tmp_path) == "a"
 
-    class Wrapped:
-        def __init__(self, backend: ScriptedBackend) -> None:
-            self._backend = backend
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._backend, name)
-
-    with MelleaSession(Wrapped(ScriptedBackend("a"))) as m:
-        assert m.instruct("Go.").value == "a"
+@pytest.mark.parametrize("taker", TAKERS)
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (ScriptedBackend, r"the class ScriptedBackend: make one, with ScriptedBackend\(\.\.\.\)"),
+        ("ollama", "not str: make one"),
+        (MelleaSession(ScriptedBackend()), "not MelleaSession: give its `backend`"),
+    ],
+    ids=["a class", "a name", "a session"],
+)
+def test_what_is_no_backend_is_refused_with_what_to_give(
+    taker: Any, given: Any, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        taker(given, tmp_path)

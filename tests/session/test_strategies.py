@@ -291,8 +291,10 @@ def test_each_backend_has_its_own_options_under_the_calls() -> None:
 
 
 def test_what_is_no_backend_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="strong must be a backend, not str"):
+    with pytest.raises(InvalidInputError, match="strong needs a backend, not str"):
         WeakThenStrong("gpt")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="not MelleaSession: give its `backend`"):
+        WeakThenStrong(MelleaSession(ScriptedBackend()))  # type: ignore[arg-type]
 
 
 # What holds for all of them.

@@ -219,6 +219,11 @@ def test_what_a_streaming_validation_may_return(returned: Any, result: bool | No
     assert thunk.sampling.success is (result is not False)
 
 
+@pytest.mark.parametrize(("result", "truth"), [(True, True), (False, False), (None, False)])
+def test_a_verdict_is_true_only_where_the_unit_is_fine(result: bool | None, truth: bool) -> None:
+    assert bool(UnitVerdict(result, "because")) is truth
+
+
 def test_what_is_no_verdict_is_said_with_the_unit_and_the_attempt() -> None:
     first = {"One. ": True}
     look = req("x", stream_validate=lambda unit: first.get(unit, 7))

@@ -30,9 +30,8 @@ from mellea_rx import (
     UnexpectedError,
     Usage,
 )
-from mellea_rx.backends import Backend
 from mellea_rx.backends.scripted import Answer
-from mellea_rx.core.backend import Capabilities
+from mellea_rx.core.backend import Backend, Capabilities, is_backend
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Image, Request, WireMessage
 from mellea_rx.testing import (
@@ -236,11 +235,11 @@ def test_a_backends_own_options_are_part_of_its_requests(path: Path) -> None:
 
 def test_a_replay_says_what_the_recorded_backend_said_of_itself(path: Path) -> None:
     backend = Recorder(ScriptedBackend("a", model_id="m"), path)
-    assert isinstance(backend, Backend)
+    assert is_backend(backend)
     assert (backend.name, backend.capabilities) == ("scripted", ScriptedBackend.capabilities)
     MelleaSession(backend).instruct("Go.")
     player = replay(path)
-    assert isinstance(player, Backend)
+    assert is_backend(player)
     assert (player.name, player.model) == ("scripted", "m")
     assert player.capabilities == Capabilities(True, True, True, True, True)
     assert asyncio.run(player.models()) == ["m"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mellea_rx.core.backend import Backend
+from mellea_rx.core.backend import Backend, require_backend
 from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult
-from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.sampling.budget import outcome, require_budget, until_accepted
 
 __all__ = ["WeakThenStrong"]
@@ -36,11 +35,7 @@ class WeakThenStrong:
     def __post_init__(self) -> None:
         require_budget(self.weak_budget, "weak_budget")
         require_budget(self.strong_budget, "strong_budget")
-        if not isinstance(self.strong, Backend):
-            raise InvalidInputError(
-                f"strong must be a backend, not {type(self.strong).__name__} "
-                "(of a session: its `backend`)"
-            )
+        require_backend(self.strong, "strong")
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds."""
