@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from benchmarks.calls import first_text, short_calls
+from benchmarks.calls import among_streams, at_once, first_text, mapped, short_calls
 from benchmarks.embedded import embedded
 from benchmarks.footprint import imports, size
 from benchmarks.machine import Neighbours, load
@@ -18,14 +18,19 @@ from benchmarks.peers import peers_in_bursts, peers_paced
 from benchmarks.report import figures, goals, write
 from benchmarks.rows import Part
 from benchmarks.scale import memory, slope
-from benchmarks.streams import bursts, bursts_sse, paced
+from benchmarks.streams import begun, bursts, bursts_sse, late, paced
 from benchmarks.turns import server
 
 ON_A_SERVER = {
     "bursts": bursts,
     "bursts-sse": bursts_sse,
     "paced": paced,
+    "latency": late,
+    "begun": begun,
     "short-calls": short_calls,
+    "at-once": at_once,
+    "mapped": mapped,
+    "among-streams": among_streams,
     "memory": memory,
     "slope": slope,
     "peers": peers_in_bursts,

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.clients import CLIENTS
-from benchmarks.server import interval, texts
+from benchmarks.server import STAMP, interval, texts
 from benchmarks.work import Answers, Work
 
 __all__ = ["MEASURES", "Measure", "cost"]
@@ -88,6 +88,75 @@ async def first_text(work: Work, answers: Answers) -> Numbers:
         await answers(work.model, into)
         late += [pieces.late * 1e3 for pieces in into]
     return {"median": statistics.median(late), "p99": statistics.quantiles(late, n=100)[-1]}
+
+
+class _Timed(list[str]):
+    """Keeps of each stamped chunk how late it is, in seconds."""
+
+    def __init__(self, late: list[float]) -> None:
+        self._late = late
+
+    def append(self, piece: str) -> None:
+        now = time.monotonic()
+        for at in range(0, len(piece), len(STAMP)):
+            self._late.append(now - float(piece[at : at + len(STAMP)]))
+
+
+async def latency(work: Work, answers: Answers) -> Numbers:
+    """Milliseconds from each chunk's leaving the server to its being in the client's hand."""
+    await answers(WARM_UP, [[]])
+    late: list[float] = []
+    await answers(work.model, [_Timed(late) for _ in range(work.streams)])
+    if len(late) != work.chunks:
+        raise SystemExit(f"{len(late)} chunks came, not {work.chunks}")
+    return _milliseconds(late)
+
+
+def _milliseconds(seconds: Sequence[float]) -> Numbers:
+    return {
+        "median": statistics.median(seconds) * 1e3,
+        "p99": statistics.quantiles(seconds, n=100)[-1] * 1e3,
+    }
+
+
+BACKGROUND = Work("paced-600-100", streams=500)
+"""Streams that run while single calls are timed; they last a minute at most."""
+
+
+async def among(work: Work, answers: Answers) -> Numbers:
+    """Milliseconds of a call, one after another, while the same client reads 500 streams."""
+    await answers(WARM_UP, [[]])
+    begun = asyncio.Semaphore(0)
+    into = [_Announced(begun) for _ in range(BACKGROUND.streams)]
+    running = asyncio.ensure_future(answers(BACKGROUND.model, into))
+    for _ in into:
+        await begun.acquire()
+    await asyncio.sleep(SETTLED)
+    took = []
+    for _ in range(work.repeats):
+        began = time.perf_counter()
+        await answers(work.model, [[]])
+        took.append(time.perf_counter() - began)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    return _milliseconds(took)
+
+
+async def start(work: Work, answers: Answers) -> Numbers:
+    """CPU in microseconds a stream, from its call to its first text, of many at once."""
+    await answers(WARM_UP, [[]])
+    begun = asyncio.Semaphore(0)
+    into = [_Announced(begun) for _ in range(work.streams)]
+    cpu = _cpu()
+    running = asyncio.ensure_future(answers(work.model, into))
+    for _ in into:
+        await begun.acquire()
+    used = _cpu() - cpu
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    return {"cpu": used * 1e6 / work.streams}
 
 
 class _Counted(list[str]):
@@ -176,6 +245,9 @@ async def _in_groups(model: str, answers: Answers, into: Sequence[list[str]]) ->
 MEASURES: dict[str, Measure] = {
     "cost": cost,
     "first text": first_text,
+    "latency": latency,
+    "among": among,
+    "start": start,
     "memory": memory,
     "streaming": streaming,
 }
@@ -205,7 +277,7 @@ def main() -> None:
         async with CLIENTS[given.client].open(given.url) as answers:
             return await MEASURES[given.measure](work, answers)
 
-    print(json.dumps(asyncio.run(run())))
+    print(json.dumps(CLIENTS[given.client].run(run())))
 
 
 if __name__ == "__main__":

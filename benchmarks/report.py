@@ -23,8 +23,10 @@ _INTRODUCTION = """\
 
 Written by `make bench`. Clients take the same answers from one scripted server on this machine, in
 turn, each time in a fresh process; CPU is the client's, all its threads. Figures are medians;
-a ratio is to the loop written by hand (aiohttp, lines, `json.loads`) in the same round, with the
-least and the most of the rounds. Lower is better but for tokens a second.
+a ratio is to the cheaper of the two loops written by hand (aiohttp, lines, `json.loads`; one on
+asyncio, one on uvloop) in the same round, with the least and the most of the rounds. "Floor" is an
+expert's client on httptools, msgspec and uvloop that keeps no promise but the text. Lower is better
+but for tokens a second.
 """
 
 
@@ -57,17 +59,11 @@ def write(parts: Sequence[Part], seconds: float, load: str, others: float | None
         CHART.write_text(svg(panels), encoding="utf-8")
 
 
-def _kind(client: str) -> str:
-    if CLIENTS[client].package:
-        return "peer"
-    return "hand" if client.startswith("by hand") else "ours"
-
-
 def _label(client: str) -> str:
     wire = "" if CLIENTS[client].wire == "ndjson" else ", SSE"
-    return f"mellea_rx{wire}" if _kind(client) == "ours" else client
+    return f"mellea_rx{wire}" if CLIENTS[client].kind == "ours" else client
 
 
 def _panel(title: str, runs: Runs) -> Panel:
-    bars = [Bar(_label(each), median(runs, each, "cpu"), _kind(each)) for each in runs]
+    bars = [Bar(_label(each), median(runs, each, "cpu"), CLIENTS[each].kind) for each in runs]
     return Panel(title, "microseconds of client CPU a chunk; less is better", bars)

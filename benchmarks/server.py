@@ -3,8 +3,9 @@
 `python -m benchmarks.server --port 0` prints its port as its first line, and ends when its stdin
 closes. It speaks Ollama's `/api/chat` and OpenAI's `/v1/chat/completions`. The model's name says
 what to do: `burst-2000` is 2,000 chunks as fast as the transport takes them, `paced-50-100` is 50
-chunks, 100 ms apart, and `stamped-2-5` is 2 chunks, 5 ms apart, of which the first says when it was
-sent (`time.monotonic()`). Every chunk is a line (or event) and an HTTP chunk of its own.
+chunks, 100 ms apart, `stamped-2-5` is 2 chunks, 5 ms apart, of which the first says when it was
+sent (`time.monotonic()`), and of `timed-50-100` each chunk says so. Every chunk is a line (or
+event) and an HTTP chunk of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SLICE = 1 << 16
 TICK = 0.001
 """Seconds between two turns of the wheel that all paced streams hang on."""
 STAMP = "0" * 20
-"""Stands for the time in the first chunk of a stamped answer."""
+"""Stands for the time in the first chunk of a stamped answer, in each of a timed one."""
 
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nTransfer-Encoding: chunked\r\n"
@@ -40,9 +41,12 @@ def texts(model: str) -> list[str]:
     """What `model` answers, chunk by chunk: about five characters each.
 
     Args:
-        model: `burst-N`, `paced-N-MILLISECONDS` or `stamped-N-MILLISECONDS`.
+        model: `burst-N`, `paced-N-MILLISECONDS`, `stamped-N-MILLISECONDS` or
+            `timed-N-MILLISECONDS`.
     """
     kind, count = model.split("-")[:2]
+    if kind == "timed":
+        return [STAMP] * int(count)
     words = [f"{index % 10_000:04d} " for index in range(int(count))]
     return [STAMP, *words[1:]] if kind == "stamped" else words
 
@@ -141,7 +145,7 @@ class Client(asyncio.Protocol):
         self._steps: deque[bytes] = deque()
         self._slices: deque[memoryview] = deque()
         self._paused = False
-        self._stamp = False
+        self._stamp = self._stamp_all = False
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -180,7 +184,8 @@ class Client(asyncio.Protocol):
         frames = _frames(model, sse)
         last = len(texts(model)) - 1
         self._steps.extend([*frames[:last], b"".join([*frames[last:], _END])])
-        self._stamp = model.startswith("stamped")
+        self._stamp = model.startswith(("stamped", "timed"))
+        self._stamp_all = model.startswith("timed")
         self._wheel.start(self, pace)
 
     def step(self) -> bool:
@@ -190,7 +195,7 @@ class Client(asyncio.Protocol):
         frame = self._steps.popleft()
         if self._stamp:
             frame = frame.replace(STAMP.encode(), b"%020.9f" % time.monotonic())
-            self._stamp = False
+            self._stamp = self._stamp_all
         self._transport.write(frame)
         return bool(self._steps)
 

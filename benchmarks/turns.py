@@ -15,7 +15,17 @@ from benchmarks.clients import CLIENTS
 from benchmarks.homes import python_of
 from benchmarks.work import Work
 
-__all__ = ["Ratio", "Runs", "in_turns", "measure", "median", "ratio", "server"]
+__all__ = [
+    "Ratio",
+    "Runs",
+    "in_turns",
+    "measure",
+    "median",
+    "of_pairs",
+    "ratio",
+    "server",
+    "to_cheapest",
+]
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -93,6 +103,13 @@ def median(runs: Runs, client: str, field: str) -> float:
 def ratio(runs: Runs, client: str, base: str, field: str) -> Ratio:
     """A client's figure by another's, in each round."""
     return of_pairs([run[field] for run in runs[client]], [run[field] for run in runs[base]])
+
+
+def to_cheapest(runs: Runs, client: str, bases: Sequence[str], field: str) -> Ratio:
+    """A client's figure by the least that one of the others has, in each round."""
+    figures = ([run[field] for run in runs[base]] for base in bases)
+    least = [min(each) for each in zip(*figures, strict=True)]
+    return of_pairs([run[field] for run in runs[client]], least)
 
 
 def of_pairs(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.server import interval, texts
 
-__all__ = ["Answers", "Ask", "Work", "each"]
+__all__ = ["AT_A_TIME", "Answers", "Ask", "Work", "at_a_time", "each"]
 
 Ask = Callable[[str, list[str]], Coroutine[Any, Any, None]]
 """Streams one answer of a model; each piece of text is appended as it comes."""
@@ -47,5 +47,24 @@ def each(ask: Ask) -> Answers:
 
     async def answers(model: str, into: Sequence[list[str]]) -> None:
         await asyncio.gather(*(ask(model, pieces) for pieces in into))
+
+    return answers
+
+
+AT_A_TIME = 50
+"""So many calls run at once where there are more rows than that."""
+
+
+def at_a_time(ask: Ask) -> Answers:
+    """Many answers by some workers, each of which takes the next row when it is done."""
+
+    async def answers(model: str, into: Sequence[list[str]]) -> None:
+        rows = iter(into)
+
+        async def work() -> None:
+            for pieces in rows:
+                await ask(model, pieces)
+
+        await asyncio.gather(*(work() for _ in range(min(AT_A_TIME, len(into)))))
 
     return answers

@@ -5,14 +5,18 @@ A client is an async context manager: it takes the server's URL, and gives what 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any, TypeVar
 
 from benchmarks.work import Answers
 
 __all__ = ["CLIENTS", "Client"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Client:
         wire: "ndjson" or "sse": whom it is compared with.
         package: The package that it measures, "" for none but the project's own.
         home: Whose virtual environment that is in: "project", "peers" or "mellea".
+        loop: The event loop that the client's own code runs on: "asyncio" or "uvloop".
     """
 
     name: str
@@ -34,6 +39,22 @@ class Client:
     wire: str = "ndjson"
     package: str = ""
     home: str = "project"
+    loop: str = "asyncio"
+
+    @property
+    def kind(self) -> str:
+        """Who wrote it: "ours", "hand", "floor" or "peer"."""
+        if self.package:
+            return "peer"
+        return {"by_hand": "hand", "floor": "floor"}.get(self.module, "ours")
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end, on the client's kind of event loop."""
+        if self.loop == "asyncio":
+            return asyncio.run(main)
+        uvloop = import_module("uvloop")
+        result: T = uvloop.run(main)
+        return result
 
     def open(self, url: str) -> AbstractAsyncContextManager[Answers]:
         """Import it, and open it on a server. Only in a process of its home."""
@@ -47,6 +68,18 @@ _PYDANTIC_AI = "pydantic-ai-slim[openai]"
 _ALL = [
     Client("by hand", "by_hand", "ndjson"),
     Client("by hand, SSE", "by_hand", "sse", wire="sse"),
+    Client("by hand, uvloop", "by_hand", "ndjson", loop="uvloop"),
+    Client("by hand, SSE, uvloop", "by_hand", "sse", wire="sse", loop="uvloop"),
+    Client("by hand, 50 at a time", "by_hand", "fifty"),
+    Client("by hand, 50 at a time, uvloop", "by_hand", "fifty", loop="uvloop"),
+    Client("floor", "floor", "ndjson", loop="uvloop"),
+    Client("floor, SSE", "floor", "sse", wire="sse", loop="uvloop"),
+    Client("floor, 50 at a time", "floor", "fifty", loop="uvloop"),
+    Client("default call", "ours", "default"),
+    Client("default call, uvloop", "ours", "default", loop="uvloop"),
+    Client("default call and astream", "ours", "mixed"),
+    Client("sync verb", "ours", "sync"),
+    Client("map_generate", "ours", "mapped"),
     Client("astream", "ours", "astream"),
     Client("astream, SSE", "ours", "astream_sse", wire="sse"),
     Client("avalue", "ours", "avalue"),

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from benchmarks.clients.request import body
-from benchmarks.work import Answers, each
+from benchmarks.work import Answers, Ask, at_a_time, each
 
 
 def _session() -> aiohttp.ClientSession:
@@ -22,14 +22,24 @@ def _session() -> aiohttp.ClientSession:
 async def ndjson(url: str) -> AsyncIterator[Answers]:
     """Ollama's lines."""
     async with _session() as session:
+        yield each(_lines(session, url))
 
-        async def ask(model: str, pieces: list[str]) -> None:
-            async with session.post(f"{url}/api/chat", json=body(model)) as response:
-                async for line in response.content:
-                    data = json.loads(line)
-                    pieces.append(data["message"]["content"])
 
-        yield each(ask)
+@asynccontextmanager
+async def fifty(url: str) -> AsyncIterator[Answers]:
+    """Ollama's lines, of fifty calls at a time."""
+    async with _session() as session:
+        yield at_a_time(_lines(session, url))
+
+
+def _lines(session: aiohttp.ClientSession, url: str) -> Ask:
+    async def ask(model: str, pieces: list[str]) -> None:
+        async with session.post(f"{url}/api/chat", json=body(model)) as response:
+            async for line in response.content:
+                data = json.loads(line)
+                pieces.append(data["message"]["content"])
+
+    return ask
 
 
 @asynccontextmanager

@@ -8,28 +8,32 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import reactivex as rx
 from reactivex import Observable
 from reactivex import operators as ops
 
-from benchmarks.work import Answers, each
-from mellea_rx import ModelOption, ModelOutputThunk, start_session
-from mellea_rx.operators import merge
+from benchmarks.work import AT_A_TIME, Answers, each
+from mellea_rx import MelleaSession, ModelOption, ModelOutputThunk, start_session
+from mellea_rx.operators import map_generate, merge, to_async_iterator
 
 Start = Callable[[str], Awaitable[ModelOutputThunk[str]]]
 """Starts a call to a model."""
 
 
-def _starter(backend: str, url: str) -> Start:
+def _sessions(backend: str, url: str) -> Callable[[str], MelleaSession]:
     @functools.cache
-    def session(model: str) -> Any:
-        key = {"api_key": "none"} if backend == "openai" else {}
+    def session(model: str) -> MelleaSession:
+        key: dict[str, Any] = {"api_key": "none"} if backend == "openai" else {}
         return start_session(backend, model_id=model, base_url=url, **key)
 
+    return session
+
+
+def _starter(backend: str, url: str) -> Start:
+    session = _sessions(backend, url)
+
     async def start(model: str) -> ModelOutputThunk[str]:
-        thunk: ModelOutputThunk[str] = await session(model).ainstruct(
-            "x", model_options={ModelOption.STREAM: True}
-        )
-        return thunk
+        return await session(model).ainstruct("x", model_options={ModelOption.STREAM: True})
 
     return start
 
@@ -40,6 +44,56 @@ def _by_astream(start: Start) -> Answers:
             pieces.append(piece)
 
     return each(ask)
+
+
+@asynccontextmanager
+async def default(url: str) -> AsyncIterator[Answers]:
+    """A call without any option, and its value: what most programs write."""
+    session = _sessions("ollama", url)
+
+    async def ask(model: str, pieces: list[str]) -> None:
+        pieces.append(await (await session(model).ainstruct("x")).avalue())
+
+    yield each(ask)
+
+
+@asynccontextmanager
+async def mixed(url: str) -> AsyncIterator[Answers]:
+    """Paced answers by `astream()`, and others by a call without any option."""
+    async with astream(url) as streamed, default(url) as short:
+
+        async def answers(model: str, into: Sequence[list[str]]) -> None:
+            await (streamed if model.startswith("paced") else short)(model, into)
+
+        yield answers
+
+
+@asynccontextmanager
+async def sync(url: str) -> AsyncIterator[Answers]:
+    """The verb that waits."""
+    session = _sessions("ollama", url)
+
+    async def ask(model: str, pieces: list[str]) -> None:
+        pieces.append(str(session(model).instruct("x")))
+
+    yield each(ask)
+
+
+@asynccontextmanager
+async def mapped(url: str) -> AsyncIterator[Answers]:
+    """A call for each row of a list, fifty at a time."""
+    session = _sessions("ollama", url)
+
+    async def answers(model: str, into: Sequence[list[str]]) -> None:
+        rows = [{"row": index} for index in range(len(into))]
+        calls = map_generate(session(model), "x {{row}}", max_concurrent=AT_A_TIME)
+        results = rx.from_iterable(rows).pipe(calls)
+        index = 0
+        async for text in to_async_iterator(results):
+            into[index].append(str(text))
+            index += 1
+
+    yield answers
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from benchmarks.chart import LABEL, Bar, Panel, svg
 from benchmarks.clients import CLIENTS
 from benchmarks.quick import CASES, verdict
 from benchmarks.rows import Row, costs, markdown
-from benchmarks.turns import Ratio, measure, of_pairs, ratio, server
+from benchmarks.turns import Ratio, measure, of_pairs, ratio, server, to_cheapest
 from benchmarks.work import Work
 
 OWN = [name for name, each in CLIENTS.items() if each.home == "project"]
@@ -43,6 +43,31 @@ def test_streaming_is_measured_without_its_beginning_and_end(url: str) -> None:
     numbers = measure("streaming", "astream", Work("paced-3000-2", streams=20, repeats=1), url)
     assert numbers["cpu"] > 0
     assert 0.5 < numbers["taken"] < 1.5
+
+
+def test_each_chunk_is_timed_from_its_leaving_the_server(url: str) -> None:
+    numbers = measure("latency", "astream", Work("timed-5-2", streams=10), url)
+    assert 0 < numbers["median"] <= numbers["p99"]
+
+
+def test_calls_are_timed_while_streams_are_read(url: str) -> None:
+    work = Work("burst-10", repeats=5)
+    numbers = measure("among", "default call and astream", work, url)
+    assert 0 < numbers["median"] <= numbers["p99"]
+
+
+def test_the_beginning_of_a_stream_is_measured_without_its_end(url: str) -> None:
+    assert measure("start", "astream", Work("paced-600-100", streams=20), url)["cpu"] > 0
+
+
+def test_the_cheaper_loop_of_each_round_is_the_one_to_beat() -> None:
+    runs = {
+        "ours": [{"cpu": 4.0}, {"cpu": 4.0}],
+        "asyncio": [{"cpu": 8.0}, {"cpu": 4.0}],
+        "uvloop": [{"cpu": 5.0}, {"cpu": 8.0}],
+    }
+    figure = to_cheapest(runs, "ours", ["asyncio", "uvloop"], "cpu")
+    assert (figure.low, figure.high) == (0.8, 1.0)
 
 
 def test_a_ratio_compares_figures_of_the_same_round() -> None:
