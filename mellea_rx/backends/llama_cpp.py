@@ -194,7 +194,10 @@ class LocalBackend:
         reader = _Reader(self.model, push)
 
         def take(answer: Mapping[str, Any]) -> None:
-            watch.alive()
+            if "prompt_progress" in answer:
+                watch.working()
+            else:
+                watch.alive()
             reader.feed(answer)
 
         call = await model.start(_encode(request), take)

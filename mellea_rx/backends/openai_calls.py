@@ -25,6 +25,11 @@ class CallDelta(msgspec.Struct):
     id: str | None = None
     function: _Function | None = None
 
+    @property
+    def size(self) -> int:
+        """How many characters of arguments it brings."""
+        return 0 if self.function is None else len(self.function.arguments or "")
+
 
 class _Call:
     __slots__ = ("arguments", "id", "name", "size")

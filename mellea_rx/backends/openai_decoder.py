@@ -29,6 +29,7 @@ class _Delta(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: Any = None
     tool_calls: list[CallDelta] | None = None
 
 
@@ -63,6 +64,7 @@ class OpenAIDecoder:
         "_payloads",
         "_usage",
         "_who",
+        "_written",
         "done",
         "error",
     )
@@ -81,6 +83,7 @@ class OpenAIDecoder:
         self._finish: str | None = None
         self._usage: Usage | None = None
         self._model: str | None = None
+        self._written: int | None = None
         self.done = False
         self.error: BackendError | None = None
 
@@ -107,7 +110,7 @@ class OpenAIDecoder:
             if self.done or self.error is not None:
                 break
             if payload == b"[DONE]":
-                return self._end(Chunk("".join(texts), "".join(thoughts)))
+                return self._end(self._gathered(texts, thoughts))
             try:
                 event = decode(payload)
             except BackendError as error:
@@ -121,15 +124,27 @@ class OpenAIDecoder:
             if delta is not None:
                 if delta.content:
                     texts.append(delta.content)
-                if delta.reasoning_content or delta.reasoning or delta.tool_calls:
+                if (
+                    delta.reasoning_content
+                    or delta.reasoning
+                    or delta.tool_calls
+                    or delta.reasoning_details
+                ):
                     self._beside_text(delta, thoughts)
             if choice.finish_reason or event.usage is not None or event.error is not None:
                 self._note_end(event, choice)
-        if texts or thoughts:
-            return Chunk("".join(texts), "".join(thoughts))
+        return self._gathered(texts, thoughts)
+
+    def _gathered(self, texts: list[str], thoughts: list[str]) -> Chunk | None:
+        """All that a block brought; None where it was neither content nor progress."""
+        written, self._written = self._written, None
+        if texts or thoughts or written is not None:
+            return Chunk("".join(texts), "".join(thoughts), arguments_size=written or 0)
         return None
 
     def _beside_text(self, delta: _Delta, thoughts: list[str]) -> None:
+        # Progress, also where it is nothing to show: a call's name, or reasoning that is hidden.
+        self._written = self._written or 0
         thought = delta.reasoning_content or delta.reasoning
         if thought:
             thoughts.append(thought)
@@ -140,6 +155,7 @@ class OpenAIDecoder:
         if self._calls is None:
             self._calls = CallPieces()
         for piece in pieces:
+            self._written = (self._written or 0) + piece.size
             if self._calls.add(piece) > self._limits.tool_arguments:
                 self.error = arguments_too_large(self._who, self._limits.tool_arguments)
 
@@ -164,12 +180,11 @@ class OpenAIDecoder:
         self.error = GenerationFailedError(f"{self._who} failed while it answered: {said}")
 
     def _end(self, chunk: Chunk | None) -> Chunk | None:
-        text, thinking = (chunk.text, chunk.thinking) if chunk is not None else ("", "")
         if self._finish is None:  # whatever it says, this is no success
             self.error = StreamInterruptedError(
                 f"the answer of {self._who} ended without a finish_reason: it stopped half-way"
             )
-            return Chunk(text, thinking) if text or thinking else None
+            return chunk
         self.done = True
         calls: tuple[ToolCall, ...] = ()
         try:
@@ -177,7 +192,13 @@ class OpenAIDecoder:
                 calls = self._calls.joined(self._who, self._finish)
         except ProtocolError as error:
             self.done, self.error = False, error
-        return Chunk(text, thinking, calls, self._usage, self._finish, self._model)
+        return msgspec.structs.replace(
+            Chunk() if chunk is None else chunk,
+            tool_calls=calls,
+            usage=self._usage,
+            finish_reason=self._finish,
+            model=self._model,
+        )
 
 
 def payloads_of(who: str) -> PayloadDecoder[_Event]:

@@ -54,8 +54,11 @@ class Chunk(msgspec.Struct, frozen=True):
         thinking: What came of the model's reasoning.
         tool_calls: Tool calls that are complete with this chunk.
         usage: Tokens, when the server tells them.
-        finish_reason: Why the model stopped ("stop", "length", "tool_calls", …), on the last chunk.
+        finish_reason: Why the model stopped, on the last chunk: "stop", "length", "tool_calls",
+            "refusal" (the text is the model's refusal), "content_filter" (the server stopped it), …
         model: The model's name as the server gives it.
+        arguments_size: How many characters came of the arguments of tool calls that are still being
+            written. They are progress, and nothing to show: the calls come when they are complete.
     """
 
     text: str = ""
@@ -64,6 +67,7 @@ class Chunk(msgspec.Struct, frozen=True):
     usage: Usage | None = None
     finish_reason: str | None = None
     model: str | None = None
+    arguments_size: int = 0
 
     def __str__(self) -> str:
         return self.text

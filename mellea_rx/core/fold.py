@@ -80,6 +80,7 @@ class Fold:
             or chunk.usage is not None
             or chunk.finish_reason is not None
             or chunk.model is not None
+            or chunk.arguments_size
         ):
             self._join(chunk)
 
@@ -96,6 +97,7 @@ class Fold:
             rest.finish_reason = chunk.finish_reason
         if chunk.model is not None:
             rest.model = chunk.model
+        rest.arguments_size += chunk.arguments_size
 
     def peek(self) -> Chunk:
         """All that was added, as one chunk."""
@@ -110,6 +112,7 @@ class Fold:
             rest.usage,
             rest.finish_reason,
             rest.model,
+            rest.arguments_size,
         )
 
     def take(self) -> Chunk:
@@ -127,7 +130,14 @@ class Fold:
 class _Rest:
     """What is not text: few chunks have any of it."""
 
-    __slots__ = ("finish_reason", "model", "thinking", "tool_calls", "usage")
+    __slots__ = (
+        "arguments_size",
+        "finish_reason",
+        "model",
+        "thinking",
+        "tool_calls",
+        "usage",
+    )
 
     def __init__(self) -> None:
         self.thinking = TextBuffer()
@@ -135,6 +145,7 @@ class _Rest:
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
         self.model: str | None = None
+        self.arguments_size = 0
 
 
 _EMPTY = Chunk()

@@ -146,6 +146,14 @@ class StallWatch:
                 self._disarm()
                 self._arm(idle)
 
+    def working(self) -> None:
+        """The prompt is being worked on: no silence, but not yet the beginning of the answer.
+
+        It does not put off a limit that the user set on that beginning.
+        """
+        if self._began or ModelOption.FIRST_TOKEN_TIMEOUT not in self._options.standard:
+            self._last = self._loop.time()
+
     def look(self) -> None:
         """End the task if it is time; else look again later. Called by what `_wait` left behind."""
         assert self._limit is not None

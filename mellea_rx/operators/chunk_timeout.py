@@ -10,6 +10,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from mellea_rx.core.arguments import seconds
+from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.fold import TextBuffer
 from mellea_rx.core.timers import scheduler_for
 from mellea_rx.errors import (
@@ -34,8 +35,8 @@ def chunk_timeout(
 ) -> Callable[[Observable[T]], Observable[T]]:
     """End a stream that takes too long, and its source with it.
 
-    Only content counts (text, thinking, tool calls): a chunk without any neither begins an answer
-    nor breaks a silence. The error has the text so far.
+    Only content counts (text, thinking, tool calls, and what is being written of one): a chunk
+    without any neither begins an answer nor breaks a silence. The error has the text so far.
 
         source:                  -a--b-----------c-|
         chunk_timeout(idle=5):   -a--b----#
@@ -144,7 +145,7 @@ class _Watch:
 
     def on_next(self, item: object) -> None:
         with self._lock:
-            if item:
+            if item or (isinstance(item, Chunk) and item.arguments_size):
                 try:
                     self._said.add(str(item))
                 except Exception as error:

@@ -20,6 +20,7 @@ from mellea_rx.core.engine import engine
 from mellea_rx.core.options import ModelOption
 from mellea_rx.core.source import forward
 from mellea_rx.errors import (
+    FirstTokenTimeoutError,
     GenerationCancelledError,
     GenerationTimeoutError,
 )
@@ -117,6 +118,14 @@ class TestSlots:
 
         assert is_shorter(0.5, wait_after_cancel)
         assert ask(backend, "Hello!").wait().text
+
+    @pytest.mark.model
+    def test_a_limit_on_the_first_token_holds_while_the_prompt_is_worked_on(self, real_model: Path):
+        backend = LocalBackend(real_model, parallel=1, batch=16)
+        ask(backend, "Hello!", {TOKENS: 1}).wait()
+        limit = {TOKENS: 8, ModelOption.FIRST_TOKEN_TIMEOUT: 0.3}
+        with pytest.raises(FirstTokenTimeoutError, match="the embedded model did not begin"):
+            ask(backend, LONG, limit).wait()
 
     @pytest.mark.model
     def test_a_stop_in_the_middle_of_a_prompt_comes_with_its_next_block(self, real_model: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,10 +20,12 @@ from mellea_rx import (
 )
 from mellea_rx.core.retry import RetryPolicy
 from mellea_rx.wire.http import Limits
-from tests.chaos.frames import end, frame, head, said
-from tests.chaos.trial import WORDS, Trial
+from tests.chaos.frames import chunked, end, frame, head, said
+from tests.chaos.trial import ONCE, WORDS, Trial
+from tests.support.server_process import ServerProcess
 
 QUICK = {ModelOption.RETRIES: RetryPolicy(attempts=3, initial=0.01, jitter=0)}
+CHUNKED = "Transfer-Encoding: chunked"
 PASSING = [408, 409, 425, 429, 500, 502, 503, 504]
 
 
@@ -118,6 +121,56 @@ def test_content_resets_the_limit_on_silence(trial: Trial) -> None:
     trial.server.script("m", chunks=["x"] * 12, stall_after=5)
     error = trial.failure(text="x" * 5, options={ModelOption.STREAM_TIMEOUT: 0.2})
     assert type(error) is IdleTimeoutError
+
+
+def written_call(*pieces: str, **delta: Any) -> list[bytes]:
+    """A tool call in OpenAI's words, whose arguments come in these pieces."""
+    head = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": ""}}
+    parts = [{"index": 0, "function": {"arguments": piece}} for piece in pieces]
+    return [
+        frame("openai", {"choices": [{"index": 0, "delta": {**delta, "tool_calls": [part]}}]})
+        for part in (head, *parts)
+    ]
+
+
+ARGUMENTS = ('{"text": "', *["x"] * 12, '"}')
+CALLED = (
+    frame("openai", {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
+    + b"data: [DONE]\n\n"
+)
+
+
+@pytest.fixture
+def on_openai(server: ServerProcess) -> Iterator[Trial]:
+    """The one wire on which a call's arguments come in pieces."""
+    trial = Trial("openai", server)
+    yield trial
+    trial.close()
+
+
+@pytest.mark.parametrize("said_first", [(), ("Let me see. ",)])
+def test_arguments_that_are_being_written_reset_the_limit_on_silence(
+    on_openai: Trial, said_first: tuple[str, ...]
+) -> None:
+    frames = [*(said("openai", text) for text in said_first), *written_call(*ARGUMENTS), CALLED]
+    on_openai.server.script("m", wire=[head("openai", CHUNKED), *chunked(*frames, b"")], delay=0.05)
+    with MelleaSession(on_openai.backend(), model_options=ONCE) as m:
+        thunk = m.instruct("Go.", model_options={ModelOption.STREAM_TIMEOUT: 0.3})
+    assert [call.arguments for call in thunk.tool_calls] == [{"text": "x" * 12}]
+    assert thunk.text == "".join(said_first)
+
+
+def test_a_call_that_is_no_longer_written_is_silence_that_began(on_openai: Trial) -> None:
+    pieces = [*written_call(*ARGUMENTS[:4]), *[b": ping\n\n"] * 100]
+    on_openai.server.script("m", wire=[head("openai", CHUNKED), *chunked(*pieces)], delay=0.02)
+    error = on_openai.failure(options={ModelOption.STREAM_TIMEOUT: 0.3})
+    assert type(error) is IdleTimeoutError
+
+
+def test_a_call_that_breaks_off_while_it_is_written_is_asked_for_again(on_openai: Trial) -> None:
+    broken = [head("openai", CHUNKED), *chunked(*written_call(*ARGUMENTS[:4]))]
+    on_openai.server.script("m", [{"wire": broken}, {"chunks": WORDS}])
+    assert call(on_openai) == "".join(WORDS)
 
 
 def many_arguments(wire: str) -> bytes:

@@ -18,6 +18,8 @@ from mellea_rx import (
     ScriptedBackend,
 )
 from mellea_rx.backends.scripted import Pause
+from mellea_rx.core.options import Options
+from mellea_rx.core.watch import StallWatch
 from mellea_rx.testing import run_virtual
 
 LIMITS = (1.1, 7.3, 60.7)
@@ -80,3 +82,33 @@ def test_streams_that_end_leave_the_others_their_limit() -> None:
         return [long.duration, again.duration]
 
     assert run_virtual(main()) == pytest.approx([60.7, 60.7], abs=1e-6)
+
+
+async def worked_on(options: dict[ModelOption, float | None], *, answers: bool) -> float:
+    """A prompt that takes nine steps of one second, then an answer or silence."""
+    began = asyncio.get_running_loop().time()
+    with StallWatch(Options(options), "the model") as watch:
+        for _ in range(9):
+            await asyncio.sleep(1)
+            watch.working()
+        if answers:
+            watch.alive()
+        await asyncio.sleep(1 if answers else 60)
+    return asyncio.get_running_loop().time() - began
+
+
+def test_work_on_the_prompt_is_no_silence() -> None:
+    options: dict[ModelOption, float | None] = {ModelOption.STREAM_TIMEOUT: 3}
+    assert run_virtual(worked_on(options, answers=True)) == 10.0
+
+
+def test_work_on_the_prompt_does_not_begin_the_answer() -> None:
+    options: dict[ModelOption, float | None] = {ModelOption.STREAM_TIMEOUT: 3}
+    with pytest.raises(FirstTokenTimeoutError, match=r"STREAM_TIMEOUT"):
+        run_virtual(worked_on(options, answers=False))
+
+
+def test_work_on_the_prompt_does_not_put_off_the_limit_on_the_first_token() -> None:
+    options = {ModelOption.FIRST_TOKEN_TIMEOUT: 5.0, ModelOption.STREAM_TIMEOUT: 3.0}
+    with pytest.raises(FirstTokenTimeoutError, match=r"within 5 s .*FIRST_TOKEN_TIMEOUT"):
+        run_virtual(worked_on(options, answers=True))

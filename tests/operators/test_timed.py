@@ -154,6 +154,15 @@ def test_content_breaks_the_silence_and_an_empty_chunk_does_not() -> None:
     assert source.subscriptions[0].unsubscribe == 8
 
 
+def test_a_tool_call_that_is_being_written_breaks_the_silence() -> None:
+    time = TestScheduler()
+    piece = Chunk(arguments_size=5)
+    source = cold(time, t2=piece, t4=piece, t6=piece, t8="b")
+    log = seen(time, source.pipe(chunk_timeout(first=3, idle=3)))
+    assert log.times[:4] == [2, 4, 6, 8]
+    assert (log.error.text, log.times[-1]) == ("b", 11)
+
+
 def test_the_end_has_to_come_in_time_too() -> None:
     time = TestScheduler()
     assert isinstance(
