@@ -25,7 +25,7 @@ from mellea_rx.core.options import ModelOption
 from mellea_rx.core.reader import ThunkStream
 from mellea_rx.core.requirement import Requirement, ValidationResult
 from mellea_rx.core.retry import RetryPolicy
-from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.thunk import ComputedThunk, ModelOutputThunk
 from mellea_rx.core.tool import Tool
 from mellea_rx.errors import *  # noqa: F403
 from mellea_rx.helpers.async_helpers import wait_for_all_mots
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ChatContext",
     "Chunk",
+    "ComputedThunk",
     "Image",
     "LocalBackend",
     "MelleaSession",

@@ -56,7 +56,7 @@ LATE = {
 }
 
 LONGEST_FUNCTION = 50
-LONGEST_FILE = 400
+LONGEST_FILE = 600
 
 
 class Import(NamedTuple):

@@ -25,6 +25,7 @@ from mellea_rx.core.events import (
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.hub import Consumer
 from mellea_rx.core.journal import Journal
+from mellea_rx.core.sampling_result import SamplingResult
 from mellea_rx.core.waits import Waiter, runs_here
 from mellea_rx.errors import (
     CallbackError,
@@ -109,7 +110,7 @@ class Generation:
         """Whether its end has reached somebody; see `ModelOutputThunk.is_computed`."""
         self.announcement: Consumer[Chunk] | None = None
         """Told of the end like a consumer, but it takes nothing: nobody watches through it."""
-        self.sampling: Any = None
+        self.sampling: SamplingResult | None = None
         self._fold = Fold()
         self._value: Chunk | None = None
         self._consumers: list[Consumer[Chunk]] = []

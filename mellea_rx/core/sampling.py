@@ -1,90 +1,17 @@
-"""What a sampling strategy is, what it works with, and what it leaves behind."""
+"""What a sampling strategy is, and what it works with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mellea_rx.core.backend import Backend
-from mellea_rx.core.chunk import Chunk, Usage
 from mellea_rx.core.component import Template
 from mellea_rx.core.journal import Journal
 from mellea_rx.core.request import Request
-from mellea_rx.core.requirement import Requirement, ValidationResult
+from mellea_rx.core.sampling_result import Attempt, SamplingResult
 
 __all__ = ["Attempt", "Sampler", "SamplingResult", "SamplingStrategy"]
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One generation and what its validations found.
-
-    Attributes:
-        answer: What the model said, as one chunk.
-        validations: Each requirement that was decided, and its result, in order.
-        kept: The beginning of the text whose units were all validated while it streamed.
-        score: How good a strategy found it, where it measures that.
-
-    Its truth is its `success`.
-    """
-
-    answer: Chunk
-    validations: tuple[tuple[Requirement, ValidationResult], ...]
-    kept: str = ""
-    score: float | None = None
-
-    @property
-    def text(self) -> str:
-        """What the model said."""
-        return self.answer.text
-
-    @property
-    def usage(self) -> Usage | None:
-        """What it cost, in tokens."""
-        return self.answer.usage
-
-    @property
-    def success(self) -> bool:
-        """Whether every requirement is met."""
-        return all(result for _, result in self.validations)
-
-    @property
-    def passed(self) -> int:
-        """How many requirements are met."""
-        return sum(bool(result) for _, result in self.validations)
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why it was rejected: a reason for each requirement that is not met."""
-        return tuple(
-            f"{each.description}: {result.reason}" if result.reason else each.description
-            for each, result in self.validations
-            if not result
-        )
-
-    def __bool__(self) -> bool:
-        return self.success
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingResult:
-    """What a strategy did: every attempt, and the one that became the value.
-
-    Attributes:
-        success: Whether the value meets every requirement.
-        attempts: All of them, in order.
-        chosen: The index of the attempt that became the value.
-
-    Its truth is its `success`: `if thunk.sampling:` asks whether the value is accepted.
-    """
-
-    success: bool
-    attempts: tuple[Attempt, ...]
-    chosen: int
-
-    def __bool__(self) -> bool:
-        return self.success
 
 
 class Sampler(Protocol):

@@ -20,10 +20,11 @@ from mellea_rx.core.journal import EventQueue
 from mellea_rx.core.outlet import outlet_for, running_loop
 from mellea_rx.core.output import OutputView
 from mellea_rx.core.reader import ThunkStream
+from mellea_rx.core.sampling_result import SamplingResult
 from mellea_rx.core.tool import Tool
 from mellea_rx.errors import MelleaRxError
 
-__all__ = ["EventStream", "ModelOutputThunk"]
+__all__ = ["ComputedThunk", "EventStream", "ModelOutputThunk"]
 
 T = TypeVar("T")
 
@@ -135,10 +136,21 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
             MelleaRxError: The generation failed or was cancelled; the error has the text so far.
         """
         await EndWatch(self._generation).wait()
-        self._generation.seen = True
-        return self._result()
+        return self._waited_for().value
 
-    def wait(self, timeout: float | None = None) -> Self:
+    async def aparsed(self) -> T:
+        """Wait for the end.
+
+        Returns:
+            The typed object that the text stands for, as `parsed`.
+
+        Raises:
+            MelleaRxError: The generation failed, was cancelled, or its text cannot be parsed.
+        """
+        await EndWatch(self._generation).wait()
+        return self._waited_for().parsed
+
+    def wait(self, timeout: float | None = None) -> ComputedThunk[T]:
         """Block until the end, also where an event loop runs.
 
         Args:
@@ -153,9 +165,18 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
             MelleaRxError: The generation failed or was cancelled.
         """
         EndWatch(self._generation).wait_blocking(timeout)
+        return self._waited_for()
+
+    def _waited_for(self) -> ComputedThunk[T]:
+        """This thunk, computed: the end has come, and somebody has waited for it.
+
+        Its class changes, not the object: contexts, sets and callers hold this very thunk. The end
+        never changes again, so a thread that still sees the other class reads the same.
+        """
         self._generation.seen = True
         self._result()
-        return self
+        self.__class__ = ComputedThunk  # pyright: ignore[reportAttributeAccessIssue]
+        return cast("ComputedThunk[T]", self)
 
     def __await__(self) -> Generator[Any, None, str]:  # type: ignore[override]
         """As `avalue`: the whole text (a plain Observable gives its last item)."""
@@ -163,7 +184,7 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
 
     def __str__(self) -> str:
         """The whole text; waits for it. Raises what `wait` raises."""
-        return self.wait()._result()
+        return self.wait().value
 
     def _result(self) -> str:
         error = self._generation.error
@@ -245,8 +266,8 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
         return self._generation.duration
 
     @property
-    def sampling(self) -> Any:
-        """What the sampling strategy did (`SamplingResult`), once it is done; None without one."""
+    def sampling(self) -> SamplingResult | None:
+        """All attempts of the sampling strategy, once it is done; None without a strategy."""
         return self._generation.sampling
 
     @property
@@ -334,6 +355,34 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
         text = self.text
         shown = repr(text if len(text) <= 40 else text[:39] + "…")
         return f"<{type(self).__name__} {state} {shown}>"
+
+
+class ComputedThunk(ModelOutputThunk[T]):
+    """A thunk whose generation is complete: `value` is a str, and `parsed` a `T`.
+
+    The sync verbs return it, and so do a-verbs that wait. A running thunk becomes one, the same
+    object, when `avalue()`, `aparsed()` or `wait()` returns; so a type checker asks for no check
+    after a wait:
+
+    Example:
+        >>> thunk = await m.ainstruct("Name a river.")      # doctest: +SKIP
+        >>> thunk.wait().value.upper()                      # doctest: +SKIP
+        'THE RHINE'
+    """
+
+    @property
+    def value(self) -> str:
+        """The whole text."""
+        return self._result()
+
+    @property
+    def parsed(self) -> T:
+        """The typed object that the text stands for (a plain call: the text).
+
+        Raises:
+            CallbackError: The component cannot parse the text.
+        """
+        return cast("T", self._generation.parsed)
 
 
 class EventStream(Observable[Event]):

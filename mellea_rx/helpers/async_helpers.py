@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar, cast, overload
 
-from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.thunk import ComputedThunk, ModelOutputThunk
 from mellea_rx.errors import InvalidInputError
 
 __all__ = ["wait_for_all_mots"]
 
+T = TypeVar("T")
 
-async def wait_for_all_mots(thunks: Iterable[ModelOutputThunk[Any]]) -> None:
+
+@overload
+async def wait_for_all_mots(thunks: Iterable[ModelOutputThunk[T]]) -> list[ComputedThunk[T]]: ...
+@overload
+async def wait_for_all_mots(
+    thunks: Iterable[ModelOutputThunk[Any]],
+) -> list[ComputedThunk[Any]]: ...
+async def wait_for_all_mots(
+    thunks: Iterable[ModelOutputThunk[Any]],
+) -> list[ComputedThunk[Any]]:
     """Wait until every thunk has ended, then raise the first failure, if there is one.
 
     One failure does not hide the others' results: all are waited for, and each thunk keeps its
@@ -21,8 +31,11 @@ async def wait_for_all_mots(thunks: Iterable[ModelOutputThunk[Any]]) -> None:
     Args:
         thunks: Any number of them, running or computed; from any sessions and loops.
 
+    Returns:
+        The same thunks, in their order, computed.
+
     Example:
-        >>> await wait_for_all_mots([thunk_a, thunk_b])      # doctest: +SKIP
+        >>> a, b = await wait_for_all_mots([thunk_a, thunk_b])      # doctest: +SKIP
 
     Raises:
         InvalidInputError: Something that is no thunk.
@@ -39,3 +52,4 @@ async def wait_for_all_mots(thunks: Iterable[ModelOutputThunk[Any]]) -> None:
     failures = [result for result in results if isinstance(result, BaseException)]
     if failures:
         raise failures[0]
+    return cast("list[ComputedThunk[Any]]", waited)

@@ -5,36 +5,54 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
-from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.thunk import ComputedThunk, ModelOutputThunk
 
-__all__ = ["blocking", "settle", "starting"]
+__all__ = ["blocking", "blocking_thunk", "settle", "starting"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-T = TypeVar("T", bound=ModelOutputThunk[Any])
+T = TypeVar("T")
 
 _mode = threading.local()
 """`_mode.wait`: how verbs wait for a thunk in this thread now; None where they await it."""
 
 
-async def settle(thunk: T) -> T:
+async def settle(thunk: ModelOutputThunk[T]) -> ComputedThunk[T]:
     """Wait for a thunk in a verb: awaits it, or does what `blocking` or `starting` make of that.
+
+    Returns:
+        The same thunk. (In `starting` it still runs, and no caller takes it for anything else.)
 
     Raises:
         MelleaRxError: The generation failed.
     """
-    wait: Callable[[ModelOutputThunk[Any]], None] | None = getattr(_mode, "wait", None)
+    wait: Callable[[ModelOutputThunk[Any]], object] | None = getattr(_mode, "wait", None)
     if wait is None:
         await thunk.avalue()
     else:
         wait(thunk)
-    return thunk
+    return cast("ComputedThunk[T]", thunk)
+
+
+def blocking_thunk(
+    averb: Callable[P, Coroutine[Any, Any, ModelOutputThunk[T]]],
+) -> Callable[P, ComputedThunk[T]]:
+    """The sync twin of an async verb that returns a thunk: as `blocking`, and waits for the thunk.
+
+    Raises:
+        BlockingWaitError: (on calling) This thread's loop has to run for the call to go on.
+    """
+
+    def verb(*args: P.args, **kwargs: P.kwargs) -> ComputedThunk[T]:
+        return _wait(_drive(averb(*args, **kwargs), _wait))
+
+    return _named_after(averb, verb)
 
 
 def blocking(averb: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
-    """The sync twin of an async verb: runs it here, and waits for its thunk.
+    """The sync twin of an async verb: runs it here.
 
     The coroutine is driven in the calling thread, with or without a running loop: all that a verb
     awaits goes through `settle`, so it never suspends.
@@ -43,32 +61,33 @@ def blocking(averb: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
         BlockingWaitError: (on calling) This thread's loop has to run for the call to go on.
     """
 
-    @wraps(averb)
     def verb(*args: P.args, **kwargs: P.kwargs) -> R:
-        result = _drive(averb(*args, **kwargs), _wait)
-        if isinstance(result, ModelOutputThunk):
-            _wait(result)
-        return result
+        return _drive(averb(*args, **kwargs), _wait)
 
-    verb.__name__ = averb.__name__.removeprefix("a")
-    verb.__qualname__ = averb.__qualname__.replace(averb.__name__, verb.__name__)
-    return verb
+    return _named_after(averb, verb)
 
 
-def starting(averb: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+def _named_after(averb: Callable[..., Any], verb: Callable[P, R]) -> Callable[P, R]:
+    twin = wraps(averb)(verb)
+    twin.__name__ = averb.__name__.removeprefix("a")
+    twin.__qualname__ = averb.__qualname__.replace(averb.__name__, twin.__name__)
+    return twin
+
+
+def starting(averb: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
     """An async verb that returns its running thunk at once, also where the verb itself would wait.
 
     It is driven in the calling thread, as `blocking` does it.
     """
 
     @wraps(averb)
-    def start(*args: P.args, **kwargs: P.kwargs) -> T:
+    def start(*args: P.args, **kwargs: P.kwargs) -> R:
         return _drive(averb(*args, **kwargs), _go_on)
 
     return start
 
 
-def _drive(coroutine: Coroutine[Any, Any, R], wait: Callable[[ModelOutputThunk[Any]], None]) -> R:
+def _drive(coroutine: Coroutine[Any, Any, R], wait: Callable[[ModelOutputThunk[Any]], object]) -> R:
     _mode.wait = wait
     try:
         coroutine.send(None)
@@ -82,9 +101,9 @@ def _drive(coroutine: Coroutine[Any, Any, R], wait: Callable[[ModelOutputThunk[A
     raise RuntimeError(f"{name} awaits something that is no thunk")
 
 
-def _wait(thunk: ModelOutputThunk[Any]) -> None:
+def _wait(thunk: ModelOutputThunk[T]) -> ComputedThunk[T]:
     try:
-        thunk.wait()
+        return thunk.wait()
     except (KeyboardInterrupt, SystemExit):
         thunk.cancel()
         raise

@@ -24,7 +24,7 @@ from mellea_rx.operators.gather import gather, zip
 from mellea_rx.operators.hedge import hedge
 from mellea_rx.operators.iterators import to_async_iterator, to_iterator
 from mellea_rx.operators.map_async import map_async
-from mellea_rx.operators.map_generate import Generated, map_generate, map_thunks
+from mellea_rx.operators.map_generate import Generated, Started, map_generate, map_thunks
 from mellea_rx.operators.merge import concat, merge
 from mellea_rx.operators.observe import observe
 from mellea_rx.operators.partial_object import Part, partial_object
@@ -42,6 +42,7 @@ __all__ = [
     "Outcome",
     "Part",
     "RetryPolicy",
+    "Started",
     "Tagged",
     "accumulate",
     "as_completed",

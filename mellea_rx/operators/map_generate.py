@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, overload
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
 
 from reactivex import Observable
 
@@ -19,7 +19,7 @@ from mellea_rx.operators.pump import Caller, Ready, Work, pumped
 from mellea_rx.operators.rate import RateLimit
 from mellea_rx.operators.to_thunk import to_thunk
 
-__all__ = ["Generated", "Instructs", "map_generate", "map_thunks"]
+__all__ = ["Generated", "Instructs", "Started", "map_generate", "map_thunks"]
 
 A = TypeVar("A")
 
@@ -35,8 +35,8 @@ class Instructs(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Generated(Generic[A]):
-    """An input, and the call for it. `str(generated)` is the text so far.
+class Started(Generic[A]):
+    """An input, and the running call for it. `str(started)` is the text so far.
 
     Attributes:
         index: The input's number, from 0.
@@ -49,17 +49,28 @@ class Generated(Generic[A]):
     thunk: ModelOutputThunk[Any]
 
     @property
-    def value(self) -> str | None:
-        """The whole text; None while the call runs. Raises the error of a call that failed."""
-        return self.thunk.value
-
-    @property
     def error(self) -> Exception | None:
         """Why the call failed, if it did."""
         return self.thunk.error
 
     def __str__(self) -> str:
         return self.thunk.text
+
+
+@dataclass(frozen=True, slots=True)
+class Generated(Started[A]):
+    """An input, and the call for it, which has ended. `str(generated)` is the text.
+
+    Attributes:
+        index: The input's number, from 0.
+        input: The input.
+        thunk: Its call.
+    """
+
+    @property
+    def value(self) -> str:
+        """The whole text. Raises the error of a call that failed."""
+        return cast("str", self.thunk.value)  # it has ended
 
 
 Call: TypeAlias = Callable[[A], Observable[Any] | Coroutine[Any, Any, Observable[Any]]]
@@ -150,7 +161,7 @@ def map_thunks(
     max_concurrent: int,
     per_second: float | None = None,
     tokens_per_minute: float | None = None,
-) -> Callable[[Inputs[A]], Observable[Generated[A]]]: ...
+) -> Callable[[Inputs[A]], Observable[Started[A]]]: ...
 @overload
 def map_thunks(
     call: Call[A],
@@ -159,7 +170,7 @@ def map_thunks(
     max_concurrent: int,
     per_second: float | None = None,
     tokens_per_minute: float | None = None,
-) -> Callable[[Inputs[A]], Observable[Generated[A]]]: ...
+) -> Callable[[Inputs[A]], Observable[Started[A]]]: ...
 def map_thunks(
     call: Any,
     template: str | None = None,
@@ -168,7 +179,7 @@ def map_thunks(
     max_concurrent: int,
     per_second: float | None = None,
     tokens_per_minute: float | None = None,
-) -> Callable[[Inputs[Any]], Observable[Generated[Any]]]:
+) -> Callable[[Inputs[Any]], Observable[Started[Any]]]:
     """As `map_generate`, but each call is given out when it starts, as a running thunk.
 
         source:                                           (3,1|)
@@ -233,13 +244,12 @@ class _Run:
     at_start: bool
 
     async def one(
-        self, index: int, item: Any, call: Caller[Any], emit: Emit[Generated[Any]]
+        self, index: int, item: Any, call: Caller[Any], emit: Emit[Any]
     ) -> ModelOutputThunk[Any]:
         thunk = to_thunk(await call(self.make, item))
-        generated = Generated(index, item, thunk)
         try:
             if self.at_start:
-                await emit(generated)
+                await emit(Started(index, item, thunk))
             await thunk.avalue()
         except MelleaRxError:
             pass  # the thunk has it
@@ -247,23 +257,21 @@ class _Run:
             thunk.cancel("nobody takes it any more")
             raise
         if not self.at_start:
-            await emit(generated)
+            await emit(Generated(index, item, thunk))
         return thunk
 
 
 def _generating(
     name: str, run: _Run, limits: Callable[[], RateLimit], max_concurrent: int, ordered: bool
-) -> Callable[[Inputs[Any]], Observable[Generated[Any]]]:
+) -> Callable[[Inputs[Any]], Observable[Any]]:
     concurrent = count("max_concurrent", max_concurrent)
     limits()  # refuses what cannot be used, before anything starts
 
-    def begin() -> tuple[Work[Any, Generated[Any]], Ready]:
+    def begin() -> tuple[Work[Any, Any], Ready]:
         limit = limits()
         clock = asyncio.get_running_loop().time
 
-        async def work(
-            index: int, item: Any, call: Caller[Any], emit: Emit[Generated[Any]]
-        ) -> None:
+        async def work(index: int, item: Any, call: Caller[Any], emit: Emit[Any]) -> None:
             thunk = await run.one(index, item, call, emit)
             limit.end(clock(), thunk.usage)
 
@@ -276,7 +284,7 @@ def _generating(
 
         return work, ready
 
-    def generating(inputs: Inputs[Any]) -> Observable[Generated[Any]]:
+    def generating(inputs: Inputs[Any]) -> Observable[Any]:
         return pumped(inputs_of(name, inputs), begin, max_concurrent=concurrent, ordered=ordered)
 
     return generating

@@ -11,7 +11,7 @@ from mellea_rx.core.component import Template
 from mellea_rx.core.sampling import SamplingStrategy
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.helpers.blocking import blocking, settle
+from mellea_rx.helpers.blocking import blocking_thunk, settle
 from mellea_rx.stdlib.components.call import FunctionCall
 from mellea_rx.stdlib.face import public_face
 from mellea_rx.stdlib.requirements import as_requirements
@@ -26,7 +26,7 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 S = TypeVar("S")
 
-_settled = blocking(settle)
+_settled = blocking_thunk(settle)
 
 
 class _Startable(Generic[P, R]):

@@ -17,7 +17,7 @@ from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.core.tool import Tool, ToolResult
 from mellea_rx.errors import InvalidInputError, LoopBudgetError
-from mellea_rx.helpers.blocking import blocking
+from mellea_rx.helpers.blocking import blocking_thunk
 from mellea_rx.stdlib.sampling.budget import require_budget
 from mellea_rx.stdlib.tools.call import Callables, callable_tools
 from mellea_rx.stdlib.tools.run import run_calls
@@ -106,7 +106,7 @@ async def areact(
     )
 
 
-react = blocking(areact)
+react = blocking_thunk(areact)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.requirement import Requirement, ValidationResult
 from mellea_rx.core.sampling import SamplingStrategy
-from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.thunk import ComputedThunk, ModelOutputThunk
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.helpers.blocking import blocking, settle
+from mellea_rx.helpers.blocking import blocking, blocking_thunk, settle
 from mellea_rx.stdlib.components import Instruction, Message, Query, Transform
 from mellea_rx.stdlib.components.message import Speaker
 from mellea_rx.stdlib.components.parts import Part, Text
@@ -268,7 +268,7 @@ class Verbs(ABC):
             ValidatorError: A validation function raised.
         """
         thunk = self._start_validation(as_requirements(requirements), output, model_options)
-        return (await settle(thunk)).parsed or []
+        return (await settle(thunk)).parsed
 
     @overload
     async def aquery(
@@ -314,7 +314,7 @@ class Verbs(ABC):
 
     async def atransform(
         self, obj: object, transformation: str, *, model_options: ModelOptions | None = None
-    ) -> ModelOutputThunk[Any]:
+    ) -> ComputedThunk[Any]:
         """Have an object changed; waits for the result.
 
         The model rewrites it as text, or calls one of the methods that `mify` offers.
@@ -345,9 +345,9 @@ class Verbs(ABC):
             spec = CallSpec(strategy=MethodCall(methods, running_loop()), model_options=options)
         return await settle(self._start(action, spec))
 
-    instruct = blocking(ainstruct)
-    chat = blocking(achat)
-    act = blocking(aact)
+    instruct = blocking_thunk(ainstruct)
+    chat = blocking_thunk(achat)
+    act = blocking_thunk(aact)
     validate = blocking(avalidate)
-    query = blocking(aquery)
-    transform = blocking(atransform)
+    query = blocking_thunk(aquery)
+    transform = blocking_thunk(atransform)

@@ -142,6 +142,6 @@ def test_repr_never_waits_and_says_what_there_is() -> None:
         await until(lambda: repr(thunk) == f"<ModelOutputThunk running {'x' * 40!r}>")
         answer.say("x").end()
         await soon(thunk.avalue())
-        assert repr(thunk) == f"<ModelOutputThunk computed '{'x' * 39}…'>"
+        assert repr(thunk) == f"<ComputedThunk computed '{'x' * 39}…'>"
 
     asyncio.run(main())

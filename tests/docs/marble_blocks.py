@@ -35,7 +35,7 @@ import mellea_rx
 from mellea_rx import Chunk, MelleaSession, ScriptedBackend, operators
 from mellea_rx.backends.scripted import Pause
 from mellea_rx.core.request import Request
-from mellea_rx.operators import Generated, Part
+from mellea_rx.operators import Part, Started
 from mellea_rx.testing import VirtualTime
 
 __all__ = ["Line", "drawn", "lines_of", "names_of", "parsed", "ran"]
@@ -234,7 +234,7 @@ def _second_at(time: abc.SchedulerBase) -> Callable[[float, Any], Callable[[Any]
 
 
 def _shown(item: Any) -> str:
-    if isinstance(item, Generated):
+    if isinstance(item, Started):
         return _shown(item.input)
     if isinstance(item, Part):
         return f"{item.key}={item.value}".replace(" ", "")

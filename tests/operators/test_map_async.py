@@ -376,7 +376,7 @@ def test_thunks_are_given_out_while_they_run() -> None:
         m = MelleaSession(hand, model_options=STREAM)
         items = to_async_iterator(map_thunks(m, "{{ input }}", max_concurrent=1)(["a", "b"]))
         first = await soon(anext(items))
-        assert (first.index, first.input, first.value) == (0, "a", None)
+        assert (first.index, first.input, first.thunk.value) == (0, "a", None)
         hand.answers[0].say("text")
         assert await soon(first.thunk.astream()) == "text"
         second = asyncio.ensure_future(soon(anext(items)))

@@ -16,6 +16,7 @@ from mellea_rx import Chunk, MelleaSession, ModelOutputThunk
 from mellea_rx.operators import (
     Generated,
     Outcome,
+    Started,
     Tagged,
     as_completed,
     by_sentence,
@@ -145,7 +146,7 @@ def mapped(m: MelleaSession, texts: Iterable[str]) -> None:
     assert_type(cities, Observable[Generated[dict[str, str]]])
     asked: Callable[[str], Any] = m.ainstruct
     map_generate(asked, max_concurrent=4)(texts).subscribe(generated)
-    assert_type(map_thunks(ask, max_concurrent=1)(texts), Observable[Generated[str]])
+    assert_type(map_thunks(ask, max_concurrent=1)(texts), Observable[Started[str]])
 
 
 def ask(text: str) -> ColdCall[str]:
@@ -155,7 +156,7 @@ def ask(text: str) -> ColdCall[str]:
 def generated(item: Generated[str]) -> None:
     assert_type(item.input, str)
     assert_type(item.thunk, ModelOutputThunk[Any])
-    assert_type(item.value, str | None)
+    assert_type(item.value, str)
 
 
 def len_of(text: str) -> int:

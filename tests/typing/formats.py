@@ -9,7 +9,13 @@ from typing import Any, Literal, NamedTuple, TypedDict, assert_type
 import msgspec
 from pydantic import BaseModel
 
-from mellea_rx import MelleaSession, ModelOption, ModelOutputThunk, generative
+from mellea_rx import (
+    ComputedThunk,
+    MelleaSession,
+    ModelOption,
+    ModelOutputThunk,
+    generative,
+)
 from mellea_rx.stdlib.components import Message
 from mellea_rx.stdlib.formats import OutputFormat
 from mellea_rx.stdlib.sampling import RejectionSampling
@@ -60,20 +66,20 @@ async def a_verbs(m: MelleaSession) -> None:
 def verbs(m: MelleaSession) -> None:
     strategy = RejectionSampling(loop_budget=3)
     thunk = m.instruct("Who is it?", format=Person, strategy=strategy, requirements=["short"])
-    assert_type(thunk, ModelOutputThunk[Person])
-    assert_type(thunk.parsed, Person | None)
-    assert_type(m.chat("Who is it?", format=Place), ModelOutputThunk[Place])
-    assert_type(m.query([1], "How many?", format=Count), ModelOutputThunk[Count])
-    assert_type(m.act(Message("Hi."), format=Point), ModelOutputThunk[Point])
-    assert_type(m.instruct("Which?", format=Colour), ModelOutputThunk[Colour])
-    assert_type(m.instruct("Who?", format=list[Person]), ModelOutputThunk[list[Person]])
-    assert_type(m.instruct("Who?", format=dict[str, int]), ModelOutputThunk[dict[str, int]])
+    assert_type(thunk, ComputedThunk[Person])
+    assert_type(thunk.parsed, Person)
+    assert_type(m.chat("Who is it?", format=Place), ComputedThunk[Place])
+    assert_type(m.query([1], "How many?", format=Count), ComputedThunk[Count])
+    assert_type(m.act(Message("Hi."), format=Point), ComputedThunk[Point])
+    assert_type(m.instruct("Which?", format=Colour), ComputedThunk[Colour])
+    assert_type(m.instruct("Who?", format=list[Person]), ComputedThunk[list[Person]])
+    assert_type(m.instruct("Who?", format=dict[str, int]), ComputedThunk[dict[str, int]])
 
 
 def without_a_type_of_its_own(m: MelleaSession) -> None:
-    assert_type(m.instruct("Which?", format=Literal["a", "b"]), ModelOutputThunk[Any])
-    assert_type(m.instruct("How many?", format=int | None), ModelOutputThunk[Any])
-    assert_type(m.instruct("What?", format={"type": "object"}), ModelOutputThunk[Any])
+    assert_type(m.instruct("Which?", format=Literal["a", "b"]), ComputedThunk[Any])
+    assert_type(m.instruct("How many?", format=int | None), ComputedThunk[Any])
+    assert_type(m.instruct("What?", format={"type": "object"}), ComputedThunk[Any])
 
 
 @generative

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, assert_type
 
-from mellea_rx import ChatContext, MelleaSession, ModelOutputThunk, ScriptedBackend, mify
+from mellea_rx import (
+    ChatContext,
+    ComputedThunk,
+    MelleaSession,
+    ScriptedBackend,
+    mify,
+)
 from mellea_rx.core.request import WireMessage
 from mellea_rx.stdlib.compaction import Summarize, TokenThreshold
 from mellea_rx.stdlib.components import Mified
@@ -40,8 +46,8 @@ def classes_stay_what_they_are() -> None:
 def objects_get_a_view(m: MelleaSession) -> None:
     view = mify(Offer(1.0, 0.5), fields_include={"price"})
     assert_type(view, Mified)
-    assert_type(m.query(view, "What?"), ModelOutputThunk[str])
-    assert_type(m.transform(view, "Change it."), ModelOutputThunk[Any])
+    assert_type(m.query(view, "What?"), ComputedThunk[str])
+    assert_type(m.transform(view, "Change it."), ComputedThunk[Any])
 
 
 def latest(history: tuple[Exchange, ...]) -> Sequence[Exchange | Summary]:

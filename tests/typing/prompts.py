@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import assert_type
 
-from mellea_rx import DependencyCycleError, DependencyError, MelleaSession, ModelOutputThunk
+from mellea_rx import (
+    ComputedThunk,
+    DependencyCycleError,
+    DependencyError,
+    MelleaSession,
+    ModelOutputThunk,
+)
 from mellea_rx import start_session as start
 from mellea_rx.stdlib.components import (
     Component,
@@ -50,11 +56,11 @@ async def instructions(m: MelleaSession) -> None:
 
 def components(m: MelleaSession) -> None:
     synonyms: Component[list[str]] = Synonyms()
-    assert_type(m.act(synonyms).parsed, list[str] | None)
-    assert_type(m.act(Instruction("Go.", ("brief",), images=[b"..."])).parsed, str | None)
-    assert_type(m.act(Message("Hi.", role="system")), ModelOutputThunk[str])
-    assert_type(m.act(ToolMessage("add", "3", "call-1")), ModelOutputThunk[str])
-    assert_type(m.chat("Hi.", "assistant", images=Path("a.png")), ModelOutputThunk[str])
+    assert_type(m.act(synonyms).parsed, list[str])
+    assert_type(m.act(Instruction("Go.", ("brief",), images=[b"..."])).parsed, str)
+    assert_type(m.act(Message("Hi.", role="system")), ComputedThunk[str])
+    assert_type(m.act(ToolMessage("add", "3", "call-1")), ComputedThunk[str])
+    assert_type(m.chat("Hi.", "assistant", images=Path("a.png")), ComputedThunk[str])
 
 
 def templates() -> None:

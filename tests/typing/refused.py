@@ -11,7 +11,7 @@ async def wrong(m: MelleaSession, mot: ModelOutputThunk[str]) -> None:
     m.chat()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     m.instruct("a", wrong=1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     mot.value.upper()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
-    await wait_for_all_mots([m.ainstruct("a")])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    await wait_for_all_mots([m.ainstruct("a")])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 @generative
@@ -24,4 +24,4 @@ def wrong_arguments(m: MelleaSession) -> None:
     mood(m)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     mood(m, 5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     mood(m, "a").upper()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
-    m.instruct("a", format=int).parsed.upper()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+    m.instruct("a", format=int).parsed.upper()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]

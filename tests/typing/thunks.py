@@ -11,6 +11,7 @@ from reactivex import operators as ops
 
 from mellea_rx import (
     Chunk,
+    ComputedThunk,
     MelleaRxError,
     MelleaSession,
     ModelOption,
@@ -21,6 +22,7 @@ from mellea_rx import (
     start_session,
     wait_for_all_mots,
 )
+from mellea_rx.stdlib.sampling import SamplingResult
 
 
 async def reading(mot: ModelOutputThunk[str]) -> None:
@@ -35,7 +37,7 @@ async def reading(mot: ModelOutputThunk[str]) -> None:
     async with mot as same:
         assert_type(same, ModelOutputThunk[str])
     assert_type(mot.stream(), Iterator[str])
-    assert_type(mot.wait(1.5), ModelOutputThunk[str])
+    assert_type(mot.wait(1.5), ComputedThunk[str])
     assert_type(str(mot), str)
 
 
@@ -81,3 +83,22 @@ async def the_pages_snippets() -> None:
     thunks = [await m.ainstruct(f"A poem about {topic}.") for topic in ("mountains", "rivers")]
     await wait_for_all_mots(thunks)
     print([thunk.value for thunk in thunks])
+
+
+async def no_check_is_needed_after_a_wait(mot: ModelOutputThunk[int], m: MelleaSession) -> None:
+    assert_type(await mot.aparsed(), int)
+    assert_type(mot.wait().value, str)
+    assert_type(mot.wait().parsed, int)
+    done = await wait_for_all_mots([mot, mot])
+    assert_type(done, list[ComputedThunk[int]])
+    assert_type(done[0].value.upper(), str)
+    await wait_for_all_mots([mot, m.instruct("Go.")])
+    assert_type(m.instruct("Go.").value.upper(), str)
+    if isinstance(mot, ComputedThunk):
+        assert_type(mot.value, str)
+
+
+def what_sampling_did(mot: ModelOutputThunk[str]) -> None:
+    assert_type(mot.sampling, SamplingResult | None)
+    if mot.sampling is not None:
+        assert_type(mot.sampling.attempts[0].text, str)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, assert_type
 
 from mellea_rx import (
+    ComputedThunk,
     LoopBudgetError,
     MelleaSession,
     ModelOption,
@@ -60,8 +61,8 @@ def calls(m: MelleaSession) -> None:
     results = call_tools(thunk)
     assert_type(results, list[ToolMessage])
     assert_type(call_tools(thunk, [double, plain]), list[ToolMessage])
-    assert_type(m.act(ToolMessages(results)), ModelOutputThunk[str])
-    assert_type(react(m, "Go.", [double, plain], loop_budget=3), ModelOutputThunk[str])
+    assert_type(m.act(ToolMessages(results)), ComputedThunk[str])
+    assert_type(react(m, "Go.", [double, plain], loop_budget=3), ComputedThunk[str])
 
 
 async def async_calls(m: MelleaSession) -> None:

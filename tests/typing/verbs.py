@@ -7,6 +7,7 @@ from typing import Any, assert_type
 
 from mellea_rx import (
     ChatContext,
+    ComputedThunk,
     MelleaSession,
     ModelOption,
     ModelOutputThunk,
@@ -40,7 +41,7 @@ async def a_verbs(m: MelleaSession) -> None:
     assert_type(await m.ainstruct("Go."), ModelOutputThunk[str])
     assert_type(await m.achat("Hi."), ModelOutputThunk[str])
     assert_type(await m.aquery([1, 2], "What?"), ModelOutputThunk[str])
-    assert_type(await m.atransform({"a": 1}, "Shorten it."), ModelOutputThunk[Any])
+    assert_type(await m.atransform({"a": 1}, "Shorten it."), ComputedThunk[Any])
     assert_type(await m.avalidate("fine", output="text"), list[ValidationResult])
     counted = await m.aact(Count("a b"))
     assert_type(counted, ModelOutputThunk[int])
@@ -49,13 +50,13 @@ async def a_verbs(m: MelleaSession) -> None:
 
 
 def verbs(m: MelleaSession) -> None:
-    assert_type(m.instruct("Go."), ModelOutputThunk[str])
-    assert_type(m.chat("Hi."), ModelOutputThunk[str])
-    assert_type(m.query("text", "What?"), ModelOutputThunk[str])
-    assert_type(m.transform("text", "Shorten it."), ModelOutputThunk[Any])
+    assert_type(m.instruct("Go."), ComputedThunk[str])
+    assert_type(m.chat("Hi."), ComputedThunk[str])
+    assert_type(m.query("text", "What?"), ComputedThunk[str])
+    assert_type(m.transform("text", "Shorten it."), ComputedThunk[Any])
     assert_type(m.validate(["fine"], output=m.instruct("Go.")), list[ValidationResult])
-    assert_type(m.act(Count("a b")), ModelOutputThunk[int])
-    assert_type(m.act(Count("a b")).parsed, int | None)
+    assert_type(m.act(Count("a b")), ComputedThunk[int])
+    assert_type(m.act(Count("a b")).parsed, int)
 
 
 async def alike(text: str) -> bool:
@@ -83,7 +84,7 @@ def sessions() -> None:
     component: Component[int] = Count("a")
     backend: Backend = ScriptedBackend("a", ["b", "c"], lambda request: "d", ValueError("e"))
     m = MelleaSession(backend, ChatContext())
-    assert_type(m.act(component), ModelOutputThunk[int])
+    assert_type(m.act(component), ComputedThunk[int])
     assert_type(m.clone(), MelleaSession)
     assert_type(start_session("ollama", "qwen3", SimpleContext()), MelleaSession)
     with start_session(context_type="chat") as session:

@@ -58,7 +58,7 @@ async def acall_tools(
         raise InvalidInputError(
             "there is no tool to call: give tools=, or offer functions in ModelOption.TOOLS"
         )
-    return (await settle(_start(thunk, known))).parsed or []
+    return (await settle(_start(thunk, known))).parsed
 
 
 call_tools = blocking(acall_tools)
