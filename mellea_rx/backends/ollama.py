@@ -28,7 +28,7 @@ from mellea_rx.errors import (
 )
 from mellea_rx.wire.http import Limits, open_client
 from mellea_rx.wire.lines import LineDecoder
-from mellea_rx.wire.payload import PayloadDecoder
+from mellea_rx.wire.payload import PayloadDecoder, as_count, as_text
 from mellea_rx.wire.words import told
 
 __all__ = ["DEFAULT_MODEL", "OllamaBackend", "ollama_address"]
@@ -126,29 +126,32 @@ def _bracketed(host: str) -> str:
 _LIMITS = Limits()
 
 
+# What is Any is optional: of a wrong type, it counts as absent.
+
+
 class _Function(msgspec.Struct):
     name: str = ""
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] | None = None
 
 
 class _Call(msgspec.Struct):
     function: _Function
-    id: str | None = None
+    id: Any = None
 
 
 class _Message(msgspec.Struct):
     content: str | None = None
-    thinking: str | None = None
+    thinking: Any = None
     tool_calls: list[_Call] | None = None
 
 
 class _Line(msgspec.Struct):
     message: _Message | None = None
-    done: bool = False
-    done_reason: str | None = None
-    model: str | None = None
-    prompt_eval_count: int = 0
-    eval_count: int = 0
+    done: bool | None = None
+    done_reason: Any = None
+    model: Any = None
+    prompt_eval_count: Any = None
+    eval_count: Any = None
     error: Any = None
 
 
@@ -195,7 +198,7 @@ class OllamaDecoder:
                 self._limit_arguments(payload)
             if message is not None and message.content:
                 texts.append(message.content)
-            if line.done or line.error is not None or message is None or not message.content:
+            if line.done or line.error or message is None or not message.content:
                 self._note(line)
                 rest.append(line)
             elif message.thinking or message.tool_calls:
@@ -210,25 +213,26 @@ class OllamaDecoder:
             self.error = arguments_too_large(self._who, self._limits.tool_arguments)
 
     def _note(self, line: _Line) -> None:
-        if line.error is not None:
+        if line.error:
             self.error = GenerationFailedError(
                 f"{self._who} failed while it answered: {told(line.error)}"
             )
-        self.done = self.done or line.done
+        self.done = self.done or bool(line.done)
 
     def _full_chunk(self, text: str, lines: list[_Line]) -> Chunk | None:
-        thinking = "".join(each.message.thinking or "" for each in lines if each.message)
+        thinking = "".join(as_text(each.message.thinking) for each in lines if each.message)
         calls = tuple(
-            ToolCall(call.function.name, call.function.arguments, call.id or "")
+            ToolCall(call.function.name, call.function.arguments or {}, as_text(call.id))
             for each in lines
             if each.message
             for call in each.message.tool_calls or ()
         )
         last = lines[-1]
         if last.done:
-            usage = Usage(last.prompt_eval_count, last.eval_count)
-            reason = last.done_reason or "stop"
-            return Chunk(text, thinking, calls, usage, reason, last.model)
+            # Ollama leaves a count of 0 out.
+            usage = Usage(as_count(last.prompt_eval_count) or 0, as_count(last.eval_count) or 0)
+            reason = as_text(last.done_reason) or "stop"
+            return Chunk(text, thinking, calls, usage, reason, as_text(last.model) or None)
         return Chunk(text, thinking, calls) if text or thinking or calls else None
 
 

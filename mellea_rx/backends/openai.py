@@ -126,6 +126,11 @@ class OpenAIDialect:
             raise OptionError(
                 "OpenAI's protocol has no ModelOption.CONTEXT_WINDOW: the server decides it"
             )
+        if options.extra.get("n", 1) != 1:
+            raise OptionError(
+                "'n' cannot be set: one call is one answer; make several calls, or let a strategy "
+                "make several attempts (strategy=BestOfN(3))"
+            )
         thinking = options.get(ModelOption.THINKING)
         if isinstance(thinking, bool):
             raise OptionError(_EFFORTS_ONLY.format(thinking))

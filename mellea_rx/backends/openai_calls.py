@@ -8,27 +8,38 @@ import msgspec
 
 from mellea_rx.core.chunk import ToolCall
 from mellea_rx.errors import ProtocolError
+from mellea_rx.wire.payload import as_count, as_text
 from mellea_rx.wire.words import excerpt, printable
 
 __all__ = ["CallDelta", "CallPieces"]
 
 
 class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: str | None = None
+    name: Any = None
+    arguments: Any = None
 
 
 class CallDelta(msgspec.Struct):
-    """A piece of a call, as a server sends it."""
+    """A piece of a call, as a server sends it. What is of a wrong type counts as absent."""
 
-    index: int | None = None
-    id: str | None = None
+    index: Any = None
+    id: Any = None
     function: _Function | None = None
 
+    def __post_init__(self) -> None:
+        self.index = as_count(self.index)
+        self.id = str(self.id) if isinstance(self.id, (str, int)) else None
+
     @property
-    def size(self) -> int:
-        """How many characters of arguments it brings."""
-        return 0 if self.function is None else len(self.function.arguments or "")
+    def name(self) -> str:
+        """The tool's name, where it has it."""
+        return "" if self.function is None else as_text(self.function.name)
+
+    @property
+    def arguments(self) -> str:
+        """The text of arguments that it brings; of an object, its JSON."""
+        given = None if self.function is None else self.function.arguments
+        return msgspec.json.encode(given).decode() if isinstance(given, dict) else as_text(given)
 
 
 class _Call:
@@ -40,12 +51,13 @@ class _Call:
         self.arguments: list[str] = []
         self.size = 0
 
-    def add(self, piece: CallDelta) -> None:
+    def add(self, piece: CallDelta) -> int:
+        arguments = piece.arguments
         self.id = piece.id or self.id
-        if piece.function is not None:
-            self.name = self.name or piece.function.name or ""
-            self.arguments.append(piece.function.arguments or "")
-            self.size += len(self.arguments[-1])
+        self.name = self.name or piece.name
+        self.arguments.append(arguments)
+        self.size += len(arguments)
+        return len(arguments)
 
 
 class CallPieces:
@@ -60,11 +72,11 @@ class CallPieces:
         self._at: dict[int, _Call] = {}
         self._named: dict[tuple[int, str], _Call] = {}
 
-    def add(self, piece: CallDelta) -> int:
+    def add(self, piece: CallDelta) -> tuple[int, int]:
         """One more piece, of a call that is there or of a new one.
 
         Returns:
-            How many characters of arguments that call has now.
+            How many characters of arguments it brings, and how many that call has now.
         """
         call = self._call_of(piece)
         if call is None:
@@ -72,10 +84,10 @@ class CallPieces:
             self._calls.append(call)
             if piece.index is not None:
                 self._at[piece.index] = call
-        call.add(piece)
+        size = call.add(piece)
         if piece.index is not None and call.id:
             self._named[piece.index, call.id] = call
-        return call.size
+        return size, call.size
 
     def _call_of(self, piece: CallDelta) -> _Call | None:
         """The call that a piece belongs to: indexes may be missing, repeated, or begin above 0."""
@@ -90,8 +102,8 @@ class CallPieces:
         """Whether a piece without an index is a new call's."""
         latest = self._calls[-1]
         if piece.id:
-            return piece.id != latest.id
-        return bool(piece.function and piece.function.name and latest.name)
+            return bool(piece.id != latest.id)
+        return bool(piece.name and latest.name)
 
     def joined(self, who: str, finish_reason: str) -> tuple[ToolCall, ...]:
         """All calls, at the end.

@@ -16,7 +16,7 @@ from mellea_rx.errors import (
     StreamInterruptedError,
 )
 from mellea_rx.wire.http import Limits
-from mellea_rx.wire.payload import PayloadDecoder
+from mellea_rx.wire.payload import PayloadDecoder, as_count, as_text
 from mellea_rx.wire.sse import SseDecoder
 from mellea_rx.wire.words import told
 
@@ -25,30 +25,30 @@ __all__ = ["OpenAIDecoder", "payloads_of"]
 _LIMITS = Limits()
 
 
+# What is Any is optional: of a wrong type, it counts as absent.
+
+
 class _Delta(msgspec.Struct):
     content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
+    reasoning_content: Any = None
+    reasoning: Any = None
     reasoning_details: Any = None
+    refusal: Any = None
     tool_calls: list[CallDelta] | None = None
 
 
 class _Choice(msgspec.Struct):
     delta: _Delta | None = None
-    finish_reason: str | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    finish_reason: Any = None
+    index: Any = 0
 
 
 class _Event(msgspec.Struct):
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
-    model: str | None = None
+    usage: Any = None
+    model: Any = None
     error: Any = None
-    object: str | None = None
+    object: Any = None
     message: Any = None
 
 
@@ -62,6 +62,7 @@ class OpenAIDecoder:
         "_limits",
         "_model",
         "_payloads",
+        "_refused",
         "_usage",
         "_who",
         "_written",
@@ -83,6 +84,7 @@ class OpenAIDecoder:
         self._finish: str | None = None
         self._usage: Usage | None = None
         self._model: str | None = None
+        self._refused = False
         self._written: int | None = None
         self.done = False
         self.error: BackendError | None = None
@@ -116,10 +118,12 @@ class OpenAIDecoder:
             except BackendError as error:
                 self.error = error
                 break
-            if not event.choices:
+            choice = event.choices[0] if event.choices else None
+            if choice is not None and choice.index:  # of another answer, or of no clear number
+                choice = _first_of(event.choices)
+            if choice is None:
                 self._without_choice(event)
                 continue
-            choice = event.choices[0]
             delta = choice.delta
             if delta is not None:
                 if delta.content:
@@ -128,10 +132,11 @@ class OpenAIDecoder:
                     delta.reasoning_content
                     or delta.reasoning
                     or delta.tool_calls
+                    or delta.refusal
                     or delta.reasoning_details
                 ):
-                    self._beside_text(delta, thoughts)
-            if choice.finish_reason or event.usage is not None or event.error is not None:
+                    self._beside_content(delta, texts, thoughts)
+            if choice.finish_reason or event.usage is not None or event.error:
                 self._note_end(event, choice)
         return self._gathered(texts, thoughts)
 
@@ -142,12 +147,16 @@ class OpenAIDecoder:
             return Chunk("".join(texts), "".join(thoughts), arguments_size=written or 0)
         return None
 
-    def _beside_text(self, delta: _Delta, thoughts: list[str]) -> None:
+    def _beside_content(self, delta: _Delta, texts: list[str], thoughts: list[str]) -> None:
         # Progress, also where it is nothing to show: a call's name, or reasoning that is hidden.
         self._written = self._written or 0
-        thought = delta.reasoning_content or delta.reasoning
+        thought = as_text(delta.reasoning_content) or as_text(delta.reasoning)
         if thought:
             thoughts.append(thought)
+        refusal = as_text(delta.refusal)
+        if refusal:
+            self._refused = True
+            texts.append(refusal)
         if delta.tool_calls:
             self._add_calls(delta.tool_calls)
 
@@ -155,28 +164,29 @@ class OpenAIDecoder:
         if self._calls is None:
             self._calls = CallPieces()
         for piece in pieces:
-            self._written = (self._written or 0) + piece.size
-            if self._calls.add(piece) > self._limits.tool_arguments:
+            size, whole = self._calls.add(piece)
+            self._written = (self._written or 0) + size
+            if whole > self._limits.tool_arguments:
                 self.error = arguments_too_large(self._who, self._limits.tool_arguments)
 
     def _without_choice(self, event: _Event) -> None:
-        if event.error is not None or event.object == "error":
+        if event.error or event.object == "error":
             self._fail(event)
-        elif event.usage is not None:
-            self._usage = Usage(event.usage.prompt_tokens, event.usage.completion_tokens)
-        self._model = event.model or self._model
+        self._note_about(event)
 
     def _note_end(self, event: _Event, choice: _Choice) -> None:
-        self._finish = choice.finish_reason or self._finish
-        self._model = event.model or self._model
-        if event.usage is not None:
-            self._usage = Usage(event.usage.prompt_tokens, event.usage.completion_tokens)
-        if event.error is not None or choice.finish_reason == "error":
+        self._finish = _reason_of(choice.finish_reason) or self._finish
+        self._note_about(event)
+        if event.error or choice.finish_reason == "error":
             self._fail(event)
 
+    def _note_about(self, event: _Event) -> None:
+        self._usage = _usage_of(event.usage) or self._usage
+        self._model = as_text(event.model) or self._model
+
     def _fail(self, event: _Event) -> None:
-        why = event.error if event.error is not None else event.message
-        said = "it gave no reason" if why is None else told(why)
+        why = event.error or event.message
+        said = told(why) if why else "it gave no reason"
         self.error = GenerationFailedError(f"{self._who} failed while it answered: {said}")
 
     def _end(self, chunk: Chunk | None) -> Chunk | None:
@@ -196,9 +206,30 @@ class OpenAIDecoder:
             Chunk() if chunk is None else chunk,
             tool_calls=calls,
             usage=self._usage,
-            finish_reason=self._finish,
+            finish_reason="refusal" if self._refused else self._finish,
             model=self._model,
         )
+
+
+def _first_of(choices: list[_Choice] | None) -> _Choice | None:
+    """The choice that is the answer: number 0, or one whose number is none."""
+    return next((each for each in choices or () if not as_count(each.index)), None)
+
+
+def _reason_of(value: Any) -> str | None:
+    """Why the answer ended; None where it has not. An end is one, whatever its reason is."""
+    return value if isinstance(value, str) else "unknown" if value else None
+
+
+def _usage_of(value: Any) -> Usage | None:
+    """What can be read of the tokens; None where nothing can."""
+    if not isinstance(value, dict):
+        return None
+    counts = [as_count(value.get(key)) for key in ("prompt_tokens", "completion_tokens")]
+    if counts == [None, None]:
+        return None
+    prompt, completion = (count or 0 for count in counts)
+    return Usage(prompt, completion)
 
 
 def payloads_of(who: str) -> PayloadDecoder[_Event]:

@@ -37,7 +37,8 @@ class ScriptedBackend:
     Args:
         answers: What to play. A text goes out word by word; in a list, each text and `Chunk` goes
             out as it is, a `Pause` is silence, and an exception is raised there. A function gets
-            the `Request` and returns one of these.
+            the `Request` and returns one of these. A `Chunk` may say the finish reason; it is
+            "stop" else.
         delay: Seconds before each piece.
         model_id: The model's name.
         model_options: Options for every request which does not set them itself.
@@ -93,11 +94,18 @@ class ScriptedBackend:
             answer = self._answers[min(len(self.requests), len(self._answers) - 1)]
             self.requests = (*self.requests, request)
             self.running += 1
+        reason = "stop"
+
+        def take(chunk: Chunk) -> None:
+            nonlocal reason
+            reason = chunk.finish_reason or reason
+            push(chunk)
+
         try:
             with StallWatch(request.options, "the script") as watch:
-                tokens = await play(pieces_of(answer, request), push, watch, delay=self._delay)
+                tokens = await play(pieces_of(answer, request), take, watch, delay=self._delay)
             words = sum(len(message.content.split()) for message in request.messages)
-            push(Chunk(usage=Usage(words, tokens), finish_reason="stop", model=self.model))
+            push(Chunk(usage=Usage(words, tokens), finish_reason=reason, model=self.model))
         finally:
             with self._lock:
                 self.running -= 1

@@ -31,6 +31,7 @@
     │   ├── ToolError
     │   └── ValidatorError
     ├── FormatError                         an answer that does not fit its format
+    ├── ModelRefusedError                   a refusal, where a format or requirements were asked for
     ├── RequirementsNotMetError             no attempt met them, and the call said require=True
     └── BackendError                        a model server, or the embedded model
         ├── ConnectionFailedError (ConnectionError)
@@ -93,6 +94,7 @@ from mellea_rx.errors.calls import (
     FormatError,
     GenerationCancelledError,
     LoopBudgetError,
+    ModelRefusedError,
     NoAnswerError,
     RequirementsNotMetError,
     ToolCallError,
@@ -150,6 +152,7 @@ __all__ = [
     "MissingExtraError",
     "ModelFileError",
     "ModelNotFoundError",
+    "ModelRefusedError",
     "NameResolutionError",
     "NoAnswerError",
     "NoBackendError",

@@ -13,6 +13,7 @@ __all__ = [
     "FormatError",
     "GenerationCancelledError",
     "LoopBudgetError",
+    "ModelRefusedError",
     "NoAnswerError",
     "RequirementsNotMetError",
     "ToolCallError",
@@ -116,3 +117,20 @@ class FormatError(MelleaRxError):
     def __init__(self, message: str, *, text: str = "", place: str = "") -> None:
         super().__init__(message, text=text)
         self.place = place
+
+
+class ModelRefusedError(MelleaRxError):
+    """The model refused, or a filter of its server's stopped it, where an answer of some form, or
+    one that meets requirements, had to come (`format=`, `require=True`). It is not asked again.
+
+    `text` is the refusal, or what had come when the filter stopped it.
+
+    Attributes:
+        finish_reason: "refusal" or "content_filter".
+    """
+
+    finish_reason: str
+
+    def __init__(self, message: str, *, text: str = "", finish_reason: str = "refusal") -> None:
+        super().__init__(message, text=text)
+        self.finish_reason = finish_reason

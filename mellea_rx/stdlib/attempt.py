@@ -18,6 +18,7 @@ from mellea_rx.core.sampling import Attempt
 from mellea_rx.errors import MelleaRxError
 from mellea_rx.formatters.template import Sources
 from mellea_rx.stdlib.answers import answer, answer_from_its_beginning
+from mellea_rx.stdlib.refusals import require_answer
 from mellea_rx.stdlib.requirements import StreamJudge, validate_all
 
 __all__ = ["CallSetting", "RunningAttempt"]
@@ -37,6 +38,7 @@ class CallSetting:
         requirements: What an answer has to be.
         loop: The caller's event loop, for async functions.
         sources: What takes the place of templates, by their names.
+        refusals_fail: Whether a refusal is an error, and not an answer to be judged.
     """
 
     backend: Backend
@@ -45,6 +47,7 @@ class CallSetting:
     requirements: tuple[Requirement, ...]
     loop: asyncio.AbstractEventLoop | None
     sources: Sources
+    refusals_fail: bool = False
 
 
 class RunningAttempt:
@@ -100,6 +103,8 @@ class RunningAttempt:
         try:
             await self._generate(backend, request)
             said = self._fold.peek()
+            if self._setting.refusals_fail:
+                require_answer(said)
             decided = await self._decided(said, backend, request)
         except MelleaRxError as error:
             error.text = self._fold.peek().text

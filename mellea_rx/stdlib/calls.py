@@ -33,6 +33,7 @@ from mellea_rx.formatters.template import Sources
 from mellea_rx.stdlib.answers import answer_from_its_beginning
 from mellea_rx.stdlib.attempt import CallSetting
 from mellea_rx.stdlib.formats.calls import in_format, refused
+from mellea_rx.stdlib.refusals import require_answer
 from mellea_rx.stdlib.requirements import validate_all
 from mellea_rx.stdlib.sampler import CallSampler
 
@@ -111,6 +112,7 @@ class Call:
             self.requirements,
             self.loop,
             self.prompt.sources,
+            refusals_fail=self.require or self.format is not None,
         )
         sampler = CallSampler(generation, setting)
         sampled = await strategy.sample(sampler)
@@ -124,6 +126,7 @@ class Call:
     async def _require_format(self, said: Chunk) -> None:
         if self.format is None or said.tool_calls:  # what asks for tools is no answer yet
             return
+        require_answer(said)
         try:
             await call_user(self.format.decode, said.text, loop=self.loop)
         except FormatError:

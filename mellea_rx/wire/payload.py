@@ -12,9 +12,12 @@ import msgspec
 from mellea_rx.errors import ProtocolError
 from mellea_rx.wire.words import excerpt
 
-__all__ = ["PayloadDecoder"]
+__all__ = ["PayloadDecoder", "as_count", "as_text"]
 
 T = TypeVar("T")
+
+_MOST = 2**53
+"""No count is larger; what is comes of a server's mistake."""
 
 
 @functools.cache
@@ -75,3 +78,33 @@ def _without_surrogates(value: Any) -> Any:
     if isinstance(value, dict):
         return {_without_surrogates(k): _without_surrogates(v) for k, v in value.items()}
     return value
+
+
+# Optional fields are declared as Any, and read with these: one of a wrong type counts as absent,
+# and costs no answer.
+
+
+def as_text(value: Any) -> str:
+    """A field's text; "" where it is none.
+
+    Example:
+        >>> as_text("gpt"), as_text(None), as_text(["gpt"])
+        ('gpt', '', '')
+    """
+    return value if isinstance(value, str) else ""
+
+
+def as_count(value: Any) -> int | None:
+    """A field's count, 0 or more, also where it came as a float or a text; None where it is none.
+
+    Example:
+        >>> as_count(5), as_count(5.0), as_count("5"), as_count("many"), as_count(-1)
+        (5, 5, 5, None, None)
+    """
+    if isinstance(value, bool):
+        return None
+    try:
+        count = int(value)
+    except (TypeError, ValueError, OverflowError):  # no number, too many digits, or infinite
+        return None
+    return count if 0 <= count <= _MOST else None

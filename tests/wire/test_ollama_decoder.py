@@ -128,3 +128,61 @@ def test_an_end_without_a_done_line_is_no_end() -> None:
     one = decoder()
     fed(one, [line("a")])
     assert not one.done
+
+
+WRONG = [7, 7.5, True, [], [1], {}, {"a": 1}, None, "word"]
+ABOUT = ["model", "created_at", "remote_model", "context", "logprobs"]
+ABOUT += ["total_duration", "load_duration", "prompt_eval_duration", "eval_duration"]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("field", [*ABOUT, "done_reason", "prompt_eval_count", "eval_count"])
+def test_an_optional_field_of_a_wrong_type_costs_no_answer(field: str, wrong: Any) -> None:
+    one = decoder()
+    end = line(**{"done": True, "done_reason": "stop", field: wrong})
+    chunks = fed(one, [line("kept", **{field: wrong}) + end])
+    assert one.error is None
+    assert text_of(chunks) == "kept"
+    assert chunks[-1].finish_reason == (
+        wrong if (field, wrong) == ("done_reason", "word") else "stop"
+    )
+
+
+@pytest.mark.parametrize("wrong", [7, True, [], ["hm"], {"a": 1}, None])
+@pytest.mark.parametrize("field", ["thinking", "tool_name", "role", "images"])
+def test_an_optional_field_of_a_message_costs_no_answer(field: str, wrong: Any) -> None:
+    one = decoder()
+    chunks = fed(one, [line("kept", message={field: wrong}) + DONE])
+    assert one.error is None
+    assert (text_of(chunks), chunks[-1].thinking) == ("kept", "")
+
+
+@pytest.mark.parametrize(
+    ("counts", "usage"),
+    [
+        ({"prompt_eval_count": 5.0, "eval_count": "2"}, Usage(5, 2)),
+        ({"prompt_eval_count": None, "eval_count": 2}, Usage(0, 2)),
+        ({"prompt_eval_count": -1, "eval_count": [2]}, Usage(0, 0)),
+    ],
+)
+def test_of_counts_what_can_be_read_is_read(counts: dict[str, Any], usage: Usage) -> None:
+    assert fed(decoder(), [line("a") + line(done=True, **counts)])[-1].usage == usage
+
+
+def test_a_done_of_null_is_no_end_and_no_error() -> None:
+    one = decoder()
+    assert text_of(fed(one, [line("a", done=None) + DONE])) == "a"
+    assert one.done
+
+
+def test_a_call_without_arguments_is_one() -> None:
+    calls = [{"id": 7, "function": {"name": "f", "arguments": None}}]
+    chunks = fed(decoder(), [line(message={"tool_calls": calls}) + DONE])
+    assert chunks[-1].tool_calls == (ToolCall("f", {}),)
+
+
+@pytest.mark.parametrize("nothing", ["", {}, [], False])
+def test_an_error_that_is_empty_is_none(nothing: Any) -> None:
+    one = decoder()
+    assert text_of(fed(one, [line("kept", error=nothing) + DONE])) == "kept"
+    assert (one.done, one.error) == (True, None)

@@ -15,6 +15,7 @@ from mellea_rx.core.requirement import Requirement, ValidationFunction, Validati
 from mellea_rx.core.sink import Gathered
 from mellea_rx.formatters.template import Sources, render
 from mellea_rx.stdlib.answers import answer
+from mellea_rx.stdlib.refusals import refusal_told
 from mellea_rx.stdlib.requirements.blame import validator_failed
 from mellea_rx.stdlib.requirements.build import verdict
 
@@ -123,6 +124,9 @@ async def _judge(
     await answer(
         backend, Request((WireMessage("user", prompt),), judge_options, schema=schema), gathered
     )
+    refused = refusal_told(gathered.answer)
+    if refused:  # it may well have a "yes" in it
+        return ValidationResult(False, reason=f"no verdict: {refused}")
     said = gathered.text
     if read is None:
         return _yes_or_no(said, requirement)

@@ -1,0 +1,41 @@
+"""Refusals: answers that are none, by their finish reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mellea_rx.core.chunk import Chunk
+from mellea_rx.errors import ModelRefusedError
+from mellea_rx.wire.words import printable
+
+__all__ = ["refusal_told", "require_answer"]
+
+_SHOWN = 200
+"""Characters of a refusal that a message shows."""
+
+_REASONS: Mapping[str, str] = {
+    "refusal": "the model refused to answer",
+    "content_filter": "the server's content filter stopped the answer",
+}
+
+
+def refusal_told(said: Chunk) -> str:
+    """Why an answer is a refusal, with its beginning; "" where it is none."""
+    why = _REASONS.get(said.finish_reason or "", "")
+    return f"{why}: {printable(said.text, _SHOWN)!r}" if why and said.text else why
+
+
+def require_answer(said: Chunk) -> None:
+    """Refuse a refusal, where an answer of some form had to come.
+
+    Raises:
+        ModelRefusedError: It is one.
+    """
+    why = refusal_told(said)
+    if why and not said.tool_calls:
+        raise ModelRefusedError(
+            f"{why} (finish_reason {said.finish_reason!r}); it is not asked again: change the "
+            "prompt, or leave format= and require=True out to get this text as the value",
+            text=said.text,
+            finish_reason=said.finish_reason or "",
+        )
