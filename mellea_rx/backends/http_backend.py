@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from reactivex import Observable
@@ -30,6 +30,8 @@ from mellea_rx.wire.http import HttpClient
 from mellea_rx.wire.words import excerpt
 
 __all__ = ["Dialect", "HttpBackend", "StreamDecoder", "arguments_too_large"]
+
+_T = TypeVar("_T")
 
 MODELS_TIMEOUT = 5.0
 """How long a list of a server's models may take, in seconds."""
@@ -181,7 +183,18 @@ class HttpBackend:
         Raises:
             BackendError: It does not answer, or not with a list of models.
         """
-        return await engine().run(self._models)
+        return await self.list_by(self._dialect.model_names)
+
+    async def list_by(self, read: Callable[[Any], _T]) -> _T:
+        """The server's list of models, read by a function.
+
+        Args:
+            read: Takes the list's JSON document.
+
+        Raises:
+            BackendError: The server does not answer, or not with a list of models.
+        """
+        return await engine().run(partial(self._models, read))
 
     def close(self) -> None:
         """Close the connections. A later request opens new ones."""
@@ -242,13 +255,13 @@ class HttpBackend:
             running.adopt(self._client.connections)
             self._holder = running
 
-    async def _models(self) -> list[str]:
+    async def _models(self, read: Callable[[Any], _T]) -> _T:
         self._hold_connections()
         try:
             document = await self._client.get_json(
                 self._dialect.models_path, timeout=MODELS_TIMEOUT
             )
-            return self._dialect.model_names(document)
+            return read(document)
         except BackendError as error:
             self._amend(error)
             raise

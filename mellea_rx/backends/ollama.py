@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,7 +32,7 @@ from mellea_rx.wire.lines import LineDecoder
 from mellea_rx.wire.payload import PayloadDecoder, as_count, as_text
 from mellea_rx.wire.words import told
 
-__all__ = ["DEFAULT_MODEL", "OllamaBackend", "ollama_address"]
+__all__ = ["DEFAULT_MODEL", "ListedModel", "OllamaBackend", "ollama_address"]
 
 DEFAULT_MODEL = "llama3.2"
 """The model of a session that names none."""
@@ -49,6 +50,19 @@ _OPTION_NAMES: Mapping[ModelOption, str] = {
     ModelOption.MAX_NEW_TOKENS: "num_predict",
     ModelOption.CONTEXT_WINDOW: "num_ctx",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """A model in a server's list.
+
+    Attributes:
+        name: Its name, as a request takes it.
+        is_local: Whether it runs on that server; else the server passes requests on to a cloud.
+    """
+
+    name: str
+    is_local: bool = True
 
 
 class OllamaBackend(HttpBackend):
@@ -90,6 +104,27 @@ class OllamaBackend(HttpBackend):
             model_id or DEFAULT_MODEL,
             model_options,
         )
+
+    async def listed_models(self) -> list[ListedModel]:
+        """The server's models, those that run on it first.
+
+        Raises:
+            BackendError: It does not answer, or not with a list of models.
+        """
+        return await self.list_by(listed_models)
+
+
+def listed_models(document: Any) -> list[ListedModel]:
+    """The models in `/api/tags`, those that run on the server first, each group by name."""
+    models = [ListedModel(entry["name"], _is_local(entry)) for entry in document["models"]]
+    return sorted(models, key=lambda model: (not model.is_local, model.name))
+
+
+def _is_local(entry: Mapping[str, Any]) -> bool:
+    # Servers before 0.12 do not say where a cloud model runs; its tag ends in "cloud".
+    tag = entry["name"].rpartition(":")[2]
+    is_proxied = entry.get("remote_host") or entry.get("remote_model")
+    return not (is_proxied or tag == "cloud" or tag.endswith("-cloud"))
 
 
 def ollama_address(host: str | None) -> str:
@@ -295,8 +330,8 @@ class OllamaDialect:
         return OllamaDecoder(self._origin, self._payloads, self._limits)
 
     def model_names(self, document: Any) -> list[str]:
-        """The names in `/api/tags`."""
-        return sorted(entry["name"] for entry in document["models"])
+        """The names in `/api/tags`, of models that run on the server first."""
+        return [model.name for model in listed_models(document)]
 
     def is_final(self, error: StatusError) -> bool:
         """Whether the same request fails again: Ollama gives 500 for an option of a wrong type."""

@@ -148,3 +148,64 @@ def test_it_may_be_asked_for_by_name(
     with start_session("auto", base_url=server.url) as m:
         assert isinstance(m, MelleaSession)
         assert m.instruct("Go.").value == "a"
+
+
+CLOUD = [
+    {"name": "glm-4.6:cloud"},
+    {"name": "gpt-oss:120b-cloud"},
+    {"name": "a-mirror:latest", "remote_host": "https://ollama.com:443", "remote_model": "x"},
+]
+
+
+def test_a_model_that_runs_on_the_server_goes_before_one_that_it_proxies(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.script("/api/tags", body={"models": [*CLOUD, {"name": "qwen3:4b"}]})
+    server.script("qwen3:4b", chunks=["here"])
+    monkeypatch.setenv("OLLAMA_HOST", server.url)
+    with start_session() as m:
+        assert m.instruct("Go.").value == "here"
+
+
+@pytest.mark.parametrize("models", [CLOUD, []])
+def test_the_embedded_model_goes_before_a_server_without_a_model_of_its_own(
+    models: list[dict[str, str]],
+    server: ServerProcess,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server.script("/api/tags", body={"models": models})
+    monkeypatch.setenv("OLLAMA_HOST", server.url)
+
+    async def decide() -> str:
+        with start_session() as m:
+            await m.backend.prepare()  # type: ignore[attr-defined]
+            return m.backend.name
+
+    with caplog.at_level(logging.INFO, "mellea_rx"):
+        assert asyncio.run(decide()) == "local"
+    assert "the embedded model" in caplog.text
+    assert "Ollama has" in caplog.text
+
+
+@pytest.mark.parametrize("named", ["gpt-oss:120b-cloud", None])
+def test_a_proxied_model_is_taken_where_it_is_named_or_there_is_no_other(
+    named: str | None, server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if named is None:
+        monkeypatch.setattr("mellea_rx.backends.auto.find_spec", lambda _: None)
+    server.script("/api/tags", body={"models": CLOUD[1:2]})
+    server.script("gpt-oss:120b-cloud", chunks=["far away"])
+    monkeypatch.setenv("OLLAMA_HOST", server.url)
+    with start_session(model_id=named) as m:
+        assert m.instruct("Go.").value == "far away"
+
+
+def test_the_default_model_goes_before_others_that_run_on_the_server(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.script("/api/tags", body={"models": [{"name": "aya:8b"}, {"name": "llama3.2:latest"}]})
+    server.script("llama3.2", chunks=["the default"])
+    monkeypatch.setenv("OLLAMA_HOST", server.url)
+    with start_session() as m:
+        assert m.instruct("Go.").value == "the default"
