@@ -28,7 +28,8 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml
 
 run: $(VENV)/.run ## Three prompts at once on the embedded model, live side by side
 	@$(BIN)/mellea-rx run --backend local --max-tokens 60 --seed 7 \
-	  "Write a poem about mountains." "Write a poem about rivers." "Write a poem about forests."
+	  "Write a poem about mountains." "Write a poem about rivers." "Write a poem about forests." \
+	  < /dev/null
 
 test: $(VENV)/.dev ## The tests
 	@$(BIN)/python -m mellea_rx.backends.model_files

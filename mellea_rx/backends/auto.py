@@ -27,7 +27,7 @@ from mellea_rx.core.request import Request
 from mellea_rx.core.source import ChunkSource, Push, forward
 from mellea_rx.errors import BackendError, NoBackendError
 
-__all__ = ["AutoBackend"]
+__all__ = ["AutoBackend", "best_model"]
 
 _PROBE_PATIENCE = 2.0
 """How long the probe waits for Ollama, in seconds."""
@@ -167,7 +167,7 @@ class AutoBackend:
             return None
         if named is not None:
             return _Offer(probe, True, "the model was named")
-        best = _best(models)
+        best = best_model(models)
         if best is None:
             return _Offer(probe, False, "Ollama has no models")
         if not _is(DEFAULT_MODEL, best.name):
@@ -201,8 +201,8 @@ class _Offer:
     reason: str
 
 
-def _best(models: Sequence[ListedModel]) -> ListedModel | None:
-    """The default model where it is there, else one that runs on the server, else any."""
+def best_model(models: Sequence[ListedModel]) -> ListedModel | None:
+    """The model that "auto" takes of a server's: the default one, else one that runs there."""
     if not models:
         return None
     return min(models, key=lambda each: (not _is(DEFAULT_MODEL, each.name), not each.is_local))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable
-from typing import Annotated
+from contextlib import AbstractContextManager
+from difflib import get_close_matches
+from typing import Annotated, Any
 
 import typer
 
@@ -24,11 +27,14 @@ from mellea_rx.cli.exits import (
     say_error,
     stop_writing,
 )
-from mellea_rx.cli.lines import JsonView, LinesView
+from mellea_rx.cli.lines import JsonView, LinesView, QuietView
 from mellea_rx.cli.live import LiveView
+from mellea_rx.cli.models import list_models
 from mellea_rx.cli.notices import notices_to, say_notice
 from mellea_rx.cli.run import Run, View, answer_all, read_prompts
 from mellea_rx.cli.terminal import can_draw, is_terminal, take_any_text
+from mellea_rx.cli.text import harmless
+from mellea_rx.core.logs import BackendChosen
 from mellea_rx.stdlib.context import ChatContext
 
 __all__ = ["start"]
@@ -41,13 +47,18 @@ def _block(title: str, lines: Iterable[str]) -> str:
 
 _RUN_EXAMPLES = (
     'mellea-rx run "Write a haiku about rivers." "Write a haiku about forests."',
-    'git diff | mellea-rx run - --system "You write commit messages."',
+    'git diff | mellea-rx run "Write a commit message for this change."',
     'mellea-rx run --json -o top_k=40 --seed 7 "Name a mountain." | jq -r .text',
 )
 _CHAT_EXAMPLES = (
     "mellea-rx chat --backend ollama --model llama3.2",
     'mellea-rx chat --system "You are a patient teacher of Latin."',
     "printf 'I am Ada.\\nWho am I?\\n' | mellea-rx chat",
+)
+_MODELS_EXAMPLES = (
+    "mellea-rx models",
+    "mellea-rx models --backend openai --base-url http://localhost:8000/v1",
+    "mellea-rx models | cut -f2",
 )
 _EXITS = _block("Exit codes", (f"{code:>3}  {meaning}" for code, meaning in EXPLAINED.items()))
 
@@ -57,7 +68,6 @@ app = typer.Typer(
     epilog="\n\n".join(
         (_block("Examples", (*_RUN_EXAMPLES[:2], _CHAT_EXAMPLES[0], "mellea-rx doctor")), _EXITS)
     ),
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -81,9 +91,19 @@ def start(arguments: list[str]) -> int:
         if told is None:
             return _ended_by(error)
         command = getattr(getattr(error, "ctx", None), "command_path", "mellea-rx")
-        say_error(f"{told()}\n  {command} --help tells what there is")
+        message = _suggestion(error) or told()
+        say_error(f"{message}\n  {command} --help tells what there is")
         return WRONG_USAGE
     return code if isinstance(code, int) else FINE
+
+
+def _suggestion(error: Any) -> str | None:
+    """The message about an unknown option that is near to one of ours, the nearest one first."""
+    name, options = getattr(error, "option_name", None), getattr(error, "possibilities", None)
+    if not name or not options:
+        return None
+    nearest = get_close_matches(name, options, n=2, cutoff=0.7) or options[:1]
+    return f"there is no option {harmless(name)}: did you mean {' or '.join(nearest)}?"
 
 
 def _ended_by(error: BaseException) -> int:
@@ -129,11 +149,14 @@ def main(
 @app.command(epilog="\n\n".join((_block("Examples", _RUN_EXAMPLES), _EXITS)))
 def run(
     prompts: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="PROMPT", help="What to ask; - reads one from stdin.", show_default=False
+            metavar="PROMPT",
+            help="What to ask. Text on stdin goes ahead of it, or is the prompt where none is "
+            "given; with - it is that prompt alone.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     backend: shared.Backend = "auto",
     model: shared.Model = None,
     base_url: shared.BaseUrl = None,
@@ -149,6 +172,7 @@ def run(
             "--json", help="One JSON object a line for each prompt, as it finishes; no summary."
         ),
     ] = False,
+    quiet: shared.Quiet = False,
 ) -> None:
     """Have several prompts answered at once.
 
@@ -168,18 +192,30 @@ def run(
             stream_timeout=timeout,
         )
         session = settings.session()
-        runs = read_prompts(prompts)
-        view = _view(runs, as_json=as_json)
-        with notices_to(view.notice):
-            return asyncio.run(answer_all(session, runs, view))
+        runs = read_prompts(prompts or [])
+        view = _view(runs, as_json=as_json, quiet=quiet)
+        names = is_terminal() and not quiet and not as_json
+        with _notices(view.notice, quiet=quiet, names=names):
+            return asyncio.run(answer_all(session, runs, view, names=names))
 
     _guarded(work)
 
 
-def _view(runs: list[Run], *, as_json: bool) -> View:
+def _view(runs: list[Run], *, as_json: bool, quiet: bool) -> View:
     if as_json:
         return JsonView()
+    if quiet:
+        return QuietView(runs, safe=is_terminal())
     return LiveView(runs) if can_draw() else LinesView(runs, safe=is_terminal())
+
+
+def _notices(
+    say: Callable[[str], None], *, quiet: bool, names: bool
+) -> AbstractContextManager[None]:
+    """The library's log, for people: with `names` the backend is told apart from it."""
+    if quiet:
+        return notices_to(say_notice, level=logging.WARNING)
+    return notices_to(say, leave_out=(BackendChosen,) if names else ())
 
 
 @app.command(epilog="\n\n".join((_block("Examples", _CHAT_EXAMPLES), _EXITS)))
@@ -193,6 +229,7 @@ def chat(
     seed: shared.Seed = None,
     timeout: shared.Timeout = None,
     option: shared.Given = None,
+    quiet: shared.Quiet = False,
 ) -> None:
     """Talk with a model that remembers what was said.
 
@@ -211,10 +248,31 @@ def chat(
             stream_timeout=timeout,
         )
         session = settings.session(ChatContext())
-        with notices_to(say_notice):
-            if sys.stdin.isatty() and is_terminal():
-                return chat_on_terminal(session)
-            return chat_on_pipe(session)
+        by_hand = sys.stdin.isatty() and is_terminal()
+        with _notices(say_notice, quiet=quiet, names=by_hand):
+            return chat_on_terminal(session, quiet=quiet) if by_hand else chat_on_pipe(session)
+
+    _guarded(work)
+
+
+@app.command(epilog="\n\n".join((_block("Examples", _MODELS_EXAMPLES), _EXITS)))
+def models(
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            "--backend", "-b", metavar="NAME", help="Only this one: ollama, openai or local."
+        ),
+    ] = None,
+    base_url: shared.BaseUrl = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a model.")] = False,
+) -> None:
+    """List the models of each backend that answers.
+
+    A table on a terminal; in a pipe a line for each model: the backend, a tab, the model.
+    """
+
+    def work() -> int:
+        return asyncio.run(list_models(backend, base_url, as_json=as_json))
 
     _guarded(work)
 

@@ -12,8 +12,10 @@ from rich.text import Text
 
 from mellea_rx.cli.exits import FINE, INTERRUPTED, TERMINATED, code_of, say_error
 from mellea_rx.cli.lines import write
+from mellea_rx.cli.run import name_of, prepare
 from mellea_rx.cli.signals import Stop
 from mellea_rx.cli.text import harmless, seconds
+from mellea_rx.cli.wrap import WordWrap
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import MelleaRxError
 from mellea_rx.stdlib.session import MelleaSession
@@ -64,8 +66,12 @@ async def _answer_plainly(session: MelleaSession, line: str) -> int:
     return code
 
 
-def chat_on_terminal(session: MelleaSession) -> int:
+def chat_on_terminal(session: MelleaSession, *, quiet: bool = False) -> int:
     """Turns from the keyboard, until Ctrl-D, /exit, or Ctrl-C at the prompt.
+
+    Args:
+        session: Makes the calls.
+        quiet: Show the answers and nothing about them.
 
     Returns:
         The exit code.
@@ -75,8 +81,12 @@ def chat_on_terminal(session: MelleaSession) -> int:
     except ImportError:
         pass
     console = Console(highlight=False)
-    _dim(console, "/help tells what there is; Ctrl-D ends the chat")
+    answer = _Answer(console, session, quiet=quiet)
     with asyncio.Runner() as runner, session:
+        runner.run(prepare(session))
+        if not quiet:
+            _dim(console, name_of(session.backend))
+            _dim(console, "/help tells what there is; Ctrl-D ends the chat")
         while True:
             try:
                 line = input(_PROMPT).strip()
@@ -91,7 +101,7 @@ def chat_on_terminal(session: MelleaSession) -> int:
                 return FINE
             if line.startswith("/"):
                 _command(console, session, line)
-            elif line and (code := runner.run(_Answer(console, session).to(line))) != FINE:
+            elif line and (code := runner.run(answer.to(line))) != FINE:
                 return code
 
 
@@ -110,11 +120,13 @@ def _dim(console: Console, text: str) -> None:
 
 
 class _Answer:
-    """One answer on the terminal."""
+    """Answers on the terminal, one after the other."""
 
-    def __init__(self, console: Console, session: MelleaSession) -> None:
+    def __init__(self, console: Console, session: MelleaSession, *, quiet: bool) -> None:
         self._console = console
         self._session = session
+        self._quiet = quiet
+        self._wrap = self._new_wrap()
 
     async def to(self, line: str) -> int:
         """Say `line` and show the answer. An error is shown, and ends only this answer.
@@ -124,6 +136,7 @@ class _Answer:
         """
         with Stop() as stop:
             try:
+                self._wrap = self._new_wrap()
                 thunk = await self._session.achat(line)
                 try:
                     await self._show(thunk)
@@ -139,24 +152,35 @@ class _Answer:
         pieces = thunk.astream()
         with self._waiting():
             first = await pieces
-        write(harmless(first.lstrip("\n")))
+        self._write(first.lstrip("\n"))
         try:
             async for piece in pieces:
-                write(harmless(piece))
+                self._write(piece)
         finally:
             if thunk.error is not None:
                 self._close_line(thunk)
         self._close_line(thunk)
-        tokens = f", {thunk.usage.completion_tokens} tokens" if thunk.usage else ""
-        _dim(self._console, f"({seconds(thunk.duration)}{tokens})")
+        if not self._quiet:
+            tokens = f", {thunk.usage.completion_tokens} tokens" if thunk.usage else ""
+            _dim(self._console, f"({seconds(thunk.duration)}{tokens})")
+
+    def _new_wrap(self) -> WordWrap:
+        return WordWrap(lambda: self._console.width)
+
+    def _write(self, text: str) -> None:
+        write(self._wrap.feed(harmless(text)))
 
     def _close_line(self, thunk: ModelOutputThunk[str]) -> None:
+        write(self._wrap.end())
         if thunk.text and not thunk.text.endswith("\n"):
             write("\n")
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
         """A spinner until the first text."""
+        if self._quiet:
+            yield
+            return
         spinner = "line" if self._console.options.ascii_only else "dots"
         with self._console.status("", spinner=spinner):
             yield

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
@@ -16,15 +17,17 @@ from rich.console import Console
 from rich.text import Text
 
 from mellea_rx._version import __version__
-from mellea_rx.backends.http_backend import HttpBackend
-from mellea_rx.backends.model_files import DEFAULT_FILE, present_model
-from mellea_rx.backends.ollama import DEFAULT_MODEL, OllamaBackend
+from mellea_rx.backends.auto import best_model
+from mellea_rx.backends.model_files import DEFAULT_MODEL as DEFAULT_MODEL_NAME
+from mellea_rx.backends.model_files import present_model
+from mellea_rx.backends.ollama import DEFAULT_MODEL, ListedModel, OllamaBackend
 from mellea_rx.backends.openai import OpenAIBackend
 from mellea_rx.cli.text import harmless, seconds
+from mellea_rx.cli.wording import in_options
 from mellea_rx.core.engine import engine
-from mellea_rx.errors import MelleaRxError
+from mellea_rx.errors import InvalidInputError, MelleaRxError, UnknownBackendError
 
-__all__ = ["Finding", "Findings", "examine", "print_findings"]
+__all__ = ["Finding", "Findings", "examine", "find_backends", "print_findings"]
 
 EXTRAS = {
     "cli": ("typer", "rich"),
@@ -44,6 +47,7 @@ class Finding:
         where: Its address, or the model's file.
         says: How it is, in a few words.
         models: The models that it has.
+        proxied: Those of them that run in a cloud, which the server passes requests on to.
         advice: What to do where it is not usable.
     """
 
@@ -52,6 +56,7 @@ class Finding:
     where: str | None
     says: str
     models: list[str] = field(default_factory=list)
+    proxied: list[str] = field(default_factory=list)
     advice: str = ""
 
 
@@ -88,10 +93,7 @@ class Findings:
 
 async def examine() -> Findings:
     """Look at what is installed, and ask the servers. Brings nothing, changes nothing."""
-    probes = [_ollama()]
-    if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
-        probes.append(_openai())
-    found = [*await asyncio.gather(*probes), await asyncio.to_thread(_embedded)]
+    found = await find_backends()
     return Findings(
         version=__version__,
         python=f"{platform.python_version()} ({platform.python_implementation()})",
@@ -105,6 +107,32 @@ async def examine() -> Findings:
     )
 
 
+async def find_backends(only: str | None = None, base_url: str | None = None) -> list[Finding]:
+    """Ask the backends that a prompt could go to.
+
+    Args:
+        only: The name of the one to ask; None for all that are set up.
+        base_url: The address of the server that is asked, instead of the environment's.
+
+    Raises:
+        UnknownBackendError: `only` is none of "ollama", "openai" and "local".
+        InvalidInputError: An address without the backend that it is of.
+    """
+    probes = {"ollama": partial(_ollama, base_url), "openai": partial(_openai, base_url)}
+    names = [*probes, "local"]
+    if only is not None and only not in names:
+        raise UnknownBackendError(f"there is no backend {only!r} with a list of models: {names}")
+    if base_url is not None and only not in probes:
+        raise InvalidInputError("base_url= needs the backend that it is of: --backend ollama")
+    if only is None and not (os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL")):
+        del probes["openai"]
+    asked = [probe() for name, probe in probes.items() if only in (None, name)]
+    found = list(await asyncio.gather(*asked))
+    if only in (None, "local"):
+        found.append(await asyncio.to_thread(_embedded))
+    return found
+
+
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -112,24 +140,30 @@ def _version(package: str) -> str | None:
         return None
 
 
-async def _ollama() -> Finding:
-    return await _server("ollama", OllamaBackend, f"bring one with: ollama pull {DEFAULT_MODEL}")
+async def _ollama(base_url: str | None) -> Finding:
+    pull = f"bring one with: ollama pull {DEFAULT_MODEL}"
+    return await _server("ollama", partial(OllamaBackend, base_url=base_url), pull)
 
 
-async def _openai() -> Finding:
-    return await _server("openai", OpenAIBackend, "have the server load a model")
+async def _openai(base_url: str | None) -> Finding:
+    load = "have the server load a model"
+    return await _server("openai", partial(OpenAIBackend, base_url=base_url), load)
 
 
-async def _server(name: str, make: Callable[[], HttpBackend], without_models: str) -> Finding:
+async def _server(
+    name: str, make: Callable[[], OllamaBackend | OpenAIBackend], without_models: str
+) -> Finding:
     try:
         backend = make()
     except MelleaRxError as error:
-        return Finding(name, False, None, "its address cannot be used", advice=str(error))
+        return Finding(
+            name, False, None, "its address cannot be used", advice=in_options(f"{error}")
+        )
     began = time.monotonic()
     try:
-        models = await asyncio.wait_for(backend.models(), PATIENCE)
+        models, proxied = await asyncio.wait_for(_listed(backend), PATIENCE)
     except (MelleaRxError, TimeoutError) as error:
-        told = str(error) or f"no answer within {PATIENCE:.0f} s"
+        told = in_options(str(error)) or f"no answer within {PATIENCE:.0f} s"
         says, _, advice = told.partition("\n")
         return Finding(name, False, backend.origin, says, advice=advice.strip())
     finally:
@@ -139,7 +173,15 @@ async def _server(name: str, make: Callable[[], HttpBackend], without_models: st
             name, False, backend.origin, "answers, and has no models", advice=without_models
         )
     says = f"answers in {seconds(time.monotonic() - began)}"
-    return Finding(name, True, backend.origin, says, models)
+    return Finding(name, True, backend.origin, says, models, proxied)
+
+
+async def _listed(backend: OllamaBackend | OpenAIBackend) -> tuple[list[str], list[str]]:
+    """The names of a server's models, and of those among them that run elsewhere."""
+    if not isinstance(backend, OllamaBackend):
+        return await backend.models(), []
+    models = await backend.listed_models()
+    return [each.name for each in models], [each.name for each in models if not each.is_local]
 
 
 def _embedded() -> Finding:
@@ -148,10 +190,10 @@ def _embedded() -> Finding:
         return Finding("local", False, None, "xllamacpp is not installed", advice=install)
     path = present_model()
     if path is not None:
-        return Finding("local", True, str(path), "llama.cpp in this process", [DEFAULT_FILE])
+        return Finding("local", True, str(path), "llama.cpp in this process", [DEFAULT_MODEL_NAME])
     says = "llama.cpp in this process; its model (93 MB) is brought with the first call"
     advice = "bring it now with: python -m mellea_rx.backends.model_files"
-    return Finding("local", True, None, says, [DEFAULT_FILE], advice)
+    return Finding("local", True, None, says, [DEFAULT_MODEL_NAME], advice=advice)
 
 
 def _auto(found: dict[str, Finding]) -> str:
@@ -159,10 +201,9 @@ def _auto(found: dict[str, Finding]) -> str:
     if known and known != "auto":
         return f"{known} (MELLEA_RX_BACKEND)"
     ollama, local = found["ollama"], found["local"]
-    if ollama.models or ollama.says.startswith("answers"):
-        has_default = any(each.partition(":")[0] == DEFAULT_MODEL for each in ollama.models)
-        model = DEFAULT_MODEL if has_default or not ollama.models else ollama.models[0]
-        return f"Ollama at {ollama.where}, model {model}"
+    best = best_model([ListedModel(each, each not in ollama.proxied) for each in ollama.models])
+    if best is not None and (best.is_local or not local.usable):
+        return f"Ollama at {ollama.where}, model {best.name}"
     return "the embedded model" if local.usable else "nothing: no backend is usable"
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 
 from mellea_rx.cli.text import harmless
+from mellea_rx.cli.wording import in_options
 from mellea_rx.errors import (
     ConfigurationError,
     ConnectionFailedError,
@@ -32,6 +33,7 @@ __all__ = [
     "common_code",
     "say_error",
     "stop_writing",
+    "told",
 ]
 
 FINE = 0
@@ -88,6 +90,14 @@ def common_code(errors: Iterable[BaseException]) -> int:
     return codes.pop() if len(codes) == 1 else FAILED
 
 
+def told(error: BaseException | str) -> str:
+    """An error's message, in the words of the command line."""
+    message = str(error)
+    if isinstance(error, BaseException) and (not message or not isinstance(error, MelleaRxError)):
+        return f"{type(error).__name__}: {message}"
+    return in_options(message)
+
+
 def say_error(error: BaseException | str, *, whose: str = "") -> None:
     """One or a few lines on stderr.
 
@@ -95,12 +105,9 @@ def say_error(error: BaseException | str, *, whose: str = "") -> None:
         error: What was wrong.
         whose: What stands before it, such as "[2]".
     """
-    told = str(error)
-    if isinstance(error, BaseException) and (not told or not isinstance(error, MelleaRxError)):
-        told = f"{type(error).__name__}: {told}"
     lead = f"error: {whose} " if whose else "error: "
     try:
-        print(lead + harmless(told), file=sys.stderr, flush=True)
+        print(lead + harmless(told(error)), file=sys.stderr, flush=True)
     except OSError:  # nobody reads stderr any more
         pass
 

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from mellea_rx.cli.exits import told
 from mellea_rx.cli.notices import say_notice
 from mellea_rx.cli.run import Run
 from mellea_rx.cli.summary import print_summary, say_errors
 from mellea_rx.cli.text import harmless
 
-__all__ = ["JsonView", "LinesView", "record_of", "write"]
+__all__ = ["JsonView", "LinesView", "QuietView", "record_of", "write"]
 
 _ESCAPED = re.compile("[\x7f-\x9f\ud800-\udfff]")
 
@@ -75,6 +76,51 @@ class LinesView:
         print_summary(self._runs, wall, stderr=True)
 
 
+class QuietView:
+    """The answers and nothing else: a single one as it comes, several whole, in their order.
+
+    An empty line stands between two answers. Errors go to stderr.
+
+    Args:
+        runs: What is shown.
+        safe: Show control characters instead of passing them on.
+    """
+
+    def __init__(self, runs: Sequence[Run], *, safe: bool) -> None:
+        self._runs = runs
+        self._shown = 0
+        self._fit = harmless if safe else str
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+    def piece(self, run: Run, text: str) -> None:
+        """Its text, where it is the only one."""
+        if len(self._runs) == 1:
+            write(self._fit(text))
+
+    def ended(self, run: Run) -> None:
+        """All answers that have no unfinished one before them."""
+        if len(self._runs) == 1:
+            if run.text and not run.text.endswith("\n"):
+                write("\n")
+            return
+        while self._shown < len(self._runs) and self._runs[self._shown].done:
+            text = self._runs[self._shown].text.strip("\n")
+            write(("\n" if self._shown else "") + self._fit(text) + "\n")
+            self._shown += 1
+
+    def notice(self, message: str) -> None:
+        """Nothing."""
+
+    def report(self, wall: float) -> None:
+        """What failed."""
+        say_errors(self._runs)
+
+
 class JsonView:
     """One JSON object a line for each run, as it ends."""
 
@@ -121,6 +167,6 @@ def record_of(run: Run) -> dict[str, Any]:
         "error": None,
     }
     if run.error is not None:
-        kind, told = type(run.error).__name__, str(run.error)
-        record["error"] = {"type": kind, "message": told, "text": run.error.text}
+        kind, message = type(run.error).__name__, told(run.error)
+        record["error"] = {"type": kind, "message": message, "text": run.error.text}
     return record

@@ -15,6 +15,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from mellea_rx.cli.exits import told
 from mellea_rx.cli.run import Run
 from mellea_rx.cli.summary import outcome, print_summary, say_errors
 from mellea_rx.cli.text import first_line, harmless, seconds
@@ -166,7 +167,7 @@ class _Frame:
         if run.cancelled:
             lines += self._wrap(Text("(ended before its end)", style="yellow"), width)
         elif run.error is not None:
-            lines += self._wrap(Text(harmless(f"error: {run.error}"), style="red"), width)
+            lines += self._wrap(Text(harmless(f"error: {told(run.error)}"), style="red"), width)
         elif not text and not run.done:
             lines = [Text(f"{self._spin()} {self._waits_for(run)}", style="dim")]
         elif not text:

@@ -1,4 +1,4 @@
-"""What the library logs, on stderr: which model "auto" took, a model that is being brought."""
+"""The library's log on stderr: the model that "auto" took, a model that is being downloaded."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from mellea_rx.cli.text import harmless
+from mellea_rx.cli.wording import in_options
+from mellea_rx.core.logs import LogEvent
 
 __all__ = ["notices_to", "say_notice"]
 
@@ -25,13 +27,18 @@ def say_notice(message: str) -> None:
 
 
 class _Handler(logging.Handler):
-    def __init__(self, say: Callable[[str], None]) -> None:
-        super().__init__(logging.INFO)
+    def __init__(
+        self, say: Callable[[str], None], level: int, leave_out: tuple[type[LogEvent], ...]
+    ) -> None:
+        super().__init__(level)
         self._say = say
+        self._leave_out = leave_out
         self._said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
+        if isinstance(getattr(record, "event", None), self._leave_out):
+            return
+        message = in_options(record.getMessage())
         if record.levelno >= logging.WARNING:
             message = f"{record.levelname.lower()}: {message}"
         if message not in self._said:
@@ -40,18 +47,25 @@ class _Handler(logging.Handler):
 
 
 @contextmanager
-def notices_to(say: Callable[[str], None]) -> Iterator[None]:
+def notices_to(
+    say: Callable[[str], None],
+    *,
+    level: int = logging.INFO,
+    leave_out: tuple[type[LogEvent], ...] = (),
+) -> Iterator[None]:
     """Have each message that the library logs said once.
 
     Args:
         say: Takes the message; called from any thread.
+        level: The least level of a message.
+        leave_out: Kinds of events that are told in another way.
     """
-    handler = _Handler(say)
-    level = _log.level
+    handler = _Handler(say, level, leave_out)
+    before = _log.level
     _log.addHandler(handler)
-    _log.setLevel(logging.INFO)
+    _log.setLevel(level)
     try:
         yield
     finally:
         _log.removeHandler(handler)
-        _log.setLevel(level)
+        _log.setLevel(before)

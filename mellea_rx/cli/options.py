@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mellea_rx.backends.registry import backend_names
 from mellea_rx.core.context import Context
 from mellea_rx.core.options import ModelOption
 from mellea_rx.errors import InvalidInputError
@@ -21,6 +22,7 @@ __all__ = [
     "Given",
     "MaxTokens",
     "Model",
+    "Quiet",
     "Seed",
     "Settings",
     "System",
@@ -32,12 +34,19 @@ __all__ = [
 _WHERE = "Which model"
 _HOW = "How it answers"
 
+
+def _backends(incomplete: str) -> list[str]:
+    """The names of backends that begin like this, for the shell's completion."""
+    return [name for name in backend_names() if name.startswith(incomplete)]
+
+
 Backend = Annotated[
     str,
     typer.Option(
         "--backend",
         "-b",
         metavar="NAME",
+        autocompletion=_backends,
         help="auto, ollama, openai, local (a model in this process) or scripted (a fixed text, for "
         "trying things out). MELLEA_RX_BACKEND says what auto means.",
         rich_help_panel=_WHERE,
@@ -113,6 +122,11 @@ Given = Annotated[
         "Repeat it for more.",
         rich_help_panel=_HOW,
     ),
+]
+
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="The answers and nothing else; warnings go to stderr."),
 ]
 
 _BY_NAME = {option.value.removeprefix("@"): option for option in ModelOption}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from typing import Any, Protocol
 
 from mellea_rx.cli.exits import FINE, INTERRUPTED, TERMINATED, common_code
 from mellea_rx.cli.signals import Stop
+from mellea_rx.cli.terminal import is_piped, read_stdin
+from mellea_rx.core.backend import Backend
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import (
     GenerationCancelledError,
@@ -20,7 +21,7 @@ from mellea_rx.errors import (
 )
 from mellea_rx.stdlib.session import MelleaSession
 
-__all__ = ["Run", "View", "answer_all", "read_prompts"]
+__all__ = ["Run", "View", "answer_all", "name_of", "prepare", "read_prompts"]
 
 
 @dataclass(slots=True, eq=False)
@@ -95,30 +96,59 @@ class View(Protocol):
 
 
 def read_prompts(given: Sequence[str]) -> list[Run]:
-    """The prompts, the one of "-" from stdin.
+    """The prompts, with text from stdin.
+
+    Without a prompt that text is the prompt. With prompts it is a part of each, ahead of it; where
+    one of them is "-", it is that one alone.
+
+    Args:
+        given: The command line's prompts.
 
     Raises:
-        InvalidInputError: "-" stands there twice, or a prompt is empty.
+        InvalidInputError: "-" stands there twice, a prompt is empty, or there is none.
     """
     if given.count("-") > 1:
         raise InvalidInputError("the prompt '-' is read from stdin, and so can stand there once")
-    prompts = [sys.stdin.read().strip() if each == "-" else each for each in given]
-    for number, prompt in enumerate(prompts, 1):
-        if not prompt.strip():
-            where = " (from stdin)" if given[number - 1] == "-" else ""
+    text = read_stdin() if "-" in given or is_piped() else ""
+    for number, each in enumerate(given, 1):
+        if not (text if each == "-" else each).strip():
+            where = " (from stdin)" if each == "-" else ""
             raise InvalidInputError(f"prompt {number}{where} is empty")
+    if not given and not text:
+        raise InvalidInputError(
+            'there is no prompt: give one ("Write a haiku."), or text on stdin; '
+            "mellea-rx run --help has examples"
+        )
+    if "-" in given:
+        prompts = [text if each == "-" else each for each in given]
+    else:
+        prompts = [_after(text, each) for each in given] or [text]
     return [Run(number, prompt) for number, prompt in enumerate(prompts, 1)]
 
 
-async def answer_all(session: MelleaSession, runs: Sequence[Run], view: View) -> int:
+def _after(text: str, prompt: str) -> str:
+    return f"{text}\n\n{prompt}" if text else prompt
+
+
+async def answer_all(
+    session: MelleaSession, runs: Sequence[Run], view: View, *, names: bool = False
+) -> int:
     """Have all prompts answered at once, and show it.
 
     Ctrl-C ends the generations on their servers; what had come is shown.
 
+    Args:
+        session: Makes the calls.
+        runs: The prompts.
+        view: Shows them.
+        names: Show the backend and the model first.
+
     Returns:
         The exit code.
     """
-    await _prepare(session)
+    await prepare(session)
+    if names:
+        view.notice(name_of(session.backend))
     began = time.monotonic()
     code = None
     with Stop() as stop, session, view:
@@ -138,11 +168,24 @@ async def answer_all(session: MelleaSession, runs: Sequence[Run], view: View) ->
     return common_code([run.error for run in runs if run.error is not None]) or FINE
 
 
-async def _prepare(session: MelleaSession) -> None:
+async def prepare(session: MelleaSession) -> None:
     """Have the first call's chores done before anything is drawn: they may show progress."""
     prepare = getattr(session.backend, "prepare", None)
     if prepare is not None:
         await prepare()
+
+
+def name_of(backend: Backend) -> str:
+    """The backend and the model that answer, for people.
+
+    Example:
+        >>> from mellea_rx import OllamaBackend
+        >>> name_of(OllamaBackend("llama3.2", base_url="http://localhost:11434"))
+        'llama3.2, by ollama at http://localhost:11434'
+    """
+    model, origin = getattr(backend, "model", None), getattr(backend, "origin", None)
+    where = f"{backend.name} at {origin}" if origin else backend.name
+    return f"{model}, by {where}" if model else where
 
 
 async def _answer(session: MelleaSession, run: Run, view: View) -> None:

@@ -9,15 +9,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mellea_rx.cli.exits import say_error
+from mellea_rx.cli.exits import say_error, told
 from mellea_rx.cli.run import Run
 from mellea_rx.cli.text import first_line, seconds
 
 __all__ = ["outcome", "print_summary", "say_errors"]
 
 
-_OTHER_COLUMNS = 56
-"""How wide the table is without the prompts."""
+_GAP = 3
+"""Spaces between two columns."""
+_LEAST_PROMPT = 8
+_FIRST_TO_GO = ("tokens/s", "first text", "tokens", "ended", "time")
+"""The columns that a narrow terminal does without, one after the other."""
 
 
 def outcome(run: Run) -> Text:
@@ -32,7 +35,7 @@ def say_errors(runs: Sequence[Run]) -> None:
     whose: dict[str, list[Run]] = {}
     for run in runs:
         if run.error is not None and not run.cancelled:
-            whose.setdefault(str(run.error), []).append(run)
+            whose.setdefault(told(run.error), []).append(run)
     for sharing in whose.values():
         all_of_them = len(sharing) == len(runs)
         numbers = "" if all_of_them else " ".join(f"[{run.index}]" for run in sharing)
@@ -66,24 +69,54 @@ def print_summary(runs: Sequence[Run], wall: float, *, stderr: bool = False) -> 
 
 def _table(runs: Sequence[Run], width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("#", justify="right", style="cyan", no_wrap=True)
-    table.add_column("prompt", no_wrap=True, overflow="ellipsis")
-    for name in ("first text", "time", "tokens", "tokens/s"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("ended", no_wrap=True)
-    for run in runs:
-        tokens = run.tokens
-        rate = f"{tokens / run.duration:.1f}" if tokens and run.duration else "-"
-        table.add_row(
-            str(run.index),
-            Text(first_line(run.prompt, max(8, width - _OTHER_COLUMNS))),
-            seconds(run.ttft),
-            seconds(run.duration),
-            "-" if tokens is None else str(tokens),
-            rate,
-            outcome(run),
+    rows = [_cells(run) for run in runs]
+    columns = _fitting(rows, width)
+    prompts = max(_LEAST_PROMPT, width - _taken(rows, columns))
+    for name in columns:
+        is_text = name in ("prompt", "ended")
+        table.add_column(
+            name, justify="left" if is_text else "right", no_wrap=True, overflow="ellipsis"
         )
+    table.columns[0].style = "cyan"
+    for run, row in zip(runs, rows, strict=True):
+        row["prompt"] = Text(first_line(run.prompt, prompts))
+        table.add_row(*(row[name] for name in columns))
     return table
+
+
+def _cells(run: Run) -> dict[str, Text]:
+    """A run's row, but for its prompt, which takes the width that the others leave."""
+    tokens = run.tokens
+    rate = f"{tokens / run.duration:.1f}" if tokens and run.duration else "-"
+    return {
+        "#": Text(str(run.index)),
+        "prompt": Text(),
+        "first text": Text(seconds(run.ttft)),
+        "time": Text(seconds(run.duration)),
+        "tokens": Text("-" if tokens is None else str(tokens)),
+        "tokens/s": Text(rate),
+        "ended": outcome(run),
+    }
+
+
+def _fitting(rows: Sequence[dict[str, Text]], width: int) -> list[str]:
+    """The columns that a terminal has the width for, in order."""
+    columns = list(rows[0])
+    for name in _FIRST_TO_GO:
+        if _taken(rows, columns) + _LEAST_PROMPT <= width:
+            break
+        columns.remove(name)
+    return columns
+
+
+def _taken(rows: Sequence[dict[str, Text]], columns: Sequence[str]) -> int:
+    """The width of a table without its prompts."""
+    widths = (
+        max(len(name), *(row[name].cell_len for row in rows))
+        for name in columns
+        if name != "prompt"
+    )
+    return sum(widths) + _GAP * (len(columns) - 1)
 
 
 def _totals(runs: Sequence[Run], wall: float) -> Text:

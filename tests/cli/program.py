@@ -33,7 +33,9 @@ def run(
     )
 
 
-def on_terminal(*arguments: str, columns: int = 100, rows: int = 40) -> pexpect.spawn[str]:
+def on_terminal(
+    *arguments: str, columns: int = 100, rows: int = 40, **env: str
+) -> pexpect.spawn[str]:
     """Start it on a terminal of that size."""
     return pexpect.spawn(
         PROGRAM[0],
@@ -41,7 +43,7 @@ def on_terminal(*arguments: str, columns: int = 100, rows: int = 40) -> pexpect.
         encoding="utf-8",
         timeout=20,
         dimensions=(rows, columns),
-        env=environment(),
+        env=environment(**env),
     )
 
 

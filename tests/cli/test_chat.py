@@ -5,6 +5,7 @@ from __future__ import annotations
 import pexpect
 
 from tests.cli.program import on_terminal, run, to_its_end
+from tests.cli.test_terminal import plain
 from tests.support.server_process import ServerProcess
 
 
@@ -70,3 +71,41 @@ def test_ctrl_c_at_the_prompt_ends_the_chat(server: ServerProcess) -> None:
     assert chat.expect(["chat ended", pexpect.EOF]) == 0
     _, code = to_its_end(chat)
     assert code == 130
+
+
+def test_lines_are_broken_between_words(server: ServerProcess) -> None:
+    words = [f"word{n} " for n in range(20)]
+    server.script("m", chunks=words, delay=0.01)
+    chat = on_terminal("chat", *ollama(server), columns=30)
+    chat.expect("you> ")
+    chat.sendline("Go.")
+    chat.expect("word19")
+    lines = plain(chat.before or "").splitlines()
+    told = [line for line in lines if line.startswith("word")]
+    assert len(told) > 3
+    assert all(len(line) <= 30 for line in told)
+    assert " ".join(told).split() == "".join(words[:19]).split()
+    chat.sendeof()
+    to_its_end(chat)
+
+
+def test_the_model_that_answers_is_named_first(server: ServerProcess) -> None:
+    server.script("m", chunks=["Yes."])
+    chat = on_terminal("chat", *ollama(server))
+    chat.expect("you> ")
+    assert f"m, by ollama at {server.url}" in plain(chat.before or "")
+    chat.sendeof()
+    to_its_end(chat)
+
+
+def test_quiet_shows_the_answers_only(server: ServerProcess) -> None:
+    server.script("m", chunks=["Yes."])
+    chat = on_terminal("chat", "-q", *ollama(server))
+    chat.expect("you> ")
+    chat.sendline("Hello.")
+    chat.expect("you> ")
+    chat.sendeof()
+    screen = plain(chat.before or "")
+    assert [line for line in screen.splitlines() if line.strip()] == ["Hello.", "Yes."]
+    _, code = to_its_end(chat)
+    assert code == 0

@@ -103,8 +103,17 @@ def test_one_that_fails_does_not_hide_the_others(server: ServerProcess) -> None:
         (["run", "--backend", "scripted", "-", "-"], 2, "once"),
         (["run"], 2, "--help"),
         (["rnu"], 2, "rnu"),
-        (["run", "--backend", "scripted", "-o", "seed=x", "Go."], 2, "SEED must be an int"),
+        (
+            ["run", "--backend", "scripted", "-o", "seed=x", "Go."],
+            2,
+            "--seed must be a whole number",
+        ),
         (["run", "--backend", "scripted", "-o", "seed", "Go."], 2, "KEY=VALUE"),
+        (["run", "--max-token", "5", "Go."], 2, "--max-token: did you mean --max-tokens"),
+        (["run", "--tempurature", "5", "Go."], 2, "did you mean --temperature"),
+        (["chat", "--sead", "5"], 2, "did you mean --seed"),
+        (["models", "--backend", "olama"], 2, "'olama'"),
+        (["models", "--base-url", "http://127.0.0.1:9"], 2, "--backend"),
         (["run", "--backend", "ollama", "Go."], 3, "ollama serve"),
         (["run", "--backend", "local", "--model", "nowhere.gguf", "Go."], 3, "nowhere.gguf"),
     ],
@@ -181,3 +190,112 @@ def test_help_is_there_with_examples_and_exit_codes(command: list[str]) -> None:
     if command != ["doctor"]:
         assert "Exit codes" in ran.stdout
         assert "Examples" in ran.stdout
+
+
+def test_text_on_stdin_goes_ahead_of_the_prompt(server: ServerProcess) -> None:
+    server.script("m", chunks=["ok"])
+    ran = run("run", *ollama(server), "Sum it up.", stdin="A long story.\nIts end.\n")
+    assert ran.returncode == 0, ran.stderr
+    asked = server.log("m")[0]["body"]["messages"][-1]["content"]
+    assert asked == "A long story.\nIts end.\n\nSum it up."
+
+
+def test_text_on_stdin_goes_ahead_of_each_prompt(server: ServerProcess) -> None:
+    server.script("m", chunks=["ok"])
+    ran = run("run", *ollama(server), "Sum it up.", "Translate it.", stdin="A story.")
+    assert ran.returncode == 0, ran.stderr
+    asked = {entry["body"]["messages"][-1]["content"] for entry in server.log("m")}
+    assert asked == {"A story.\n\nSum it up.", "A story.\n\nTranslate it."}
+
+
+def test_without_a_prompt_stdin_is_the_prompt(server: ServerProcess) -> None:
+    server.script("m", chunks=["ok"])
+    ran = run("run", *ollama(server), stdin="From a pipe.\n")
+    assert ran.returncode == 0, ran.stderr
+    assert server.log("m")[0]["body"]["messages"][-1]["content"] == "From a pipe."
+
+
+def test_a_dash_among_prompts_is_stdin_alone(server: ServerProcess) -> None:
+    server.script("m", chunks=["ok"])
+    ran = run("run", *ollama(server), "-", "By itself.", stdin="From a pipe.\n")
+    assert ran.returncode == 0, ran.stderr
+    asked = {entry["body"]["messages"][-1]["content"] for entry in server.log("m")}
+    assert asked == {"From a pipe.", "By itself."}
+
+
+def test_bytes_on_stdin_that_are_no_text_are_refused() -> None:
+    ran = subprocess.run(
+        [*PROGRAM, "run", "--backend", "scripted"],
+        input=b"\xff\xfe\x00",
+        capture_output=True,
+        timeout=60,
+        env=environment(PYTHONIOENCODING="utf-8"),
+    )
+    assert ran.returncode == 2
+    assert b"stdin is no text" in ran.stderr
+
+
+def test_a_closed_stdin_is_no_text() -> None:
+    ran = subprocess.run(
+        ["bash", "-c", f"{' '.join(PROGRAM)} run --backend scripted Go. <&-"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(),
+    )
+    assert (ran.returncode, ran.stdout) == (0, "This is a scripted answer.\n")
+
+
+def test_a_program_that_waits_for_stdin_says_so() -> None:
+    with subprocess.Popen(
+        [*PROGRAM, "run", "--backend", "scripted", "Go."],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    ) as waiting:
+        assert waiting.stderr is not None
+        assert waiting.stdin is not None
+        assert b"stdin" in waiting.stderr.readline()
+        waiting.stdin.close()
+        assert waiting.wait(30) == 0
+
+
+def test_quiet_prints_the_answer_only(server: ServerProcess) -> None:
+    server.script("/api/tags", body={"models": [{"name": "m:latest"}]})
+    server.script("m:latest", chunks=["The ", "answer."])
+    ran = run("run", "-q", "Go.", env={"OLLAMA_HOST": server.url})
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "The answer.\n", "")
+
+
+def test_quiet_prints_several_answers_whole_and_in_order(server: ServerProcess) -> None:
+    slow = {"chunks": ["one\n", "two\n"], "delay": 0.2}
+    server.script("m", by_prompt={"slow": slow, "quick": {"chunks": ["three"]}})
+    ran = run("run", "--quiet", *ollama(server), "A slow one.", "A quick one.")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "one\ntwo\n\nthree\n", "")
+
+
+def test_quiet_still_says_what_failed(server: ServerProcess) -> None:
+    ran = run("run", "-q", *ollama(server, "nobody"), "Go.")
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert "ollama pull nobody" in ran.stderr
+
+
+def test_completion_knows_the_commands_options_and_backends() -> None:
+    shown = run("--show-completion", "bash")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "_MELLEA_RX_COMPLETE" in shown.stdout
+    assert "--install-completion" in run("--help").stdout
+
+    def complete(words: str) -> list[str]:
+        count = len(words.split()) - (not words.endswith(" "))
+        env = {
+            "COMP_WORDS": words,
+            "COMP_CWORD": f"{count}",
+            "_MELLEA_RX_COMPLETE": "complete_bash",
+        }
+        return run(env={**env, "_MELLEA_RX_COMPLETE": "complete_bash"}).stdout.split()
+
+    assert complete("mellea-rx mo") == ["models"]
+    assert "--max-tokens" in complete("mellea-rx run --max")
+    assert complete("mellea-rx run --backend ol") == ["ollama"]

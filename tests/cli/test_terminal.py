@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import signal
 
+import pytest
+
 from tests.cli.program import on_terminal, to_its_end
 from tests.support.server_process import ServerProcess
 
@@ -96,3 +98,38 @@ def test_more_runs_than_panels_fit_are_a_line_each_and_the_rest_is_counted(
     assert any(re.search(r"1 Prompt 1\. .*one", line) for line in lines)
     assert any("… and 17 more" in line for line in lines)
     assert all(len(line) <= 60 for line in lines if "Prompt" in line)
+
+
+def test_the_backend_and_the_model_are_named(server: ServerProcess) -> None:
+    server.script("m", chunks=["text"])
+    screen, code = to_its_end(on_terminal("run", *ollama(server), "One."))
+    assert code == 0
+    assert f"m, by ollama at {server.url}" in plain(screen)
+
+
+def test_a_model_that_auto_took_is_named_once(server: ServerProcess) -> None:
+    server.script("/api/tags", body={"models": [{"name": "m:latest"}]})
+    server.script("m:latest", chunks=["text"])
+    screen, code = to_its_end(on_terminal("run", "One.", OLLAMA_HOST=server.url))
+    assert code == 0
+    assert f"m:latest, by ollama at {server.url}" in plain(screen)
+    assert plain(screen).count(server.url) == 1
+
+
+@pytest.mark.parametrize("columns", [30, 40, 80, 120])
+def test_nothing_is_wider_than_the_terminal(columns: int, server: ServerProcess) -> None:
+    server.script("m", chunks=["some words "] * 12)
+    prompts = ["A rather long prompt about hills.", "Rivers."]
+    screen, code = to_its_end(on_terminal("run", *ollama(server), *prompts, columns=columns))
+    assert code == 0
+    lines = [line.rstrip() for line in plain(screen).splitlines()]
+    table = lines[next(n for n, line in enumerate(lines) if line.startswith("#")) :]
+    assert {"prompt", "time"} <= set(table[0].split())
+    assert max(map(len, table)) <= columns
+    assert [line.split()[0] for line in table[2:4]] == ["1", "2"]
+
+
+def test_quiet_prints_the_answer_and_draws_nothing(server: ServerProcess) -> None:
+    server.script("m", chunks=["one ", "two"])
+    screen, code = to_its_end(on_terminal("run", "-q", *ollama(server), "Go."))
+    assert (code, screen) == (0, "one two\r\n")
