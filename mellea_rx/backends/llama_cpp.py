@@ -13,6 +13,7 @@ from typing import Any
 from reactivex import Observable
 
 from mellea_rx.backends.llama_model import LoadedModel, ModelSetup, shared_model
+from mellea_rx.backends.llama_options import require_known
 from mellea_rx.backends.model_files import DEFAULT_FILE, is_default, resolve_model
 from mellea_rx.core.backend import Capabilities, require_images
 from mellea_rx.core.chunk import Chunk, Usage
@@ -35,7 +36,7 @@ from mellea_rx.errors import (
 
 __all__ = ["LocalBackend"]
 
-_TOOL_KEYS: tuple[Any, ...] = (ModelOption.TOOLS, ModelOption.TOOL_CHOICE, "tools", "tool_choice")
+_TOOL_OPTIONS = (ModelOption.TOOLS, ModelOption.TOOL_CHOICE)
 
 
 _RECOMMENDED = {"repeat_penalty": 1.1}
@@ -131,8 +132,9 @@ class LocalBackend:
         Raises:
             OptionError: Names the option.
         """
-        for key in _TOOL_KEYS:
-            if options.standard.get(key) or options.extra.get(key):
+        require_known(options.extra)
+        for key in _TOOL_OPTIONS:
+            if options.standard.get(key):
                 raise OptionError(
                     f"{key} cannot be set: the embedded model's template knows no tools"
                 )

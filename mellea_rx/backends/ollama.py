@@ -40,7 +40,7 @@ DEFAULT_MODEL = "llama3.2"
 _DEFAULT_PORT = 11434
 
 _TOP_LEVEL = frozenset(
-    {"format", "keep_alive", "think", "tools", "logprobs", "top_logprobs", "truncate", "shift"}
+    {"format", "keep_alive", "logprobs", "model", "shift", "top_logprobs", "truncate"}
 )
 """Names of the server's own that stand beside `options` in a request, not in it."""
 
@@ -317,10 +317,7 @@ class OllamaDialect:
         if request.schema is not None:
             body["format"] = request.schema
         for key, value in given.extra.items():
-            if key == "options" and isinstance(value, Mapping):
-                options.update(value)
-            else:
-                (body if key in _TOP_LEVEL else options)[key] = value
+            (body if key in _TOP_LEVEL else options)[key] = value
         if options:
             body["options"] = options
         return body

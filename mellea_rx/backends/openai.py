@@ -35,6 +35,9 @@ DEFAULT_BASE_URL = "https://api.openai.com/v1"
 DEFAULT_MODEL = "gpt-4o-mini"
 """The model of a session that names none."""
 
+_NAMES = frozenset({"max_completion_tokens", "random_seed"})
+"""Names that some servers know instead of the usual ones: sent where a user gave them."""
+
 _EFFORTS_ONLY = (
     "this protocol takes ModelOption.THINKING as an effort: 'low', 'medium' or 'high', not {!r}"
 )
@@ -146,7 +149,8 @@ class OpenAIDialect:
         }
         for option, name in self._names().items():
             if option in given.standard:
-                body[name] = given.standard[option]
+                spelled = given.spelled.get(option, name)
+                body[spelled if spelled in _NAMES else name] = given.standard[option]
         if given.stop_sequences:
             body["stop"] = given.stop_sequences
         if given.get(ModelOption.TOOLS):

@@ -11,8 +11,8 @@ import typer
 
 from mellea_rx.backends.registry import backend_names
 from mellea_rx.core.context import Context
-from mellea_rx.core.options import ModelOption
-from mellea_rx.errors import InvalidInputError
+from mellea_rx.core.options import ModelOption, meant_option, standard_option
+from mellea_rx.errors import InvalidInputError, OptionError
 from mellea_rx.stdlib.session import MelleaSession
 from mellea_rx.stdlib.start import start_session
 
@@ -150,7 +150,7 @@ def parse_option(text: str) -> tuple[ModelOption | str, Any]:
     key = key.strip()
     if not equals or not key:
         raise InvalidInputError(f"--option takes KEY=VALUE, not {text!r}")
-    option = _BY_NAME.get(key.removeprefix("@").lower().replace("-", "_"))
+    option = _BY_NAME.get(key.removeprefix("@").lower().replace("-", "_")) or _servers_name(key)
     if option is ModelOption.STREAM:
         raise InvalidInputError("--option stream cannot be set: answers always stream here")
     try:
@@ -158,6 +158,17 @@ def parse_option(text: str) -> tuple[ModelOption | str, Any]:
     except ValueError:
         parsed = value
     return (key if option is None else option), parsed
+
+
+def _servers_name(key: str) -> ModelOption | None:
+    meant = meant_option(key)
+    try:
+        return standard_option(key)
+    except OptionError:
+        if meant is None:
+            raise
+        name = meant.value.removeprefix("@")
+        raise InvalidInputError(f"--option has no {key!r}: did you mean {name}?") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from math import isfinite
 from types import MappingProxyType
 from typing import Any
 
 from mellea_rx.core.retry import RetryPolicy
-from mellea_rx.core.tool import Tool, described, offered
+from mellea_rx.core.spelling import nearest
+from mellea_rx.core.tool import Tool, merged_tools, offer_of
 from mellea_rx.errors import OptionError
 
-__all__ = ["DEFAULT_STREAM_TIMEOUT", "ModelOption", "Options"]
+__all__ = ["DEFAULT_STREAM_TIMEOUT", "ModelOption", "Options", "meant_option", "standard_option"]
 
 DEFAULT_RETRIES = RetryPolicy(attempts=3)
 """Two more tries."""
@@ -25,8 +25,9 @@ DEFAULT_STREAM_TIMEOUT = 120.0
 class ModelOption(StrEnum):
     """Keys of `model_options` that mean the same on every backend.
 
-    Any other key goes to the server as it is. Options of a call win over the session's, which win
-    over the backend's.
+    A server's own name for one of them ("max_tokens", "num_predict") is that option; any other key
+    goes to the server as it is. Options of a call win over the session's, which win over the
+    backend's.
 
     Example:
         >>> options = {ModelOption.TEMPERATURE: 0.2, ModelOption.SEED: 7, "top_k": 40}
@@ -119,8 +120,78 @@ _RESERVED = {
     "stream": "use ModelOption.STREAM",
 }
 
+_SERVER_NAMES: Mapping[str, ModelOption] = {
+    "temperature": ModelOption.TEMPERATURE,
+    "seed": ModelOption.SEED,
+    "random_seed": ModelOption.SEED,
+    "max_tokens": ModelOption.MAX_NEW_TOKENS,
+    "max_completion_tokens": ModelOption.MAX_NEW_TOKENS,
+    "n_predict": ModelOption.MAX_NEW_TOKENS,
+    "num_predict": ModelOption.MAX_NEW_TOKENS,
+    "stop": ModelOption.STOP_SEQUENCES,
+    "num_ctx": ModelOption.CONTEXT_WINDOW,
+    "think": ModelOption.THINKING,
+    "reasoning_effort": ModelOption.THINKING,
+    "tools": ModelOption.TOOLS,
+    "tool_choice": ModelOption.TOOL_CHOICE,
+}
+"""Names that a server has for a `ModelOption`. On every backend they are that option, so that a
+call's value wins over the session's, whichever name each has."""
+
+_MEANT: Mapping[str, ModelOption] = {
+    **_SERVER_NAMES,
+    **{option.value.removeprefix("@"): option for option in ModelOption},
+    "context_length": ModelOption.CONTEXT_WINDOW,
+    "max_length": ModelOption.MAX_NEW_TOKENS,
+    "max_output_tokens": ModelOption.MAX_NEW_TOKENS,
+    "n_ctx": ModelOption.CONTEXT_WINDOW,
+    "streaming": ModelOption.STREAM,
+    "system": ModelOption.SYSTEM_PROMPT,
+}
+"""Names that nearly are a `ModelOption`'s; servers that do not know them ignore them."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+_UNSPELLED: Mapping[ModelOption, str] = MappingProxyType({})
+
+
+def standard_option(key: object) -> ModelOption | None:
+    """The `ModelOption` that a key stands for; None where it is another name of the server's own.
+
+    Example:
+        >>> standard_option("max_tokens"), standard_option("top_k")
+        (<ModelOption.MAX_NEW_TOKENS: '@max_new_tokens'>, None)
+
+    Raises:
+        OptionError: It can be no key, or is nearly the name of an option, which the message names.
+    """
+    if isinstance(key, ModelOption):
+        return key
+    if not isinstance(key, str):
+        raise OptionError(f"a model option's name must be a str or a ModelOption, not {key!r}")
+    option = _SERVER_NAMES.get(key)
+    if option is not None:
+        return option
+    if key in _RESERVED:
+        raise OptionError(f"model option {key!r} cannot be set: {_RESERVED[key]}")
+    meant = meant_option(key)
+    if key.startswith("@"):
+        if meant is not None and key == meant.value:
+            return meant
+    elif meant is None:
+        return None
+    hint = f"; did you mean {meant}?" if meant is not None else ""
+    raise OptionError(f"there is no model option {key!r}{hint}")
+
+
+def meant_option(key: str) -> ModelOption | None:
+    """The `ModelOption` that somebody who writes `key` may mean: its name, or one that is near.
+
+    Example:
+        >>> meant_option("Temprature")
+        <ModelOption.TEMPERATURE: '@temperature'>
+    """
+    name = nearest(key.removeprefix("ModelOption.").removeprefix("@"), _MEANT)
+    return None if name is None else _MEANT[name]
 
 
 class Options:
@@ -134,12 +205,14 @@ class Options:
         InvalidInputError: A function among the tools that can be none, or two of one name.
     """
 
-    __slots__ = ("extra", "standard", "tools")
+    __slots__ = ("extra", "spelled", "standard", "tools")
 
     standard: Mapping[ModelOption, Any]
-    """What has a `ModelOption`. `TOOLS` are their JSON descriptions here."""
+    """Values by `ModelOption`. `TOOLS` are their JSON descriptions here."""
     extra: Mapping[str, Any]
-    """What goes to the server as it is."""
+    """Values by other names, which go to the server as they are."""
+    spelled: Mapping[ModelOption, str]
+    """The server's own names that options were given under, for servers with several names."""
     tools: tuple[Tool[..., Any], ...]
     """Those of `TOOLS` that can be called; an option that is only a description is not here."""
 
@@ -148,49 +221,58 @@ class Options:
             raise OptionError(f"model_options must be a dict, not {type(values).__name__}")
         standard: dict[ModelOption, Any] = {}
         extra: dict[str, Any] = {}
-        self.tools = ()
-        for key, value in (values or {}).items():
-            option = _standard_key(key)
+        spelled: dict[ModelOption, str] = {}
+        given: dict[ModelOption | str, tuple[object, object]] = {}
+        for key, value in _items(values or {}):
+            option = standard_option(key)
+            name = key if option is None else option
+            if name in given:
+                _require_same(given[name], key, value)
+            given[name] = (key, value)
             if option is None:
                 extra[key] = value
                 continue
-            _check(option, value)
-            if option is ModelOption.TOOLS:
-                given = offered(value)
-                value = [described(each) for each in given]
-                self.tools = tuple(each for each in given if isinstance(each, Tool))
+            _check(option, key, value)
             standard[option] = value
+            if key in _SERVER_NAMES:
+                spelled[option] = key
+        self.tools = ()
+        if ModelOption.TOOLS in standard:
+            standard[ModelOption.TOOLS], self.tools = offer_of(standard[ModelOption.TOOLS])
         self.standard = MappingProxyType(standard)
         self.extra = MappingProxyType(extra) if extra else _NOTHING
+        self.spelled = MappingProxyType(spelled) if spelled else _UNSPELLED
 
     def get(self, option: ModelOption, default: Any = None) -> Any:
         """The value of `option`, or `default` where it is not set."""
         return self.standard.get(option, default)
 
     def over(self, base: Options) -> Options:
-        """These options, and those of `base` that these do not set."""
+        """These options, and those of `base` that these do not set; the tools of both."""
         if not self.standard and not self.extra:
             return base
         if not base.standard and not base.extra:
             return self
-        merged = Options.__new__(Options)  # both are checked already
-        merged.standard = MappingProxyType({**base.standard, **self.standard})
+        standard = {**base.standard, **self.standard}
+        tools = self.tools or base.tools
+        if ModelOption.TOOLS in base.standard and ModelOption.TOOLS in self.standard:
+            described = self.standard[ModelOption.TOOLS]
+            standard[ModelOption.TOOLS], tools = merged_tools(
+                (base.standard[ModelOption.TOOLS], base.tools), (described, self.tools)
+            )
         both = base.extra and self.extra
-        merged.extra = (
-            MappingProxyType({**base.extra, **self.extra}) if both else self.extra or base.extra
+        return _checked(
+            MappingProxyType(standard),
+            MappingProxyType({**base.extra, **self.extra}) if both else self.extra or base.extra,
+            {**base.spelled, **self.spelled} if base.spelled else self.spelled,
+            tools,
         )
-        merged.tools = self.tools if ModelOption.TOOLS in self.standard else base.tools
-        return merged
 
     def without(self, *options: ModelOption) -> Options:
         """These options but for some."""
-        kept = Options.__new__(Options)
-        kept.standard = MappingProxyType(
-            {key: value for key, value in self.standard.items() if key not in options}
-        )
-        kept.extra = self.extra
-        kept.tools = () if ModelOption.TOOLS in options else self.tools
-        return kept
+        kept = {key: value for key, value in self.standard.items() if key not in options}
+        tools = () if ModelOption.TOOLS in options else self.tools
+        return _checked(MappingProxyType(kept), self.extra, self.spelled, tools)
 
     @property
     def stream(self) -> bool:
@@ -230,24 +312,36 @@ class Options:
         return f"Options({shown!r})"
 
 
-def _standard_key(key: object) -> ModelOption | None:
-    if isinstance(key, ModelOption):
-        return key
-    if not isinstance(key, str):
-        raise OptionError(f"a model option's name must be a str or a ModelOption, not {key!r}")
-    if key in _RESERVED:
-        raise OptionError(f"model option {key!r} cannot be set: {_RESERVED[key]}")
-    if not key.startswith("@"):
-        return None
-    try:
-        return ModelOption(key)
-    except ValueError:
-        near = get_close_matches(key, [o.value for o in ModelOption], n=1)
-        hint = f"; did you mean {ModelOption(near[0])}?" if near else ""
-        raise OptionError(f"there is no model option {key!r}{hint}") from None
+def _checked(
+    standard: Mapping[ModelOption, Any],
+    extra: Mapping[str, Any],
+    spelled: Mapping[ModelOption, str],
+    tools: tuple[Tool[..., Any], ...],
+) -> Options:
+    """Options whose values are checked already."""
+    made = Options.__new__(Options)
+    made.standard, made.extra, made.spelled, made.tools = standard, extra, spelled, tools
+    return made
 
 
-def _check(option: ModelOption, value: object) -> None:
+def _items(values: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    """The options of a dict; those in Ollama's own `"options"` count as given beside it."""
+    for key, value in values.items():
+        if key == "options" and isinstance(value, Mapping):
+            yield from value.items()
+        else:
+            yield key, value
+
+
+def _require_same(one: tuple[object, object], key: object, value: object) -> None:
+    known, before = one
+    if before is not value and before != value:
+        shown = f"{known!s} and {key!s}" if known != key else f"{key!s}, twice,"
+        raise OptionError(f"{shown} set one model option to different values: give one of them")
+
+
+def _check(option: ModelOption, key: object, value: object) -> None:
     expected, holds = _RULES[option]
     if not holds(value):
-        raise OptionError(f"{option} must be {expected}, not {value!r}")
+        shown = f"{option}" if isinstance(key, ModelOption) else f"{key!r} ({option})"
+        raise OptionError(f"{shown} must be {expected}, not {value!r}")

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 
 from mellea_rx.core.chunk import ToolCall
 from mellea_rx.core.signature import documented, signature_of
 from mellea_rx.errors import InvalidInputError, ToolCallError, ToolError
 
-__all__ = ["Tool", "ToolResult", "described", "described_name", "offered"]
+__all__ = [
+    "Offer",
+    "Tool",
+    "ToolResult",
+    "described",
+    "described_name",
+    "merged_tools",
+    "offer_of",
+    "offered",
+]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -176,3 +185,29 @@ def described_name(description: Mapping[str, Any]) -> str:
     """The name in a JSON description; "" where it has none (it is the server's own)."""
     function = description.get("function")
     return str(function.get("name", "")) if isinstance(function, Mapping) else ""
+
+
+Offer: TypeAlias = "tuple[Sequence[Mapping[str, Any]], tuple[Tool[..., Any], ...]]"
+"""The JSON descriptions of tools, and those of the tools that can be called."""
+
+
+def offer_of(given: Iterable[Any]) -> Offer:
+    """The offer of tools, functions and JSON descriptions.
+
+    Raises:
+        InvalidInputError: As `offered`.
+    """
+    known = offered(given)
+    return [described(each) for each in known], tuple(
+        each for each in known if isinstance(each, Tool)
+    )
+
+
+def merged_tools(
+    base: Offer, added: Offer
+) -> tuple[list[Mapping[str, Any]], tuple[Tool[..., Any], ...]]:
+    """Both offers; of two tools with one name, the added one."""
+    names = {described_name(each) for each in added[0]} - {""}
+    kept = [each for each in base[0] if described_name(each) not in names and each not in added[0]]
+    tools = tuple(each for each in base[1] if each.name not in names)
+    return [*kept, *added[0]], (*tools, *added[1])

@@ -146,9 +146,9 @@ class Memory:
     ) -> ModelOutputThunk[str]:
         messages = [message for exchange in said for message in exchange.messages]
         prompt = template.render(SUMMARY.given(messages=messages), self._sources)
-        kept = {key: value for key, value in options.standard.items() if key not in _OF_THE_CALL}
-        kept[ModelOption.MAX_NEW_TOKENS] = summary.max_tokens
-        request = Request((WireMessage("user", prompt),), Options({**options.extra, **kept}))
+        own = Options({ModelOption.MAX_NEW_TOKENS: summary.max_tokens})
+        given = own.over(options.without(*_OF_THE_CALL))
+        request = Request((WireMessage("user", prompt),), given)
         return ModelOutputThunk(partial(_write, self._backend, request), live=True)
 
 

@@ -15,13 +15,14 @@ from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.request import WireMessage
 from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult
 from mellea_rx.core.thunk import ModelOutputThunk
-from mellea_rx.core.tool import Tool, ToolResult
+from mellea_rx.core.tool import Tool, ToolResult, merged_tools, offer_of
 from mellea_rx.errors import InvalidInputError, LoopBudgetError
 from mellea_rx.helpers.blocking import blocking_thunk
+from mellea_rx.stdlib.components import Instruction
 from mellea_rx.stdlib.sampling.budget import require_budget
 from mellea_rx.stdlib.tools.call import Callables, callable_tools
 from mellea_rx.stdlib.tools.run import run_calls
-from mellea_rx.stdlib.verbs import ModelOptions, Verbs
+from mellea_rx.stdlib.verbs import CallSpec, ModelOptions, Verbs
 
 __all__ = ["ReactStep", "areact", "react"]
 
@@ -42,7 +43,7 @@ class ReactStep:
 async def areact(
     session: Verbs,
     goal: str,
-    tools: Callables,
+    tools: Callables = (),
     *,
     loop_budget: int = 10,
     user_variables: Mapping[str, Any] | None = None,
@@ -64,7 +65,8 @@ async def areact(
     Args:
         session: Who asks; in a chat, the goal and the answer become a turn.
         goal: What to do. With `user_variables` it is a Jinja template, else plain text.
-        tools: What the model may call: tools or typed functions, sync or async.
+        tools: What the model may call, beside the session's tools: tools or typed functions, sync
+            or async. Of two tools with one name, these win.
         loop_budget: At most so many answers of the model.
         user_variables: Values for the goal, by name; thunks are waited for.
         model_options: By `ModelOption`, or by a name of the server's own.
@@ -90,20 +92,21 @@ async def areact(
     """
     if not isinstance(session, Verbs):
         raise InvalidInputError(f"react takes a session first, not {type(session).__name__}")
-    known = callable_tools(tools)
+    options = session._options(model_options)
+    _, known = merged_tools(((), options.tools), offer_of(callable_tools(tools)))
     if not known:
         raise InvalidInputError("react needs tools: without any, use instruct")
     require_budget(loop_budget, "loop_budget")
-    if session._options(model_options).get(ModelOption.TOOL_CHOICE, "auto") != "auto":
+    if options.get(ModelOption.TOOL_CHOICE, "auto") != "auto":
         raise InvalidInputError(
             f"react leaves the choice to the model: {ModelOption.TOOL_CHOICE} can only be 'auto'"
         )
-    return await session.ainstruct(
-        goal,
-        user_variables=user_variables,
+    spec = CallSpec(
         strategy=_ReAct(known, loop_budget, running_loop()),
-        model_options={**(model_options or {}), ModelOption.TOOLS: known},
+        model_options=model_options,
+        tools=known,
     )
+    return session._start(Instruction(goal, user_variables=user_variables), spec)
 
 
 react = blocking_thunk(areact)

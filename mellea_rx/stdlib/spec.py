@@ -11,6 +11,7 @@ from mellea_rx.core.image import Images
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.requirement import Requirement
 from mellea_rx.core.sampling import SamplingStrategy
+from mellea_rx.core.tool import Tool
 from mellea_rx.stdlib.components.parts import Part, Text
 from mellea_rx.stdlib.sampling import RejectionSampling
 
@@ -43,6 +44,7 @@ class CallSpec:
         model_options: As given.
         format: What form the answer has; None for plain text, or what the component makes of it.
         tool_calls: Whether tools are offered; None for those that are set.
+        tools: The tools to offer instead of those that are set; None for those that are set.
     """
 
     requirements: tuple[Requirement, ...] = ()
@@ -51,6 +53,7 @@ class CallSpec:
     model_options: ModelOptions | None = None
     format: OutputFormat[Any] | None = None
     tool_calls: bool | None = None
+    tools: tuple[Tool[..., Any], ...] | None = None
 
     def options_over(self, *bases: Options) -> Iterator[Options]:
         """The call's options over each of these.
@@ -59,8 +62,11 @@ class CallSpec:
             OptionError: A model option cannot be used.
         """
         given = Options(self.model_options)
+        offer = None if self.tools is None else Options({ModelOption.TOOLS: self.tools})
         for base in bases:
             options = given.over(base)
+            if offer is not None:
+                options = offer.over(options.without(ModelOption.TOOLS))
             if self.tool_calls is False:
                 options = options.without(ModelOption.TOOLS, ModelOption.TOOL_CHOICE)
             yield options

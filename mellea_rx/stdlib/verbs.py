@@ -9,7 +9,7 @@ from typing import Any, TypeVar, Unpack, overload
 from mellea_rx.core.component import Component, is_component
 from mellea_rx.core.format import OutputFormat
 from mellea_rx.core.image import Images
-from mellea_rx.core.options import ModelOption, Options
+from mellea_rx.core.options import Options
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.requirement import Requirement, ValidationResult
 from mellea_rx.core.sampling import SamplingStrategy
@@ -338,11 +338,11 @@ class Verbs(ABC):
         """
         action: Component[Any] = Transform(obj, transformation)
         self._options(model_options)  # what is none is refused by name, before it is added to
-        spec = CallSpec(model_options=model_options)
         methods = methods_of(obj)
-        if methods:
-            options = {**(model_options or {}), ModelOption.TOOLS: methods}
-            spec = CallSpec(strategy=MethodCall(methods, running_loop()), model_options=options)
+        strategy = MethodCall(methods, running_loop()) if methods else None
+        spec = CallSpec(
+            strategy=strategy, model_options=model_options, tools=methods if methods else None
+        )
         return await settle(self._start(action, spec))
 
     instruct = blocking_thunk(ainstruct)

@@ -84,6 +84,21 @@ def test_options_reach_the_server(server: ServerProcess) -> None:
     }
 
 
+def test_a_misspelled_option_is_refused_with_the_right_one(server: ServerProcess) -> None:
+    ran = run("run", *ollama(server), "-o", "tempertaure=3", "Go.")
+    assert ran.returncode == 2
+    told = " ".join(ran.stderr.split())
+    assert "--option has no 'tempertaure': did you mean temperature?" in told
+    assert server.log() == []
+
+
+def test_an_option_of_a_servers_name_is_the_same_option(server: ServerProcess) -> None:
+    server.script("m", chunks=["ok"])
+    ran = run("run", *ollama(server), "-o", "max_tokens=9", "--max-tokens", "5", "Go.")
+    assert ran.returncode == 0, ran.stderr
+    assert server.log("m")[0]["body"]["options"] == {"num_predict": 5}
+
+
 def test_one_that_fails_does_not_hide_the_others(server: ServerProcess) -> None:
     bad = {"chunks": ["half "], "error_after": 1, "error": "crashed"}
     server.script("m", by_prompt={"bad": bad, "good": {"chunks": ["fine"]}})

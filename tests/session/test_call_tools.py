@@ -330,7 +330,7 @@ def test_options_take_tools_functions_and_descriptions_and_show_descriptions() -
     assert shown[0] == add.json
     assert [each.name for each in options.tools] == ["add", "double"]
     assert Options({ModelOption.SEED: 1}).over(options).tools == options.tools
-    assert Options({ModelOption.TOOLS: []}).over(options).tools == ()
+    assert Options({ModelOption.TOOLS: []}).over(options).tools == options.tools
     assert options.without(ModelOption.TOOLS).tools == ()
 
 

@@ -7,9 +7,17 @@ from typing import Any
 
 import pytest
 
-from mellea_rx import MelleaSession, ModelOption, OllamaBackend, OptionError, ScriptedBackend
+from mellea_rx import (
+    MelleaSession,
+    ModelOption,
+    OllamaBackend,
+    OpenAIBackend,
+    OptionError,
+    ScriptedBackend,
+)
 from mellea_rx import backends as backends_module
 from tests.core.hand import STREAM
+from tests.support.server_process import ServerProcess
 
 
 def asked(backend: Any, session: Any, call: Any) -> Any:
@@ -74,6 +82,22 @@ def test_it_is_found_where_mellea_has_it() -> None:
         ({5: 1}, r"name must be a str or a ModelOption, not 5"),
         ({"messages": []}, r"'messages' cannot be set"),
         ({"stream": True}, r"use ModelOption\.STREAM"),
+        ({"STREAM": True}, r"no model option 'STREAM'; did you mean ModelOption\.STREAM\?"),
+        ({"max_new_tokens": 2}, r"'max_new_tokens'; did you mean ModelOption\.MAX_NEW_TOKENS"),
+        ({"maxTokens": 2}, r"'maxTokens'; did you mean ModelOption\.MAX_NEW_TOKENS"),
+        ({"max_output_tokens": 2}, r"did you mean ModelOption\.MAX_NEW_TOKENS"),
+        ({"temprature": 2}, r"'temprature'; did you mean ModelOption\.TEMPERATURE"),
+        ({"tempertaure": 2}, r"did you mean ModelOption\.TEMPERATURE"),
+        ({"ModelOption.SEED": 2}, r"did you mean ModelOption\.SEED"),
+        ({"system_prompt": "x"}, r"did you mean ModelOption\.SYSTEM_PROMPT"),
+        ({"stop_sequence": "x"}, r"did you mean ModelOption\.STOP_SEQUENCES"),
+        ({"context-window": 9}, r"did you mean ModelOption\.CONTEXT_WINDOW"),
+        ({"max_tokens": 0}, r"'max_tokens' \(ModelOption\.MAX_NEW_TOKENS\) must be an int"),
+        ({"max_tokens": 5, "num_predict": 6}, r"max_tokens and num_predict set one model option"),
+        ({"seed": 5, ModelOption.SEED: 6}, r"seed and ModelOption\.SEED set one model option"),
+        ({"options": {"num_ctx": 5}, "num_ctx": 6}, r"num_ctx, twice, set one model option"),
+        ({"options": {"top_k": 5}, "top_k": 6}, r"top_k, twice, set one model option"),
+        ({"options": {"temprature": 5}}, r"did you mean ModelOption\.TEMPERATURE"),
         ("temperature=1", r"model_options must be a dict, not str"),
         ([("a", 1)], r"model_options must be a dict, not list"),
     ],
@@ -121,3 +145,166 @@ def test_a_sessions_stream_holds_for_its_calls_and_a_call_can_undo_it() -> None:
 
     assert asyncio.run(pieces(None)) > 1
     assert asyncio.run(pieces({ModelOption.STREAM: False})) == 1
+
+
+SERVER_NAMES = {
+    "temperature": (0.5, ModelOption.TEMPERATURE),
+    "seed": (5, ModelOption.SEED),
+    "random_seed": (5, ModelOption.SEED),
+    "max_tokens": (5, ModelOption.MAX_NEW_TOKENS),
+    "max_completion_tokens": (5, ModelOption.MAX_NEW_TOKENS),
+    "num_predict": (5, ModelOption.MAX_NEW_TOKENS),
+    "n_predict": (5, ModelOption.MAX_NEW_TOKENS),
+    "stop": (["END"], ModelOption.STOP_SEQUENCES),
+    "num_ctx": (512, ModelOption.CONTEXT_WINDOW),
+    "think": (True, ModelOption.THINKING),
+    "reasoning_effort": ("low", ModelOption.THINKING),
+    "tool_choice": ("auto", ModelOption.TOOL_CHOICE),
+}
+
+
+@pytest.mark.parametrize("name", SERVER_NAMES)
+def test_a_servers_own_name_for_an_option_is_that_option(name: str) -> None:
+    value, option = SERVER_NAMES[name]
+    options = asked({}, {}, {name: value})
+    assert options.get(option) == value
+    assert not options.extra
+
+
+@pytest.mark.parametrize(("session", "call"), [(0, 1), (1, 0), (1, 1), (1, 2), (2, 1)])
+def test_a_calls_value_wins_whichever_name_each_has(session: int, call: int) -> None:
+    names = [ModelOption.MAX_NEW_TOKENS, "max_tokens", "num_predict"]
+    options = asked({}, {names[session]: 100}, {names[call]: 5})
+    assert options.get(ModelOption.MAX_NEW_TOKENS) == 5
+    assert not options.extra
+
+
+def test_two_names_with_one_value_are_one_option() -> None:
+    both = {"max_tokens": 5, ModelOption.MAX_NEW_TOKENS: 5}
+    assert asked({}, {}, both).get(ModelOption.MAX_NEW_TOKENS) == 5
+
+
+def test_ollamas_nested_options_are_options() -> None:
+    options = asked({}, {ModelOption.SEED: 1}, {"options": {"seed": 2, "top_k": 4}})
+    assert (options.get(ModelOption.SEED), dict(options.extra)) == (2, {"top_k": 4})
+
+
+# Parameters of OpenAI's protocol, Ollama, llama.cpp, vLLM and OpenRouter.
+THEIR_OWN = [
+    "top_p",
+    "top_k",
+    "min_p",
+    "top_a",
+    "n",
+    "best_of",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "repeat_penalty",
+    "length_penalty",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "prompt_logprobs",
+    "user",
+    "store",
+    "metadata",
+    "service_tier",
+    "parallel_tool_calls",
+    "response_format",
+    "stream_options",
+    "prediction",
+    "modalities",
+    "verbosity",
+    "prompt_cache_key",
+    "safety_identifier",
+    "web_search_options",
+    "use_beam_search",
+    "stop_token_ids",
+    "ignore_eos",
+    "include_stop_str_in_output",
+    "min_tokens",
+    "skip_special_tokens",
+    "guided_json",
+    "guided_choice",
+    "structured_outputs",
+    "priority",
+    "repeat_last_n",
+    "mirostat",
+    "mirostat_tau",
+    "mirostat_eta",
+    "tfs_z",
+    "typical_p",
+    "num_keep",
+    "num_batch",
+    "num_gpu",
+    "main_gpu",
+    "num_thread",
+    "use_mmap",
+    "keep_alive",
+    "format",
+    "truncate",
+    "shift",
+    "cache_prompt",
+    "id_slot",
+    "samplers",
+    "grammar",
+    "json_schema",
+    "dynatemp_range",
+    "dynatemp_exponent",
+    "xtc_probability",
+    "dry_multiplier",
+    "n_probs",
+    "n_keep",
+    "n_discard",
+    "timings_per_token",
+    "transforms",
+    "route",
+    "provider",
+    "models",
+    "plugins",
+    "reasoning",
+    "chat_template_kwargs",
+    "add_generation_prompt",
+    "continue_final_message",
+    "reasoning_format",
+    "thinking_budget_tokens",
+    "reasoning_budget_tokens",
+    "min_keep",
+    "t_max_predict_ms",
+    "model",
+    "documents",
+    "chat_template",
+    "temperature_last",
+    "allowed_token_ids",
+    "bad_words",
+    "max_prompt_tokens",
+]
+
+
+@pytest.mark.parametrize("name", THEIR_OWN)
+def test_no_parameter_of_a_server_is_taken_for_a_misspelling(name: str) -> None:
+    assert dict(asked({}, {}, {name: 1}).extra) == {name: 1}
+
+
+def test_tools_of_a_call_add_to_those_of_the_session_and_win_by_name() -> None:
+    def described(name: str, text: str = "") -> dict[str, Any]:
+        return {"type": "function", "function": {"name": name, "description": text}}
+
+    session = [described("a"), described("b", "the session's")]
+    call = [described("b", "the call's"), described("c")]
+    options = asked({}, {"tools": session}, {ModelOption.TOOLS: call})
+    assert options.get(ModelOption.TOOLS) == [session[0], *call]
+    assert asked({}, {"tools": session}, {ModelOption.TOOLS: []}).get(ModelOption.TOOLS) == session
+
+
+def test_a_servers_name_is_sent_where_it_was_given(server: ServerProcess) -> None:
+    """Newer models refuse max_tokens, and other servers know only that."""
+    server.script("m", chunks=["a"])
+    options = {"max_completion_tokens": 100}
+    backend = OpenAIBackend("m", base_url=server.url, model_options=options)
+    with MelleaSession(backend) as m:
+        m.instruct("Go.", model_options={ModelOption.MAX_NEW_TOKENS: 5})
+    body = server.log("m")[-1]["body"]
+    assert body["max_completion_tokens"] == 5
+    assert "max_tokens" not in body

@@ -29,7 +29,6 @@ from mellea_rx import (
     tool,
 )
 from mellea_rx.core.events import AttemptStarted, Completed, Event, Failed, ToolCalled, ToolReturned
-from mellea_rx.core.options import Options
 from mellea_rx.core.request import WireMessage
 from mellea_rx.stdlib.react import ReactStep
 from tests.core.hand import STREAM, Hand, soon, until
@@ -312,8 +311,24 @@ def test_what_cannot_be_used_is_refused_by_name(how: dict[str, Any], told: str) 
         react(**given)
 
 
-def test_the_sessions_own_tools_are_not_offered() -> None:
+def test_the_sessions_tools_and_reacts_are_offered_together() -> None:
+    backend = ScriptedBackend(calls(DELFT, ToolCall("price", {"item": "tea"})), "Hi.")
+    described = {"type": "function", "function": {"name": "theirs", "parameters": {}}}
+    m = MelleaSession(backend, model_options={ModelOption.TOOLS: [price, described]})
+    thunk = react(m, "Go.", [weather])
+    assert thunk.value == "Hi."
+    # One that is only a description could not be called.
+    offer = [price.json, weather.json]
+    assert [each.options.get(ModelOption.TOOLS) for each in backend.requests] == [offer, offer]
+    assert react(m, "Go.").value == "Hi."
+
+
+def test_of_two_tools_with_one_name_reacts_wins() -> None:
+    @tool(name="price")
+    def other(item: str) -> str:
+        """Another price."""
+        return item
+
     backend = ScriptedBackend("Hi.")
-    m = MelleaSession(backend, model_options=Options({ModelOption.TOOLS: [price]}).standard)
-    assert react(m, "Go.", [weather]).value == "Hi."
-    assert backend.requests[0].options.get(ModelOption.TOOLS) == [weather.json]
+    react(MelleaSession(backend, model_options={ModelOption.TOOLS: [price]}), "Go.", [other])
+    assert backend.requests[0].options.get(ModelOption.TOOLS) == [other.json]

@@ -280,5 +280,5 @@ def test_the_embedded_backend_itself_refuses_tools_and_a_session_on_it_does_not(
         LocalBackend().check(Options(OFFER))
     with MelleaSession(LocalBackend(), model_options={**OFFER, ModelOption.TOOL_CHOICE: "move"}):
         pass
-    with pytest.raises(OptionError, match="tools cannot be set"):
-        MelleaSession(LocalBackend(), model_options={"tools": [weather.json]})
+    with MelleaSession(LocalBackend(), model_options={"tools": [weather.json]}) as m:
+        assert m._options(None).get(ModelOption.TOOLS) == [weather.json]

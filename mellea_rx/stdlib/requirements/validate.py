@@ -44,6 +44,14 @@ _YES_OR_NO = {
 _JUDGE_TOKENS = 24
 
 
+def _of_the_model(options: Options) -> Options:
+    """The options of a call that hold for its judge too: those that say how the model is run."""
+    kept = {ModelOption.CONTEXT_WINDOW}  # another one would have Ollama load the model again
+    if options.get(ModelOption.THINKING) is False:
+        kept.add(ModelOption.THINKING)  # else it would think its few tokens away
+    return options.without(*set(ModelOption).difference(kept))
+
+
 async def validate_all(
     requirements: Sequence[Requirement],
     text: str,
@@ -109,14 +117,14 @@ async def _judge(
     sources: Sources,
 ) -> ValidationResult:
     read = requirement.output_to_bool
-    judge_options = Options(
+    of_the_judge = Options(
         {
             ModelOption.TEMPERATURE: 0,
             ModelOption.MAX_NEW_TOKENS: _JUDGE_TOKENS,
             ModelOption.STREAM_TIMEOUT: options.stream_timeout,
-            **options.extra,
         }
     )
+    judge_options = of_the_judge.over(_of_the_model(options))
     prompt = render(JUDGE.given(text=text, requirement=requirement.description), sources)
     gathered = Gathered()
     # A reader of the user's own may look for more than a yes or no.
