@@ -26,6 +26,7 @@ from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
 from mellea_rx.core.source import ChunkSource, Push, forward
 from mellea_rx.errors import BackendError, NoBackendError
+from mellea_rx.wire.secrets import Address, as_key
 
 __all__ = ["AutoBackend", "best_model"]
 
@@ -56,6 +57,8 @@ class AutoBackend:
         model_options: Mapping[Any, Any] | None = None,
         **embedded_options: Any,
     ) -> None:
+        api_key = as_key(api_key)  # under its own name: no traceback shows the caller's
+        base_url = None if base_url is None else Address(base_url)
         self.model_options = Options(model_options)
         self._model_id = model_id
         self._base_url = base_url
@@ -183,7 +186,8 @@ class AutoBackend:
         )
 
     def __repr__(self) -> str:
-        return f"<AutoBackend {self._taken!r}>" if self._taken else "<AutoBackend undecided>"
+        taken = vars(self).get("_taken")  # a traceback may show one that could not be made
+        return f"<AutoBackend {taken!r}>" if taken else "<AutoBackend undecided>"
 
 
 @dataclass(frozen=True, slots=True)

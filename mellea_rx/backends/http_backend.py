@@ -269,6 +269,8 @@ class HttpBackend:
             raise ProtocolError(f"{self.origin} did not list its models") from None
 
     def __repr__(self) -> str:
+        if "_client" not in vars(self):  # a traceback may show one that could not be made
+            return f"<{type(self).__name__}>"
         return f"<{type(self).__name__} {self.model!r} at {self.origin}>"
 
 

@@ -30,6 +30,7 @@ from mellea_rx.errors import (
 from mellea_rx.wire.http import Limits, open_client
 from mellea_rx.wire.lines import LineDecoder
 from mellea_rx.wire.payload import PayloadDecoder, as_count, as_text
+from mellea_rx.wire.secrets import as_key, credentials, without_login
 from mellea_rx.wire.words import told
 
 __all__ = ["DEFAULT_MODEL", "ListedModel", "OllamaBackend", "ollama_address"]
@@ -94,9 +95,10 @@ class OllamaBackend(HttpBackend):
         model_options: Mapping[Any, Any] | None = None,
         limits: Limits | None = None,
     ) -> None:
-        address = base_url or ollama_address(os.environ.get("OLLAMA_HOST"))
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        client = open_client(address, headers, (api_key,) if api_key else (), limits or Limits())
+        api_key = as_key(api_key)  # under its own name: no traceback shows the caller's
+        base_url, login = without_login(base_url or ollama_address(os.environ.get("OLLAMA_HOST")))
+        known = credentials(api_key, login)
+        client = open_client(base_url, known.headers, known.secrets, limits or Limits())
         super().__init__(
             "ollama",
             OllamaDialect(client.origin, client.limits),

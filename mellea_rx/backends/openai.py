@@ -28,6 +28,7 @@ from mellea_rx.errors import (
     StatusError,
 )
 from mellea_rx.wire.http import Limits, open_client
+from mellea_rx.wire.secrets import Address, as_key, credentials, without_login
 
 __all__ = ["DEFAULT_BASE_URL", "DEFAULT_MODEL", "OpenAIBackend"]
 
@@ -74,14 +75,16 @@ class OpenAIBackend(HttpBackend):
         model_options: Mapping[Any, Any] | None = None,
         limits: Limits | None = None,
     ) -> None:
-        known = os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
-        address = with_version(base_url or known)
-        key = api_key
-        if key is None and address == with_version(known):
-            key = os.environ.get("OPENAI_API_KEY")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        client = open_client(address, headers, (key,) if key else (), limits or Limits())
-        dialect = OpenAIDialect(client.origin, has_key=bool(key), limits=client.limits)
+        api_key = as_key(api_key)  # under its own name: no traceback shows the caller's
+        default = without_login(os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
+        base_url, login = without_login(base_url) if base_url else default
+        address = with_version(base_url)
+        if api_key is None and login is None and address == with_version(default[0]):
+            api_key = as_key(os.environ.get("OPENAI_API_KEY"))
+        known = credentials(api_key, login)
+        client = open_client(address, known.headers, known.secrets, limits or Limits())
+        has_key = bool(known.secrets)
+        dialect = OpenAIDialect(client.origin, has_key=has_key, limits=client.limits)
         super().__init__("openai", dialect, client, model_id or DEFAULT_MODEL, model_options)
 
     async def _produce(self, request: Request, push: Push) -> None:
@@ -94,7 +97,7 @@ def with_version(address: str) -> str:
         bare = urlsplit(address).path in ("", "/")
     except ValueError:
         return address
-    return address.rstrip("/") + "/v1" if bare else address.rstrip("/")
+    return Address(address.rstrip("/") + "/v1" if bare else address.rstrip("/"))
 
 
 class OpenAIDialect:

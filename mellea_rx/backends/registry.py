@@ -10,6 +10,7 @@ from typing import Any
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.locks import no_fork
 from mellea_rx.errors import UnknownBackendError
+from mellea_rx.wire.secrets import shielded
 
 __all__ = ["backend_names", "create_backend", "register_backend"]
 
@@ -43,6 +44,7 @@ def create_backend(name: str, *args: Any, **options: Any) -> Backend:
     Raises:
         UnknownBackendError: No such name; the message lists those there are.
     """
+    options = shielded(options)  # under its own name: no traceback shows the caller's
     factory = _factories.get(name)
     if factory is None:
         near = get_close_matches(str(name), _factories, n=1)

@@ -150,7 +150,7 @@ _MEANT: Mapping[str, ModelOption] = {
 }
 """Names that nearly are a `ModelOption`'s; servers that do not know them ignore them."""
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
 _UNSPELLED: Mapping[ModelOption, str] = MappingProxyType({})
 
 
@@ -217,6 +217,7 @@ class Options:
     """Those of `TOOLS` that can be called; an option that is only a description is not here."""
 
     def __init__(self, values: Mapping[Any, Any] | None = None) -> None:
+        self.standard = self.extra = _NOTHING  # a traceback may show what could not be made
         if values is not None and not isinstance(values, Mapping):
             raise OptionError(f"model_options must be a dict, not {type(values).__name__}")
         standard: dict[ModelOption, Any] = {}

@@ -13,6 +13,7 @@ from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.context import ChatContext, SimpleContext
 from mellea_rx.stdlib.session import MelleaSession
 from mellea_rx.stdlib.verbs import ModelOptions
+from mellea_rx.wire.secrets import Address, as_key, shielded
 
 __all__ = ["start_session"]
 
@@ -61,6 +62,9 @@ def start_session(
         TemplateError: A file of `templates` that cannot be used.
         MissingExtraError: The backend needs an extra that is not installed.
     """
+    # Under their own names: no traceback shows the caller's.
+    api_key, backend_options = as_key(api_key), shielded(backend_options)
+    base_url = None if base_url is None else Address(base_url)
     name, model = _from_environment(backend_name, model_id)
     to_backend, to_session = _shared_out(model_options)
     given = {"base_url": base_url, "api_key": api_key, "model_options": to_backend}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -35,7 +34,7 @@ from mellea_rx.errors import (
 from mellea_rx.wire.connections import Answer, Connections
 from mellea_rx.wire.eager import EagerBody, Feed
 from mellea_rx.wire.lines import MAX_LINE
-from mellea_rx.wire.secrets import Redactor, Secret
+from mellea_rx.wire.secrets import Address, Redactor, Secret
 from mellea_rx.wire.statuses import packing, refusal
 from mellea_rx.wire.words import error_message, excerpt, printable
 
@@ -90,7 +89,7 @@ def parse_base_url(url: str) -> URL:
     except (ValueError, TypeError):
         parsed = URL()
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        shown = re.sub(r"//[^/@]*@", "//***@", url) if isinstance(url, str) else url
+        shown = Address(url) if isinstance(url, str) else url
         raise InvalidInputError(f"base_url must be an http:// or https:// address, not {shown!r}")
     return parsed
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
+from base64 import b64decode, b64encode, urlsafe_b64encode
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -11,7 +15,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mellea_rx import MelleaRxError, MelleaSession
+from mellea_rx import (
+    InvalidInputError,
+    MelleaRxError,
+    MelleaSession,
+    ModelOption,
+    OllamaBackend,
+    OpenAIBackend,
+    register_backend,
+    start_session,
+)
+from mellea_rx.backends.auto import AutoBackend
+from mellea_rx.backends.registry import create_backend
 from mellea_rx.wire.secrets import Redactor, Secret
 from tests.chaos.frames import chunked, frame, head, said
 from tests.chaos.trial import BACKENDS, KEY, ONCE, Trial, chain, logged, printed
@@ -23,6 +38,9 @@ ECHOES = {
     "percent-encoded, small": quote(KEY, safe="").lower(),
     "as a form": quote_plus(KEY),
     "escaped": KEY.replace("/", "\\/"),
+    "in Base64": b64encode(KEY.encode()).decode(),
+    "in Base64, with more": b64encode(f"Bearer {KEY}".encode()).decode(),
+    "in Base64 for addresses": urlsafe_b64encode(f"a{KEY}?".encode()).decode(),
     "its beginning": KEY[:12],
     "its end": KEY[-12:],
     "its middle": KEY[5:18],
@@ -31,7 +49,12 @@ ECHOES = {
 
 
 def hidden(told: str) -> None:
-    """No piece of the key is in it."""
+    """No piece of the key is in it, also not in Base64."""
+    for text in re.findall(r"[\w+/-]{8,}", told):
+        coded = text.replace("-", "+").replace("_", "/")
+        for at in range(4):  # wherever its groups of four begin
+            group = coded[at : at + (len(coded) - at) // 4 * 4]
+            assert KEY[4:12].encode() not in b64decode(group)
     for at in range(len(KEY) - 8):
         assert KEY[at : at + 8] not in told
 
@@ -70,6 +93,10 @@ def test_a_key_that_a_server_echoes_is_redacted(trial: Trial, where: str, echo: 
         hidden(repr(each))
 
 
+def in_base64(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
 printed_ascii = st.characters(min_codepoint=33, max_codepoint=126)
 # Hypothesis takes words from the code too, and a name of ours stands in what we show.
 keys = st.text(printed_ascii, min_size=12, max_size=60).filter(lambda key: not key.isidentifier())
@@ -82,7 +109,7 @@ def test_a_random_key_is_in_nothing_that_can_be_printed_of_a_failed_call(
     wire: str, scripted_server: ServerProcess, key: str, chance: Any
 ) -> None:
     server = scripted_server
-    encode = chance.choice([str, lambda text: quote(text, safe=""), quote_plus])
+    encode = chance.choice([str, lambda text: quote(text, safe=""), quote_plus, in_base64])
     script = chance.choice(list(bodies(wire, encode(key)).values()))
     server.clear()
     server.script("m", **script)
@@ -134,6 +161,81 @@ def test_a_host_that_is_called_as_the_key_keeps_its_name(server: ServerProcess) 
         m.instruct("Go.")
     assert server.url in str(caught.value)
     assert "bad key ***" in str(caught.value)
+
+
+LOGINS = {"a password": "me:hunter2/hunter2", "a token": "token/0123456789:"}
+
+
+@pytest.mark.parametrize("what", LOGINS)
+@pytest.mark.parametrize("where", bodies("ollama", ""))
+def test_a_login_in_an_address_is_redacted_as_the_header_that_it_is(
+    trial: Trial, where: str, what: str
+) -> None:
+    user, _, password = LOGINS[what].partition(":")
+    key = password or user
+    login = (
+        f"{quote(user, safe='')}:{quote(password, safe='')}" if password else quote(user, safe="")
+    )
+    address = trial.server.url.replace("//", f"//{login}@")
+    sent = in_base64(LOGINS[what])
+    for echo in (f"Basic {sent}", sent, key, in_base64(key)):
+        trial.server.script("m", **bodies(trial.wire, echo)[where])
+        with logged() as lines, MelleaSession(trial.backend(address, None)) as m:
+            with pytest.raises(MelleaRxError) as caught:
+                m.instruct("Go.", model_options=ONCE)
+            shown = [*lines, repr(m.backend), *(f"{each} {each!r}" for each in chain(caught.value))]
+        assert trial.server.log("m")[-1]["headers"]["authorization"] == f"Basic {sent}"
+        for told in shown:
+            assert not [
+                each for each in (sent, sent[:-4], key, in_base64(key)[:-4]) if each in told
+            ]
+
+
+def test_a_key_is_sent_rather_than_a_login(trial: Trial) -> None:
+    trial.server.script("m", chunks=["a"])
+    assert trial.value(trial.server.url.replace("//", "//me:pw@")) == "a"
+    assert trial.server.log("m")[0]["headers"]["authorization"] == f"Bearer {KEY}"
+
+
+HOLDERS: dict[str, Callable[..., Any]] = {
+    "OllamaBackend": OllamaBackend,
+    "OpenAIBackend": OpenAIBackend,
+    "AutoBackend": AutoBackend,
+    "start_session, ollama": partial(start_session, "ollama"),
+    "start_session, openai": partial(start_session, "openai"),
+    "start_session, auto": partial(start_session, "auto"),
+    "start_session, registered": partial(start_session, "chaos"),
+    "create_backend": partial(create_backend, "openai"),
+}
+MISTAKES: dict[str, dict[str, Any]] = {
+    "an option": {"model_options": {ModelOption.TEMPERATURE: "hot"}},
+    "an address": {"base_url": "ftp://me:hunter2-hunter2@here"},
+    "a password with a slash": {"base_url": "http://me:hunter2-hunter2/@here"},
+    "an argument": {"paralel": 2},
+    "a limit": {"limits": 7},
+    "a key": {"api_key": KEY + "\n"},
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_traceback_with_variables_out_of_a_constructor_shows_no_key(
+    holder: str, mistake: str
+) -> None:
+    def refuse(model_id: str | None = None, **options: Any) -> Any:
+        raise InvalidInputError("not with these")
+
+    register_backend("chaos", refuse)
+    given = {"api_key": KEY, "base_url": "http://me:hunter2-hunter2@127.0.0.1:9"}
+    try:
+        HOLDERS[holder](**{**given, **MISTAKES[mistake]})
+    except Exception as error:
+        told = printed(error)
+    else:
+        assert "auto" in holder.lower()  # it makes its backend with its first call
+        return
+    assert "hunter2" not in told
+    hidden(told)
 
 
 def test_a_secret_shows_itself_to_nobody_but_its_header() -> None:

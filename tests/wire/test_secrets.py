@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mellea_rx.wire.secrets import Redactor, Secret
+from mellea_rx.errors import InvalidInputError
+from mellea_rx.wire.secrets import (
+    Address,
+    Redactor,
+    Secret,
+    as_key,
+    credentials,
+    shielded,
+    without_login,
+)
 
 KEY = 'sk-Zz/"0123 456+secret=='
 
@@ -28,6 +39,88 @@ KEY = 'sk-Zz/"0123 456+secret=='
 )
 def test_a_key_is_found_in_every_form(echo: str) -> None:
     assert Redactor([KEY])(f"no {echo} here") == "no *** here"
+
+
+def encoded(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize("around", ["{}", "Bearer {}", "me:{}", "{}:", "x{}yz", "{}\n", "ab{}cdef"])
+@pytest.mark.parametrize("alphabet", [str, lambda text: text.translate({43: "-", 47: "_"})])
+def test_a_key_in_base64_is_found_whatever_is_encoded_with_it(around: str, alphabet: Any) -> None:
+    for key in (KEY, "sk-???>>>~~~0123456789", "ключ-ключ-ключ"):
+        said = alphabet(encoded(around.format(key)))
+        for spelling in (said, said.rstrip("="), quote(said, safe=""), said.replace("/", "\\/")):
+            shown = Redactor([key])(f"Authorization: Basic {spelling} is wrong")
+            assert shown.startswith("Authorization: Basic ")
+            assert shown.endswith(" is wrong")
+            left = shown.removeprefix("Authorization: Basic ").removesuffix(" is wrong")
+            left = left.replace("***", "").replace("%3D", "").replace("=", "")
+            # Beside what is around it, some bits of its first and last bytes.
+            assert len(left) <= len(encoded(around.format("")).rstrip("=")) + 2, shown
+
+
+@pytest.mark.parametrize("key", ["abc", "a/b"])
+def test_a_short_key_in_base64_is_found_whole(key: str) -> None:
+    assert Redactor([key])(f"({encoded(key)})") == "(***)"
+
+
+def test_a_login_is_taken_out_of_an_address() -> None:
+    for address, bare, login in [
+        ("http://me:pw@here:1/v1", "http://here:1/v1", "me:pw"),
+        ("https://tok@here", "https://here", "tok:"),
+        ("https://me:p%40w%2F@here/a@b", "https://here/a@b", "me:p@w/"),
+        ("https://me:p@w@here", "https://here", "me:p@w"),
+        ("https://here/a@b?c=d@e", "https://here/a@b?c=d@e", None),
+        ("http://@here", "http://here", None),
+        ("here", "here", None),
+        ("ftp://a:b@here", "ftp://here", "a:b"),
+    ]:
+        assert without_login(address) == (bare, login)
+
+
+def test_credentials_are_a_header_and_what_not_to_show() -> None:
+    login = credentials(None, Secret("me:hunter2-hunter2"))
+    assert dict(login.headers) == {"Authorization": f"Basic {encoded('me:hunter2-hunter2')}"}
+    token = credentials(None, Secret("token-token:"))
+    key = credentials(Secret(KEY), Secret("me:pw"))
+    assert key.headers["Authorization"] == f"Bearer {KEY}"
+    assert dict(credentials(None, None).headers) == {}
+    for each, hidden, shown in [
+        (login, ["hunter2-hunter2", encoded("me:hunter2-hunter2")], ["me"]),
+        (token, ["token-token", encoded("token-token:"), encoded("token-token")], []),
+        (key, [KEY, "pw", encoded("me:pw")], ["me"]),
+    ]:
+        redact = Redactor(each.secrets)
+        assert [redact(text) for text in hidden] == ["***"] * len(hidden)
+        assert [redact(text) for text in shown] == shown
+        assert "***" in repr(each.headers)
+        assert not [text for text in hidden if text in repr(each)]
+
+
+def test_an_address_shows_no_login() -> None:
+    address = Address("http://me:hunter2@here/v1")
+    assert address == "http://me:hunter2@here/v1"
+    assert repr(address) == "'http://***@here/v1'"
+    assert repr(Address("http://here")) == "'http://here'"
+    assert repr(Address("http://me:hunt/er2@here")) == "'http://***@here'"
+
+
+def test_what_looks_like_a_key_among_arguments_is_kept_as_one() -> None:
+    given = {"api_key": KEY, "hf_token": KEY, "base_url": "http://a:b@c", "parallel": 2, "x": "y"}
+    held = shielded(given)
+    assert held == given
+    assert KEY not in repr(held)
+    assert "a:b" not in repr(held)
+    assert "'parallel': 2, 'x': 'y'" in repr(held)
+
+
+@pytest.mark.parametrize("value", [7, b"key", ["key"]])
+def test_a_key_that_is_no_text_is_refused_and_not_shown(value: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"^api_key must be a str, not [a-z]+$"):
+        as_key(value)
+    assert as_key(None) is None
+    assert as_key("") is None
 
 
 @pytest.mark.parametrize("piece", ["0123 456", KEY[:8], KEY[-8:], KEY[3:20], KEY[:-1]])
