@@ -22,6 +22,7 @@ from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request
 from mellea_rx.core.source import ChunkSource, Push
 from mellea_rx.core.watch import StallWatch
+from mellea_rx.core.worker_threads import in_worker_thread
 from mellea_rx.errors import (
     BackendError,
     BadRequestError,
@@ -167,7 +168,7 @@ class LocalBackend:
         Raises:
             ModelFileError: It could not be brought; the message has the command that does it.
         """
-        await asyncio.to_thread(resolve_model, self._setup.path)
+        await in_worker_thread(resolve_model, self._setup.path)
 
     async def models(self) -> list[str]:
         """The names of the models that this backend has: one. Loads nothing."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Iterable
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
+from mellea_rx.core.worker_threads import in_worker_thread, returned
 from mellea_rx.errors import CallerLoopClosedError
 
 __all__ = ["call_user", "loops_for"]
@@ -31,11 +35,11 @@ async def call_user(
         Exception: What the function raises.
     """
     if not inspect.iscoroutinefunction(function):
-        result = await asyncio.to_thread(_returned, function, *args)
+        result = await in_worker_thread(function, *args)
         if not inspect.isawaitable(result):
             return result
-        return await _await_user(_awaiting(result), loop)
-    return await _await_user(function(*args), loop)
+        return await _await_user(_awaiting(lambda: result), loop)
+    return await _await_user(_awaiting(partial(function, *args)), loop)
 
 
 def loops_for(
@@ -47,27 +51,22 @@ def loops_for(
     return ()
 
 
-_UNFIT = (StopIteration, asyncio.CancelledError, SystemExit, KeyboardInterrupt)
-# A future cannot hold the first, so that whoever waits for it would wait for ever; the second would
-# look as if the waiting task were cancelled; and the others would end the engine.
-
-
-def _returned(function: Callable[..., Any], *args: Any) -> Any:
+async def _awaiting(begin: Callable[[], Awaitable[Any]]) -> Any:
+    """Await what `begin` gives; a cancellation that nobody asked for is an error of its own."""
     try:
-        return function(*args)
-    except _UNFIT as error:
-        raise RuntimeError(f"the function raised {type(error).__name__}") from error
-
-
-async def _awaiting(awaitable: Any) -> Any:
-    return await awaitable
+        return await begin()
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise RuntimeError("the function raised CancelledError") from error
 
 
 async def _await_user(
     coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop | None
 ) -> Any:
     if loop is None:
-        return await asyncio.to_thread(_returned, asyncio.run, coroutine)
+        return await _in_own_loop(coroutine)
     # Where the call was made on the engine, its loop is there as long as this task is.
     here = loop is asyncio.get_running_loop()
     waiting = asyncio.ensure_future(coroutine) if here else _sent(coroutine, loop)
@@ -81,7 +80,42 @@ async def _await_user(
         waiting.cancel()
     if waiting.cancelled():
         raise _closed()
-    return _returned(waiting.result)
+    return returned(waiting.result)
+
+
+async def _in_own_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine in a worker thread; it is cancelled when the wait for it is."""
+    own = _OwnLoop(coroutine)
+    try:
+        return await in_worker_thread(own.run)
+    except asyncio.CancelledError:
+        own.cancel()
+        raise
+
+
+class _OwnLoop:
+    """A coroutine on an event loop of its own, in whichever thread runs it."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+        self._lock = threading.Lock()
+        self._cancel: Callable[[], object] = coroutine.close  # as long as it has not begun
+
+    def run(self) -> Any:
+        return asyncio.run(self._main())
+
+    async def _main(self) -> Any:
+        # The lock makes "has it begun?" and what follows one step: a coroutine that was closed
+        # is not run, and one that runs is not closed but cancelled.
+        with self._lock:
+            task = asyncio.ensure_future(self._coroutine)
+            self._cancel = lambda: task.get_loop().call_soon_threadsafe(task.cancel)
+        return await task
+
+    def cancel(self) -> None:
+        """End it, from another thread. Nothing, where it has ended."""
+        with self._lock, suppress(RuntimeError):  # its loop may be closed already
+            self._cancel()
 
 
 def _sent(

@@ -14,6 +14,7 @@ from mellea_rx.core.image import Image
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.worker_threads import in_worker_thread
 from mellea_rx.errors import DependencyError, InvalidInputError
 from mellea_rx.formatters import template
 from mellea_rx.formatters.history import Past, joined_system, past_of
@@ -71,7 +72,7 @@ class Prompt:
             past, asked = self._said()
         else:
             # In a worker thread: the values' own code (attributes, __str__) is the user's.
-            past, asked = await asyncio.to_thread(self._said)
+            past, asked = await in_worker_thread(self._said)
         recalled = past.closed
         if recalled and self.recall is not None:
             recalled = await self.recall(recalled)

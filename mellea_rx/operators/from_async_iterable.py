@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import aclosing, suppress
 from typing import Any, TypeAlias, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 from reactivex import Observable
 
 from mellea_rx.core.emitter import AsyncSource, Emit
+from mellea_rx.core.worker_threads import in_worker_thread
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.operators.iterators import to_async_iterator
 
@@ -106,9 +106,9 @@ def _nothing() -> None:
 
 
 async def _in_threads(iterable: Iterable[T]) -> AsyncGenerator[T, None]:
-    iterator = await asyncio.to_thread(iter, iterable)
+    iterator = await in_worker_thread(iter, iterable)
     try:
-        while (item := await asyncio.to_thread(next, iterator, _END)) is not _END:
+        while (item := await in_worker_thread(next, iterator, _END)) is not _END:
             yield item
     finally:
         # Cancelled within a step, a generator still runs in its thread, and cannot be closed.

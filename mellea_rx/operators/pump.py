@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import aclosing
-from contextvars import copy_context
 from dataclasses import dataclass
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -14,6 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from reactivex import Observable
 
 from mellea_rx.core.emitter import AsyncSource, Emit
+from mellea_rx.core.worker_threads import in_worker_thread
 from mellea_rx.errors import GenerationCancelledError
 from mellea_rx.operators.from_async_iterable import Inputs, pull
 
@@ -54,16 +53,13 @@ def pumped(
 
     async def produce(emit: Emit[R]) -> None:
         work, ready = begin()
-        threads = ThreadPoolExecutor(max_concurrent, thread_name_prefix="mellea-rx-worker")
         slots = asyncio.Semaphore(max_concurrent)
         try:
             async with asyncio.TaskGroup() as group, aclosing(pull(inputs)) as items:
-                pump = _Pump(work, emit, slots, threads, group, ordered)
+                pump = _Pump(work, emit, slots, group, ordered)
                 await pump.drive(items, ready)
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        finally:
-            threads.shutdown(wait=False)
 
     return AsyncSource(produce)
 
@@ -73,7 +69,6 @@ class _Pump(Generic[A, R]):
     work: Work[A, R]
     emit: Emit[R]
     slots: asyncio.Semaphore
-    threads: Executor
     group: asyncio.TaskGroup
     ordered: bool
 
@@ -116,19 +111,8 @@ class _Pump(Generic[A, R]):
     async def _call(self, function: Callable[[A], Any], item: A) -> Any:
         if iscoroutinefunction(function):
             return await function(item)
-        context = copy_context()
-        loop = asyncio.get_running_loop()
-        result: Any = await loop.run_in_executor(
-            self.threads, lambda: context.run(_guarded, function, item)
-        )
+        result: Any = await in_worker_thread(function, item)
         # An Observable can be awaited, but here it is a result.
         if isawaitable(result) and not isinstance(result, Observable):
             return await result
         return result
-
-
-def _guarded(function: Callable[[A], Any], item: A) -> Any:
-    try:
-        return function(item)
-    except StopIteration as error:  # no future can carry it
-        raise RuntimeError(f"a function raised StopIteration: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.sink import Gathered
 from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.worker_threads import in_worker_thread
 from mellea_rx.errors import CallbackError, GenerationFailedError, MelleaRxError
 from mellea_rx.formatters import template
 from mellea_rx.formatters.template import Sources
@@ -169,7 +169,7 @@ async def _compacted(
 ) -> Sequence[Exchange | Summary]:
     name = getattr(compactor, "__name__", type(compactor).__name__)
     try:
-        items: Any = await asyncio.to_thread(compactor, history)
+        items: Any = await in_worker_thread(compactor, history)
     except Exception as error:
         raise CallbackError(
             f"the compactor {name!r} raised {type(error).__name__}: {error}"

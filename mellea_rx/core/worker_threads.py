@@ -1,0 +1,254 @@
+"""Threads for functions that may block: the user's code, apart from the library's own work.
+
+There is no fixed number of them. A function gets a thread at once while few are at work, and one
+more soon after otherwise, so that functions which wait for one another (a validator that makes a
+call with a validator) can be nested to any depth, and one that never returns holds up nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from queue import Empty, SimpleQueue
+from typing import Any, ParamSpec, TypeVar
+
+__all__ = ["WorkerThreads", "in_worker_thread", "returned"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PROMPT = 32
+"""So many functions that somebody waits for get a thread at once."""
+
+PATIENCE = 0.01
+"""Seconds that a function waits beyond that, until a thread is started for it all the same.
+
+(A burst of thousands of quick functions is done by few threads; slow ones get one each in time.)
+"""
+
+IDLE = 10.0
+"""Seconds after which a thread that has nothing to do ends."""
+
+
+async def in_worker_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function in a worker thread, with this context's variables.
+
+    Args:
+        function: It may block, for ever if need be: when the wait for it is cancelled it counts no
+            more, though its thread cannot be ended.
+        args: Its arguments.
+        kwargs: Its keyword arguments.
+
+    Raises:
+        RuntimeError: It raised an exception that must not reach an event loop; see `returned`.
+            Or no thread can be started.
+        Exception: What it raises.
+    """
+    context = contextvars.copy_context()
+
+    def call() -> T:
+        return context.run(lambda: returned(function, *args, **kwargs))
+
+    # By the loop, so that one in virtual time knows of it.
+    return await asyncio.get_running_loop().run_in_executor(_threads, call)
+
+
+def returned(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What a function returns.
+
+    Raises:
+        RuntimeError: It raised what no future and no loop takes as an error: `StopIteration` leaves
+            whoever waits waiting, `CancelledError` looks as if the waiting task were cancelled, and
+            `SystemExit` and its like would end the engine.
+        Exception: Whatever else it raises.
+    """
+    try:
+        return function(*args, **kwargs)
+    except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, StopIteration):
+            raise
+        raise RuntimeError(f"the function raised {type(error).__name__}") from error
+
+
+class _Job(Future[Any]):
+    """A function in a worker thread, as the future of its result."""
+
+    def __init__(self, function: Callable[[], Any], threads: WorkerThreads) -> None:
+        super().__init__()
+        self._function: Callable[[], Any] | None = function
+        self._threads = threads
+        self.asked_at = time.monotonic()
+        self.counts = False
+        """Whether it is at work, and somebody waits for it. Changed under the threads' lock."""
+
+    def cancel(self) -> bool:
+        """Give it up: a function that has begun goes on, but counts no more."""
+        self._threads.give_up(self)
+        return super().cancel()
+
+    def work(self) -> None:
+        """Call the function, in this thread."""
+        function, self._function = self._function, None
+        if function is None or not self.set_running_or_notify_cancel():
+            return
+        try:
+            result = function()
+        except BaseException as error:
+            self.set_exception(error)
+            # The error's traceback has this frame, and this frame the error: a circle, that only
+            # the collector would end.
+            del self
+        else:
+            self.set_result(result)
+
+
+class _Worker:
+    """One thread's end of its jobs."""
+
+    __slots__ = ("inbox",)
+
+    def __init__(self) -> None:
+        self.inbox: SimpleQueue[_Job] = SimpleQueue()
+
+
+class WorkerThreads(Executor):
+    """Daemon threads that are started on demand, used again while idle, and end after `IDLE`."""
+
+    def __init__(self) -> None:
+        self._forget_all()
+
+    def _forget_all(self) -> None:
+        """As new: in a forked child none of the threads is there, and the lock may be held."""
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+        self._waiting: deque[_Job] = deque()
+        self._at_work = 0
+        self._has_starter = False
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call a function in a thread.
+
+        Raises:
+            RuntimeError: No thread can be started: the process has as many as it may, or ends.
+        """
+        job = _Job(lambda: function(*args, **kwargs), self)
+        # The lock keeps "is a worker idle?" and "it gets this job" in one step, so that no worker
+        # goes to rest or ends between them. A thread is started outside of it: that blocks.
+        with self._lock:
+            if self._idle or self._at_work < PROMPT:
+                worker, needs_starter = self._engaged(job), False
+            else:
+                self._waiting.append(job)
+                worker, needs_starter = None, not self._has_starter
+                self._has_starter = True
+        if worker is not None:
+            self._start(worker, job)
+        elif needs_starter:
+            self._start_starter(job)
+        return job
+
+    def _engaged(self, job: _Job) -> _Worker | None:
+        """Give a job to the worker that went idle last: so the others end when there is less to do.
+
+        Returns:
+            A worker whose thread has to be started, where none was idle. The lock is held.
+        """
+        job.counts = True
+        self._at_work += 1
+        worker, is_new = (self._idle.pop(), False) if self._idle else (_Worker(), True)
+        worker.inbox.put(job)
+        return worker if is_new else None
+
+    def _start(self, worker: _Worker, job: _Job) -> None:
+        try:
+            self._start_thread(self._serve, worker)
+        except RuntimeError:
+            self.give_up(job)
+            raise
+
+    def _start_starter(self, job: _Job) -> None:
+        try:
+            self._start_thread(self._serve_waiting)
+        except RuntimeError:
+            with self._lock:
+                self._has_starter = False
+                if job in self._waiting:
+                    self._waiting.remove(job)
+            raise
+
+    def _start_thread(self, target: Callable[..., None], *args: Any) -> None:
+        threading.Thread(target=target, args=args, name="mellea-rx-worker", daemon=True).start()
+
+    def give_up(self, job: _Job) -> None:
+        """A job counts no more: it has ended, or nobody waits for it."""
+        with self._lock:
+            if job.counts:
+                job.counts = False
+                self._at_work -= 1
+
+    def _serve(self, worker: _Worker) -> None:
+        while self._serve_one(worker):
+            pass
+
+    def _serve_one(self, worker: _Worker) -> bool:
+        """Do one job. In a frame of its own, so that an idle thread keeps nothing of its last."""
+        job = self._next(worker)
+        if job is None:
+            return False
+        job.work()
+        self.give_up(job)
+        return True
+
+    def _next(self, worker: _Worker) -> _Job | None:
+        """Wait for a job; None when there is none for long."""
+        with self._lock:
+            # One that it was started with, or handed, goes first.
+            if worker.inbox.empty():
+                if self._waiting:
+                    self._count(job := self._waiting.popleft())
+                    return job
+                self._idle.append(worker)
+        try:
+            return worker.inbox.get(timeout=IDLE)
+        except Empty:
+            pass
+        with self._lock:
+            if worker in self._idle:
+                self._idle.remove(worker)
+                return None
+        return worker.inbox.get()  # it was handed one in this very moment
+
+    def _count(self, job: _Job) -> None:
+        job.counts = True
+        self._at_work += 1
+
+    def _serve_waiting(self) -> None:
+        """Start one more thread whenever the oldest job that waits has waited for long enough."""
+        while True:
+            time.sleep(PATIENCE)
+            with self._lock:
+                if not self._waiting:
+                    self._has_starter = False
+                    return
+                if time.monotonic() - self._waiting[0].asked_at < PATIENCE:
+                    continue
+                worker = self._engaged(job := self._waiting.popleft())
+            try:
+                if worker is not None:
+                    self._start(worker, job)
+            except RuntimeError as error:
+                if job.set_running_or_notify_cancel():
+                    job.set_exception(error)
+            del job, worker
+
+
+_threads = WorkerThreads()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_threads._forget_all)
