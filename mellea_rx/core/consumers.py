@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import Generic, TypeVar
 
 from reactivex import abc
@@ -13,7 +12,8 @@ from mellea_rx.core.engine import engine, engine_loop
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.hub import Backlog, Hub
 from mellea_rx.core.observers import finish, give
-from mellea_rx.core.outlet import Outlet, Ready, loop_outlet, running_loop
+from mellea_rx.core.outlet import Outlet, loop_outlet, running_loop
+from mellea_rx.core.pending import LoopWait, Pending, ThreadWait
 from mellea_rx.core.waits import begin_wait, end_wait
 from mellea_rx.errors import (
     BlockingWaitError,
@@ -185,22 +185,15 @@ class EndWatch(_ForTheEnd):
         generation: The one to wait for.
     """
 
-    __slots__ = ("_generation", "_outlet", "_waiter")
+    __slots__ = ("_generation", "_pending")
 
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
-        self._waiter: asyncio.Future[None] | threading.Event | None = None
-        self._outlet: Outlet | None = None
+        self._pending: Pending | None = None
 
     def wake(self) -> None:
-        _wake(self, self._waiter, self._outlet)
-
-    def deliver(self) -> None:
-        if isinstance(self._waiter, asyncio.Future) and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def undeliverable(self) -> None:
-        pass
+        if self._pending is not None:
+            self._pending.wake()
 
     async def wait(self) -> None:
         """Return when the generation has ended. Cancelling this wait ends nothing else.
@@ -211,12 +204,10 @@ class EndWatch(_ForTheEnd):
         generation = self._generation
         if not generation.has_ended:
             waiter = begin_wait(generation)
-            loop = asyncio.get_running_loop()
-            self._waiter = loop.create_future()
-            self._outlet = loop_outlet(loop)
+            self._pending = pending = LoopWait()
             generation.attach(self)
             try:
-                await self._waiter
+                await pending
             finally:
                 generation.detach(self)
                 end_wait(waiter, generation)
@@ -236,10 +227,10 @@ class EndWatch(_ForTheEnd):
         refuse_deadlock(generation)
         if not generation.has_ended:
             waiter = begin_wait(generation)
-            event = self._waiter = engine().event()
+            self._pending = pending = ThreadWait(engine().event())
             generation.attach(self)
             try:
-                if not event.wait(timeout):
+                if not pending.wait(timeout):
                     raise WaitTimeoutError(
                         f"not computed after {timeout} s; the generation goes on",
                         text=generation.answer().text,
@@ -295,12 +286,3 @@ class Announcement(_ForTheEnd):
 
     def undeliverable(self) -> None:
         self._generation.seen = True
-
-
-def _wake(
-    consumer: Ready, waiter: asyncio.Future[None] | threading.Event | None, outlet: Outlet | None
-) -> None:
-    if isinstance(waiter, threading.Event):
-        waiter.set()
-    elif outlet is not None:
-        outlet.wake(consumer)

@@ -32,14 +32,14 @@ class ThunkStream(AsyncIterator[str]):
         return self
 
     async def __anext__(self) -> str:
-        piece: str | None = await self._inbox.reading()
+        piece = await self._inbox
         if piece is None:
             raise StopAsyncIteration
         return piece
 
     def __await__(self) -> Generator[Any, None, str]:
         """The next piece; "" at the end."""
-        piece: str | None = yield from self._inbox.reading()
+        piece = yield from self._inbox.__await__()
         return piece or ""
 
     async def __aenter__(self) -> Self:

@@ -17,6 +17,7 @@ from mellea_rx.core.fold import Fold
 from mellea_rx.core.generation import Generation, Pipeline
 from mellea_rx.core.inbox import Inbox
 from mellea_rx.core.journal import EventQueue
+from mellea_rx.core.locks import ProcessLock
 from mellea_rx.core.outlet import outlet_for, running_loop
 from mellea_rx.core.output import OutputView
 from mellea_rx.core.reader import ThunkStream
@@ -27,6 +28,8 @@ from mellea_rx.errors import MelleaRxError
 __all__ = ["ComputedThunk", "EventStream", "ModelOutputThunk"]
 
 T = TypeVar("T")
+
+_making_a_reader = ProcessLock()
 
 
 class ModelOutputThunk(Observable[Chunk], Generic[T]):
@@ -120,9 +123,10 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
             if self._generation.error is not None:
                 fresh.skip()
             return fresh
-        if self._inbox is None:
-            self._inbox = Inbox(self._generation)
-        return self._inbox
+        with _making_a_reader:  # of two threads that begin to read together, both get the same
+            if self._inbox is None:
+                self._inbox = Inbox(self._generation)
+            return self._inbox
 
     # One value.
 

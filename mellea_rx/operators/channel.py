@@ -5,29 +5,33 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable
 from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.scheduler import EventLoopScheduler
 
 from mellea_rx.core.engine import engine, engine_loop
 from mellea_rx.core.outlet import running_loop
-from mellea_rx.errors import (
-    BackpressureError,
-    BlockingWaitError,
-    ConcurrentReaderError,
-)
+from mellea_rx.core.pending import Pending
+from mellea_rx.core.pull_reader import PullReader
+from mellea_rx.errors import BackpressureError, BlockingWaitError
 from mellea_rx.operators.backlog import BoundedBacklog, Overflow, backlog
 
-__all__ = ["Channel"]
+__all__ = ["END", "Channel"]
 
 T = TypeVar("T")
 
 
-class Channel(Generic[T]):
+END: Any = object()
+"""Read when there are no more items."""
+
+
+class Channel(PullReader[T]):
     """An observer that keeps what comes until its reader takes it.
+
+    Reading gives the next item, or `END`; it raises what the source failed with. The first read
+    subscribes.
 
     Args:
         source: Subscribed to by the first read.
@@ -38,15 +42,16 @@ class Channel(Generic[T]):
         InvalidInputError: `overflow` or `maxsize` cannot be used.
     """
 
+    REFUSAL = "two readers wait in one iterator: make one for each, or let one read"
+
     def __init__(self, source: Observable[T], overflow: Overflow, maxsize: int | None) -> None:
+        super().__init__()
         self._source: Observable[T] | None = source
         self._blocks = overflow == "block"
         self._backlog: BoundedBacklog[Any] = backlog(overflow, maxsize)
         self._changed = threading.Condition()
         self._subscription = SingleAssignmentDisposable()
-        self._wake: Callable[[], object] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._reading = False
         self._ended = False
         self._error: Exception | None = None
 
@@ -63,7 +68,7 @@ class Channel(Generic[T]):
                 self._backlog.add(item)
             else:
                 self._ended, self._error = True, error
-        self._notify()
+        self.wake()
         if error is not None:
             self._subscription.dispose()
 
@@ -85,94 +90,46 @@ class Channel(Generic[T]):
         with self._changed:
             if not self._ended:
                 self._ended, self._error = True, error
-        self._notify()
-
-    def _notify(self) -> None:
-        with self._changed:
-            wake, self._wake = self._wake, None
             self._changed.notify_all()
-        if wake is not None:
-            wake()
+        self.wake()
 
     # The reader's side.
 
-    async def read(self) -> T:
-        """The next item, on the running loop.
-
-        Raises:
-            StopAsyncIteration: There are no more.
-            ConcurrentReaderError: Another reader waits already.
-            Exception: What the source failed with.
-        """
-        self._begin_read()
-        try:
-            self._subscribe(_thread() if self._blocks else None)
-            loop = self._loop = asyncio.get_running_loop()
-            while (waiting := self._expect(loop)) is not None:
-                await waiting
-        finally:
-            self._reading = False
-        return self._take(StopAsyncIteration)
-
-    def read_blocking(self) -> T:
-        """The next item; blocks this thread.
-
-        Raises:
-            StopIteration: There are no more.
-            ConcurrentReaderError: Another reader waits already.
-            BlockingWaitError: This is the engine's own thread.
-            Exception: What the source failed with.
-        """
-        if engine_loop() is not None:
-            raise BlockingWaitError(
-                "a blocking wait on the engine's own thread would stop every call of the process"
-            )
-        self._begin_read()
-        try:
-            self._subscribe(_thread())
-            with self._changed:
-                self._changed.wait_for(self._has_news)
-        finally:
-            self._reading = False
-        return self._take(StopIteration)
-
-    def _begin_read(self) -> None:
-        with self._changed:
-            if self._reading:
-                raise ConcurrentReaderError(
-                    "two readers wait in one iterator: make one for each, or let one read"
-                )
-            self._reading = True
-
-    def _subscribe(self, scheduler: abc.SchedulerBase | None) -> None:
-        source, self._source = self._source, None
-        if source is not None:
-            self._subscription.disposable = source.subscribe(
-                self._on_next, self._end, self._end, scheduler=scheduler
-            )
+    @property
+    def lock(self) -> threading.Condition:
+        return self._changed
 
     def _has_news(self) -> bool:
         return bool(self._backlog) or self._ended
 
-    def _expect(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None] | None:
-        """What to wait for; None when there is something to take."""
-        with self._changed:
-            if self._has_news():
-                return None
-            waiting = loop.create_future()
-            self._wake = partial(_settle, loop, waiting)
-            return waiting
+    def _take(self) -> T:
+        if self._backlog:
+            item: T = self._backlog.take()
+            self._changed.notify_all()
+            return item
+        if self._error is not None:
+            raise self._error.with_traceback(None)
+        end: T = END
+        return end
 
-    def _take(self, stop: type[Exception]) -> T:
-        with self._changed:
-            if self._backlog:
-                item: T = self._backlog.take()
-                self._changed.notify_all()
-                return item
-            error = self._error
-        if error is not None:
-            raise error.with_traceback(None)
-        raise stop
+    def _event(self) -> threading.Event:
+        return threading.Event()  # set by the source's own thread, which no engine knows
+
+    def _begin_wait(self, pending: Pending) -> None:
+        if not pending.blocks:
+            self._loop = asyncio.get_running_loop()
+        elif engine_loop() is not None:
+            raise BlockingWaitError(
+                "a blocking wait on the engine's own thread would stop every call of the process"
+            )
+        source, self._source = self._source, None
+        if source is not None:
+            self._subscription.disposable = source.subscribe(
+                self._on_next,
+                self._end,
+                self._end,
+                scheduler=_thread() if pending.blocks or self._blocks else None,
+            )
 
     # Its end.
 
@@ -180,7 +137,8 @@ class Channel(Generic[T]):
         """End the source. Idempotent; from any thread."""
         with self._changed:
             self._ended, self._source = True, None
-        self._notify()
+            self._changed.notify_all()
+        self.wake()
         self._subscription.dispose()
 
     def abandon(self) -> None:
@@ -206,17 +164,6 @@ def _thread() -> EventLoopScheduler:
         return threading.Thread(target=target, name="mellea-rx-iterator", daemon=True)
 
     return EventLoopScheduler(start, exit_if_empty=True)
-
-
-def _settle(loop: asyncio.AbstractEventLoop, waiting: asyncio.Future[None]) -> None:
-    def settle() -> None:
-        if not waiting.done():
-            waiting.set_result(None)
-
-    if running_loop() is loop:
-        settle()
-    else:
-        _soon(loop, settle)
 
 
 def _soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> bool:

@@ -10,7 +10,7 @@ from reactivex import Observable
 
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.operators.backlog import Overflow
-from mellea_rx.operators.channel import Channel
+from mellea_rx.operators.channel import END, Channel
 
 __all__ = ["AsyncItems", "Items", "to_async_iterator", "to_iterator"]
 
@@ -111,7 +111,10 @@ class AsyncItems(_Reader[T], AsyncIterator[T]):
         return self
 
     async def __anext__(self) -> T:
-        return await self._channel.read()
+        item = await self._channel
+        if item is END:
+            raise StopAsyncIteration
+        return item
 
     async def __aenter__(self) -> Self:
         return self
@@ -138,7 +141,10 @@ class Items(_Reader[T], Iterator[T]):
         return self
 
     def __next__(self) -> T:
-        return self._channel.read_blocking()
+        item = self._channel.read_blocking()
+        if item is END:
+            raise StopIteration
+        return item
 
     def __enter__(self) -> Self:
         return self
