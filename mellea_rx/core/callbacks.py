@@ -13,7 +13,7 @@ from typing import Any
 from mellea_rx.core.worker_threads import in_worker_thread, returned
 from mellea_rx.errors import CallerLoopClosedError
 
-__all__ = ["call_user", "loops_for"]
+__all__ = ["call_method", "call_user", "is_async", "loops_for"]
 
 _CLOSED_LOOP_CHECK = 1.0
 """Seconds between two looks at whether the caller's loop is still there."""
@@ -34,7 +34,7 @@ async def call_user(
         CallerLoopClosedError: `loop` is closed.
         Exception: What the function raises.
     """
-    if not inspect.iscoroutinefunction(function):
+    if not is_async(function):
         result = await in_worker_thread(function, *args)
         if not inspect.isawaitable(result):
             return result
@@ -46,9 +46,26 @@ def loops_for(
     functions: Iterable[Callable[..., Any]], loop: asyncio.AbstractEventLoop | None
 ) -> tuple[asyncio.AbstractEventLoop, ...]:
     """The caller's loop, where a function is async and so has to run on it."""
-    if loop is not None and any(inspect.iscoroutinefunction(each) for each in functions):
+    if loop is not None and any(is_async(each) for each in functions):
         return (loop,)
     return ()
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether a function's calls have to be awaited; of a class, those of its objects.
+
+    (`inspect.iscoroutinefunction` finds nothing in objects with an async `__call__`.) An object
+    may say so itself, with an attribute `is_async`.
+    """
+    if inspect.iscoroutinefunction(function) or getattr(function, "is_async", False) is True:
+        return True
+    kind = function if isinstance(function, type) else type(function)
+    return inspect.iscoroutinefunction(call_method(kind))
+
+
+def call_method(kind: type) -> Any:
+    """The method that calling an object of this class calls; None where it cannot be called."""
+    return next((vars(c)["__call__"] for c in kind.__mro__ if "__call__" in vars(c)), None)
 
 
 async def _awaiting(begin: Callable[[], Awaitable[Any]]) -> Any:

@@ -80,7 +80,8 @@ class Requirement:
         check_only: Keep the description out of the prompt (a description can prime a model to do
             just what it forbids).
         stream_validate: Decides for each unit while the answer streams, so that a bad one ends it
-            at once. What it leaves open is judged at the end, as without it.
+            at once. What it leaves open is judged at the end, as without it. Where it is an object
+            (or a method of one), each attempt gets a copy of its own; see `PerAttempt`.
         unit: What `stream_validate` gets: "word", "sentence", "line" or "paragraph".
     """
 

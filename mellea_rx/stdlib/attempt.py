@@ -84,7 +84,7 @@ class RunningAttempt:
             setting.requirements,
             setting.loop,
             self._tell_unit,
-            start=len(after),
+            after=after,
             where=self._where,
         )
         if after:

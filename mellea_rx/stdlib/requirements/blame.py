@@ -13,7 +13,7 @@ __all__ = ["validator_failed"]
 
 def validator_failed(
     requirement: Requirement,
-    function: Callable[..., Any],
+    function: Callable[..., Any] | None,
     error: Exception,
     text: str,
     where: str,

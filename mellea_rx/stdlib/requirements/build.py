@@ -16,6 +16,7 @@ from mellea_rx.core.requirement import (
 )
 from mellea_rx.core.units import Unit, splitter
 from mellea_rx.errors import InvalidInputError
+from mellea_rx.stdlib.requirements.per_attempt import require_copies
 
 __all__ = ["as_requirements", "check", "req", "simple_validate", "verdict"]
 
@@ -46,7 +47,7 @@ def req(
     Raises:
         InvalidInputError: An argument that cannot be used, by name.
     """
-    return _checked(
+    made = _checked(
         Requirement(
             description,
             validation_fn,
@@ -55,6 +56,8 @@ def req(
             unit=unit,
         )
     )
+    require_copies(stream_validate)
+    return made
 
 
 def check(

@@ -8,14 +8,15 @@ end of the answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from mellea_rx.core.callbacks import call_user
 from mellea_rx.core.requirement import Requirement, UnitVerdict, ValidationResult
 from mellea_rx.core.units import splitter
-from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.requirements.blame import validator_failed
+from mellea_rx.stdlib.requirements.per_attempt import for_attempt, is_stateful
 
 __all__ = ["StreamJudge", "unit_verdict"]
 
@@ -53,16 +54,36 @@ def unit_verdict(value: Any) -> UnitVerdict:
 
 
 class _Lane:
-    """One requirement's way through the text."""
+    """One requirement's way through the text.
 
-    __slots__ = ("count", "good", "is_open", "requirement", "splitter", "units")
+    Args:
+        requirement: It has a `stream_validate`.
+        after: Text that was validated before. A function that keeps something between units gets
+            the units of it once more, so that it knows them; it is not judged by them again.
+    """
 
-    def __init__(self, requirement: Requirement, start: int) -> None:
+    __slots__ = (
+        "count",
+        "function",
+        "good",
+        "is_open",
+        "known",
+        "requirement",
+        "splitter",
+        "units",
+    )
+
+    def __init__(self, requirement: Requirement, function: Callable[..., Any], after: str) -> None:
         self.requirement = requirement
+        self.function = function
+        """Of the requirement; the attempt's own from the first unit on."""
         self.splitter = splitter(requirement.unit)
         self.units: asyncio.Queue[str | None] = asyncio.Queue()
+        # A unit that is cut by the end of the text goes on with what comes: it is judged then.
+        remembers = is_stateful(function)
+        self.known = list(self.splitter.feed(after)) if remembers else []
         self.count = 0
-        self.good = start
+        self.good = sum(map(len, self.known)) if remembers else len(after)
         """Characters of the text that are found good, from its beginning on."""
         self.is_open = False
         """Whether a unit was not found good, so that the whole answer has to be judged."""
@@ -85,7 +106,7 @@ class StreamJudge:
             the end.
         loop: The caller's event loop, for async functions.
         decided: Told of each verdict.
-        start: How many characters of the text were validated before.
+        after: Text that the answer goes on from: it was validated before.
         where: What messages call the answer ("attempt 1").
     """
 
@@ -95,12 +116,16 @@ class StreamJudge:
         loop: asyncio.AbstractEventLoop | None,
         decided: Decided,
         *,
-        start: int = 0,
+        after: str = "",
         where: str = "",
     ) -> None:
-        self._lanes = [_Lane(each, start) for each in requirements if each.stream_validate]
+        self._lanes = [
+            _Lane(each, each.stream_validate, after)
+            for each in requirements
+            if each.stream_validate is not None
+        ]
         self._all_stream = len(self._lanes) == len(requirements)
-        self._start = start
+        self._start = len(after)
         self._loop = loop
         self._decided = decided
         self._where = where
@@ -116,7 +141,7 @@ class StreamJudge:
         """So many characters of the text are validated by all requirements."""
         if not self._all_stream:
             return self._start
-        return min((lane.good for lane in self._lanes), default=self._start)
+        return max(self._start, min((lane.good for lane in self._lanes), default=0))
 
     @property
     def failure(self) -> tuple[Requirement, ValidationResult] | None:
@@ -157,23 +182,32 @@ class StreamJudge:
             await asyncio.gather(*lanes, return_exceptions=True)
 
     async def _follow(self, lane: _Lane) -> None:
+        if is_stateful(lane.function):
+            await self._begin(lane)
         while self._failure is None and (unit := await lane.units.get()) is not None:
             lane.count += 1
-            verdict = await self._judge(lane, unit)
+            with self._blaming(lane, unit):
+                verdict = unit_verdict(await call_user(lane.function, unit, loop=self._loop))
             if verdict.result is False:
                 self._failure = self._failure or _failed(lane, unit, verdict)
             lane.note(unit, verdict)
             self._decided(lane.requirement, verdict, unit)
 
-    async def _judge(self, lane: _Lane, unit: str) -> UnitVerdict:
-        function = lane.requirement.stream_validate
-        if function is None:
-            raise InvalidInputError("a requirement without stream_validate has no lane")
+    async def _begin(self, lane: _Lane) -> None:
+        """Give the lane a function of its own, which knows the units before."""
+        with self._blaming(lane, ""):
+            lane.function = await call_user(for_attempt, lane.function, loop=self._loop)
+            for unit in lane.known:
+                await call_user(lane.function, unit, loop=self._loop)
+
+    @contextmanager
+    def _blaming(self, lane: _Lane, unit: str) -> Iterator[None]:
         try:
-            return unit_verdict(await call_user(function, unit, loop=self._loop))
+            yield
         except Exception as error:
-            where = f"{lane.requirement.unit} {lane.count} of {self._where}"
-            raise validator_failed(lane.requirement, function, error, unit, where) from error
+            requirement, function = lane.requirement, lane.requirement.stream_validate
+            where = f"{requirement.unit} {lane.count} of {self._where}" if unit else self._where
+            raise validator_failed(requirement, function, error, unit, where) from error
 
 
 def _failed(lane: _Lane, unit: str, verdict: UnitVerdict) -> tuple[Requirement, ValidationResult]:

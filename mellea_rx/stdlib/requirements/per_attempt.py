@@ -1,0 +1,120 @@
+"""Streaming validations that keep something between units: each attempt gets one of its own."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from mellea_rx.core.callbacks import call_method, is_async
+from mellea_rx.core.requirement import StreamValidation
+from mellea_rx.errors import InvalidInputError
+
+__all__ = ["PerAttempt", "for_attempt", "is_stateful", "require_copies"]
+
+
+@dataclass(frozen=True)
+class PerAttempt:
+    """A streaming validation that is made anew for each attempt.
+
+    Attributes:
+        factory: Takes nothing, returns a function as `stream_validate` takes it. It is called once
+            here, to see that it does, and once for each attempt, in a worker thread.
+
+    Example:
+        >>> class AtMost:
+        ...     def __init__(self, limit):
+        ...         self.left = limit
+        ...     def __call__(self, sentence):
+        ...         self.left -= 1
+        ...         return self.left >= 0
+        >>> short = PerAttempt(lambda: AtMost(3))
+
+    Raises:
+        InvalidInputError: It is no function, or returns none.
+    """
+
+    factory: Callable[[], StreamValidation]
+    _is_async: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not callable(self.factory):
+            raise InvalidInputError(
+                f"PerAttempt takes a function that makes one, not {type(self.factory).__name__}"
+            )
+        made = self.factory()
+        if not callable(made):
+            raise InvalidInputError(
+                "PerAttempt takes a function that returns a function for stream_validate; this "
+                f"one returned {type(made).__name__}"
+            )
+        object.__setattr__(self, "_is_async", is_async(made))
+
+    def for_attempt(self) -> StreamValidation:
+        """A function for one attempt."""
+        return self.factory()
+
+    @property
+    def is_async(self) -> bool:
+        """Whether its functions are."""
+        return self._is_async
+
+    def __call__(self, unit: str) -> Any:
+        """Judge one unit on its own."""
+        return self.factory()(unit)
+
+
+def is_stateful(function: Callable[..., Any]) -> bool:
+    """Whether a function may keep something between units: an object, a method of one, a factory.
+
+    Functions (lambdas, builtins, partials of functions) are taken as they are.
+    """
+    if isinstance(function, type):
+        return call_method(function) is not None  # else it is a function of a unit, as `bool`
+    if inspect.ismethod(function):
+        return not isinstance(function.__self__, (type, ModuleType))
+    return not inspect.isroutine(function) and not isinstance(function, partial)
+
+
+def for_attempt(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function for one attempt. It may run code of the user's.
+
+    Args:
+        function: One that has a method `for_attempt()` says itself; a class whose objects can be
+            called is called; any other object, or the object of a method, is copied deeply; a
+            function is taken as it is.
+
+    Raises:
+        Exception: What the copy raises.
+    """
+    if not is_stateful(function):
+        return function
+    own = getattr(function, "for_attempt", None)
+    if own is not None and not isinstance(function, type):
+        made: Callable[..., Any] = own()
+        return made
+    return function() if isinstance(function, type) else copy.deepcopy(function)
+
+
+def require_copies(function: Callable[..., Any] | None) -> None:
+    """Refuse a streaming validation of which attempts cannot have one each.
+
+    Raises:
+        InvalidInputError: Copying it raised.
+    """
+    if function is None or isinstance(function, PerAttempt) or not is_stateful(function):
+        return
+    try:
+        for_attempt(function)
+    except Exception as error:
+        owner = function.__self__ if inspect.ismethod(function) else function
+        name = owner.__name__ if isinstance(owner, type) else type(owner).__name__
+        raise InvalidInputError(
+            f"stream_validate: a {name} cannot be copied for each attempt ({error}): give "
+            "PerAttempt(function that makes one), give it a method for_attempt(), or give a "
+            "function, which is taken as it is"
+        ) from error
