@@ -1,0 +1,119 @@
+"""What a program leaves behind: nothing of it may run, be open or be held once it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mellea_rx.core.engine import engine
+from tests.search.player import Player
+from tests.search.server import PlanServer
+
+__all__ = ["Aftermath", "complaints"]
+
+PATIENCE = 15.0
+"""Seconds that what ends may take to be gone: far more than it needs on a busy machine."""
+
+_POOLS = (
+    *("mellea-rx-engine", "mellea-rx-delivery", "mellea-rx-user", "mellea-rx-worker"),
+    *("asyncio_", "uvloop_", "watchdog"),
+)
+
+
+class Aftermath:
+    """Looks for what was left, compared with what there was before the first program.
+
+    Args:
+        server: The one that all programs speak to.
+    """
+
+    def __init__(self, server: PlanServer) -> None:
+        self._server = server
+        self._own = set(threading.enumerate())
+        self._tasks = len(asyncio.all_tasks(engine().loop))
+        self._sockets = _sockets()
+
+    def left_by(self, player: Player) -> Iterator[str]:
+        """What a program left behind, in words. Call it when its backend is closed."""
+        looks: dict[str, Callable[[], Any]] = {
+            "thunks that nobody holds": lambda: _alive(player),
+            "requests on the server": lambda: self._server.state()["running"],
+            "tasks on the engine": self._extra_tasks,
+            "threads": self._extra_threads,
+            "sockets": lambda: max(0, _sockets() - self._sockets),
+        }
+        for name, look in looks.items():
+            until = time.monotonic() + PATIENCE
+            pause = 0.0005
+            while left := look():
+                if time.monotonic() > until:
+                    yield f"left behind: {name}: {left}"
+                    break
+                time.sleep(pause)
+                pause = min(0.05, pause * 2)
+
+    def _extra_tasks(self) -> list[str]:
+        tasks = asyncio.all_tasks(engine().loop)
+        return [repr(task)[:300] for task in tasks] if len(tasks) > self._tasks else []
+
+    def _extra_threads(self) -> list[str]:
+        others = [each for each in threading.enumerate() if each not in self._own]
+        return [each.name for each in others if not each.name.startswith(_POOLS)]
+
+
+def _alive(player: Player) -> list[str]:
+    if all(each() is None for each in player.made):
+        return []
+    gc.collect()
+    alive = [thunk for each in player.made if (thunk := each()) is not None]
+    return [f"{thunk!r}, held by {_holders(thunk, alive)}" for thunk in alive]
+
+
+def _holders(thunk: Any, own: list[Any]) -> list[str]:
+    """What refers to a thunk, cut short."""
+    holders = [each for each in gc.get_referrers(thunk) if each is not own]
+    return [f"{type(each).__name__} {each!r}"[:300] for each in holders]
+
+
+def _sockets() -> int:
+    links = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            links.append(os.readlink(f"/proc/self/fd/{name}"))
+        except OSError:
+            continue  # the listing's own
+    return sum(link.startswith("socket:") for link in links)
+
+
+@contextmanager
+def complaints() -> Iterator[list[str]]:
+    """What asyncio, the interpreter and warnings complain about meanwhile."""
+    told: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(f"{record.name} logged: {self.format(record)}")
+
+    handler = Keep(logging.ERROR)
+    logger = logging.getLogger("asyncio")
+    logger.addHandler(handler)
+    hooks = sys.unraisablehook, threading.excepthook
+    sys.unraisablehook = lambda it: told.append(f"unraisable: {it.exc_value!r} in {it.object!r}")
+    threading.excepthook = lambda it: told.append(f"a thread ended with {it.exc_value!r}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.showwarning = lambda message, *_: told.append(f"warned: {message}")
+            yield told
+    finally:
+        sys.unraisablehook, threading.excepthook = hooks
+        logger.removeHandler(handler)
