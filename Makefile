@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
   $$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help run test check bench bench-peers bench-quick coverage fuzz mutants soak format clean
+.PHONY: help run test check bench bench-peers bench-quick coverage fuzz mutants search soak format clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -64,6 +64,9 @@ bench-quick: $(VENV)/.dev ## Client CPU a chunk against the loop written by hand
 
 fuzz: $(VENV)/.dev ## Search for a minute for bytes that break a decoder
 	@$(BIN)/python -m tests.fuzz --seconds 60
+
+search: $(VENV)/.dev ## Ten minutes of random programs that look for what nobody thought of
+	@$(BIN)/python -m tests.search --seconds 600
 
 soak: $(VENV)/.dev ## Five minutes of random faults, 200 streams at a time: right ends, and nothing grows
 	@$(BIN)/python -m benchmarks.soak

@@ -17,7 +17,7 @@ from mellea_rx.backends.llama_options import require_known
 from mellea_rx.backends.model_files import DEFAULT_FILE, is_default, resolve_model
 from mellea_rx.core.backend import Capabilities, require_images
 from mellea_rx.core.chunk import Chunk, Usage
-from mellea_rx.core.engine import engine
+from mellea_rx.core.engine import running_engine
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request
 from mellea_rx.core.source import ChunkSource, Push
@@ -176,13 +176,20 @@ class LocalBackend:
 
     def close(self) -> None:
         """End what runs, and let the model go. A later request loads it again."""
-        use, self._use = self._use, None
-        if use is None or not use.model.is_usable:
-            return
+        running = running_engine()
+        if running is None:
+            return  # nothing was ever asked for
+        # Always by way of the engine: a call that was cancelled just now may be about to begin
+        # there, and what it takes hold of would stay loaded.
         try:
-            engine().call(use.close)
+            running.call(self._let_go)
         except EngineStoppedError:
-            pass  # all has ended
+            self._use = None  # all has ended
+
+    def _let_go(self) -> None:
+        use, self._use = self._use, None
+        if use is not None and use.model.is_usable:
+            use.close()
 
     async def _produce(self, request: Request, push: Push) -> None:
         self.check(request.options)

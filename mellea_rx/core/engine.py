@@ -39,6 +39,7 @@ __all__ = [
     "engine",
     "engine_loop",
     "load_engine",
+    "running_engine",
     "use_engine",
 ]
 
@@ -318,13 +319,18 @@ _used: ContextVar[Engine | None] = ContextVar("mellea_rx_engine", default=None)
 def engine() -> Engine:
     """The engine of this code: what `use_engine` set, else the process's, which it may start."""
     global _current
-    running = _used.get() or _current
+    running = running_engine()
     if running is not None:
         return running
     with _guard:
         if _current is None:
             _current = ThreadEngine()
         return _current
+
+
+def running_engine() -> Engine | None:
+    """The engine of this code, where there is one already; it starts none."""
+    return _used.get() or _current
 
 
 def _forget(stopped: Engine) -> None:
@@ -336,7 +342,7 @@ def _forget(stopped: Engine) -> None:
 
 def engine_loop() -> asyncio.AbstractEventLoop | None:
     """The engine's loop, when this code runs on it; else None."""
-    running = _used.get() or _current
+    running = running_engine()
     return running.loop if running is not None and running.is_current else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable
@@ -39,6 +40,12 @@ def is_shorter(limit: float, measure: Callable[[], Awaitable[float]]) -> bool:
         if times[-1] < limit:
             return True
     pytest.fail(f"none is shorter than {limit} s: {times}")
+
+
+async def turns() -> None:
+    """Let all that was posted to the loop before run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 class TestSlots:
@@ -243,6 +250,24 @@ class TestLife:
             assert await ask(backend, "hello")
 
         run(main)
+
+    def test_close_lets_the_model_go_that_a_call_is_about_to_use(self, tiny_model: Path):
+        backend = LocalBackend(tiny_model, parallel=1, context_window=2048)
+        started, closed = threading.Event(), threading.Event()
+        thunks: list[Any] = []
+
+        def start() -> None:  # on the engine: the call's first step comes after this
+            thunks.append(ask(backend, "hello"))
+            started.set()
+            closed.wait(5)
+
+        engine().loop.call_soon_threadsafe(start)
+        assert started.wait(5)
+        thunks[0].cancel()
+        backend.close()
+        closed.set()
+        asyncio.run(engine().run(turns))
+        assert backend._use is None
 
     def test_backends_that_come_and_go_leave_no_thread(self, tiny_model: Path, linux: None):
         def threads() -> int:
