@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -14,6 +15,7 @@ from reactivex import Observable
 
 from mellea_rx.backends.llama_model import LoadedModel, ModelSetup, shared_model
 from mellea_rx.backends.llama_options import require_known
+from mellea_rx.backends.local_request import DEFAULT_MAX_NEW_TOKENS, LocalRequest
 from mellea_rx.backends.model_files import DEFAULT_FILE, is_default, resolve_model
 from mellea_rx.core.backend import Capabilities, require_images
 from mellea_rx.core.chunk import Chunk, Usage
@@ -37,11 +39,17 @@ from mellea_rx.errors import (
 
 __all__ = ["LocalBackend"]
 
-_TOOL_OPTIONS = (ModelOption.TOOLS, ModelOption.TOOL_CHOICE)
+_log = logging.getLogger("mellea_rx")
 
+_TOOL_OPTIONS = (ModelOption.TOOLS, ModelOption.TOOL_CHOICE)
 
 _RECOMMENDED = {"repeat_penalty": 1.1}
 """For the default model, which else may say the same again until its window is full."""
+
+_CUT = (
+    "an answer of the embedded model was cut at %d tokens, its default: "
+    "set ModelOption.MAX_NEW_TOKENS for longer ones"
+)
 
 
 def _spare_cores() -> int:
@@ -66,7 +74,9 @@ class LocalBackend:
     Args:
         model_id: A path to a GGUF file; "smollm2" or None for SmolLM2-135M-Instruct, which is
             brought once where it is not here yet (93 MB).
-        model_options: Options for every request which does not set them itself.
+        model_options: Options for every request which does not set them itself. Where none sets
+            `ModelOption.MAX_NEW_TOKENS`, an answer has at most 1,024 tokens; the first that is
+            cut there is told of in the log.
         parallel: How many generations run at once; further ones wait their turn.
         context_window: Tokens of prompt and answer that each generation has.
             `ModelOption.CONTEXT_WINDOW` in `model_options` sets it too, and wins.
@@ -126,6 +136,7 @@ class LocalBackend:
             None if path is None else str(path), parallel, self.context_window, threads, batch
         )
         self._use: _Use | None = None
+        self._has_told_of_the_limit = False
 
     def check(self, options: Options) -> None:
         """Refuse what the embedded model cannot do.
@@ -201,7 +212,8 @@ class LocalBackend:
 
     async def _generate(self, model: LoadedModel, request: Request, push: Push) -> None:
         watch = StallWatch(request.options, "the embedded model")
-        reader = _Reader(self.model, push)
+        local_request = LocalRequest(request)
+        reader = _Reader(self.model, local_request, push)
 
         def take(answer: Mapping[str, Any]) -> None:
             if "prompt_progress" in answer:
@@ -210,7 +222,7 @@ class LocalBackend:
                 watch.alive()
             reader.feed(answer)
 
-        call = await model.start(_encode(request), take)
+        call = await model.start(local_request.encode, take)
         try:
             with watch:
                 error = await call.ended
@@ -219,6 +231,9 @@ class LocalBackend:
         if error is not None:
             raise error
         reader.finish()
+        if reader.is_cut_by_default and not self._has_told_of_the_limit:
+            self._has_told_of_the_limit = True
+            _log.warning(_CUT, DEFAULT_MAX_NEW_TOKENS)
 
     def __repr__(self) -> str:
         return f"<LocalBackend {self.model!r}>"
@@ -255,8 +270,9 @@ class _Use:
 class _Reader:
     """llama.cpp's answers in, chunks out."""
 
-    def __init__(self, model: str, push: Push) -> None:
+    def __init__(self, model: str, request: LocalRequest, push: Push) -> None:
         self._model = model
+        self._request = request
         self._push = push
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
@@ -277,12 +293,19 @@ class _Reader:
             self._finish_reason = choice.get("finish_reason") or self._finish_reason
             delta = choice.get("delta") or {}
             chunk = Chunk(
-                delta.get("content") or "",
-                delta.get("reasoning_content") or "",
+                self._request.restored(delta.get("content") or ""),
+                self._request.restored(delta.get("reasoning_content") or ""),
                 model=self._model,
             )
             if chunk:
                 self._push(chunk)
+
+    @property
+    def is_cut_by_default(self) -> bool:
+        """Whether the answer ended at the length that it has where no option limits it."""
+        tokens = self._usage.completion_tokens if self._usage else 0
+        at_limit = self._finish_reason == "length" and tokens >= DEFAULT_MAX_NEW_TOKENS
+        return at_limit and self._request.is_limited_by_default
 
     def finish(self) -> None:
         """Take the end.
@@ -293,37 +316,6 @@ class _Reader:
         if self._finish_reason is None:
             raise StreamInterruptedError("the embedded model's answer ended without its end")
         self._push(Chunk(usage=self._usage, finish_reason=self._finish_reason, model=self._model))
-
-
-def _encode(request: Request) -> dict[str, Any]:
-    options = request.options
-    body: dict[str, Any] = dict(options.extra)
-    named = {
-        "temperature": options.get(ModelOption.TEMPERATURE),
-        "seed": options.get(ModelOption.SEED),
-        "max_tokens": options.get(ModelOption.MAX_NEW_TOKENS),
-        "stop": options.stop_sequences or None,
-    }
-    body.update({key: value for key, value in named.items() if value is not None})
-    thinking = options.get(ModelOption.THINKING)
-    if thinking is not None:
-        given = body.get("chat_template_kwargs") or {}
-        body["chat_template_kwargs"] = {**given, "enable_thinking": thinking}
-    if request.schema is not None:
-        schema = {"schema": dict(request.schema)}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    body["messages"] = [
-        {"role": message.role, "content": _well_formed(message.content)}
-        for message in request.messages
-    ]
-    # Progress comes for each block of the prompt: the one chance to stop before the first token.
-    body.update(stream=True, return_progress=True, stream_options={"include_usage": True})
-    return body
-
-
-def _well_formed(text: str) -> str:
-    """The text with U+FFFD for lone surrogates, which llama.cpp's JSON parser refuses."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _told(error: Any) -> BackendError:

@@ -12,10 +12,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+from mellea_rx.backends.control_tokens import ControlTokens, read_control_tokens
 from mellea_rx.backends.llama_process import hold, run_in_thread, sheltered
 from mellea_rx.backends.model_files import resolve_model
 from mellea_rx.core.engine import Engine, engine
@@ -29,7 +31,10 @@ from mellea_rx.errors import (
     ModelFileError,
 )
 
-__all__ = ["Call", "LoadedModel", "ModelSetup", "Take", "shared_model"]
+__all__ = ["Call", "Encode", "LoadedModel", "ModelSetup", "Take", "shared_model"]
+
+Encode = Callable[[ControlTokens], Mapping[str, Any]]
+"""Makes a chat completion's request, in the generation's thread."""
 
 Take = Callable[[Mapping[str, Any]], None]
 """Takes one of llama.cpp's answers, on the engine; what it raises ends the call."""
@@ -66,6 +71,7 @@ class LoadedModel:
         self._engine = engine()
         self._slots = asyncio.Semaphore(setup.parallel)
         self._server: Any = None
+        self._control_tokens = ControlTokens()
         self._loading: asyncio.Future[MelleaRxError | None] | None = None
         self._released = False
 
@@ -74,11 +80,12 @@ class LoadedModel:
         """False in a forked child for a model of the parent's, at exit, and without its engine."""
         return not (self._released or self._engine.has_stopped)
 
-    async def start(self, body: Mapping[str, Any], take: Take) -> Call:
+    async def start(self, encode: Encode, take: Take) -> Call:
         """Load, wait for a slot, generate in a thread.
 
         Args:
-            body: A chat completion's request, as llama.cpp's server takes it.
+            encode: Makes a chat completion's request, as llama.cpp's server takes it, of the
+                texts that are control tokens of this model. Called in the generation's thread.
             take: Gets every answer; never called once the call is stopped.
 
         Returns:
@@ -92,6 +99,7 @@ class LoadedModel:
         await self._load()
         await self._slots.acquire()
         try:
+            body = partial(encode, self._control_tokens)
             call = Call(self._engine, self._server, body, take, self._left)
             run_in_thread(call.run, call.stop, "mellea-rx-generation")
         except BaseException:
@@ -120,7 +128,9 @@ class LoadedModel:
         error: MelleaRxError | None = None
         try:
             hold(self)
-            self._server = sheltered(open_server(self._setup))
+            path = resolve_model(self._setup.path)
+            self._control_tokens = read_control_tokens(path)
+            self._server = sheltered(open_server(path, self._setup))
         except MelleaRxError as failure:
             error = failure
         except Exception as failure:
@@ -149,7 +159,7 @@ class Call:
         self,
         running: Engine,
         server: Any,
-        body: Mapping[str, Any],
+        body: Callable[[], Mapping[str, Any]],
         take: Take,
         left: Callable[[], None],
     ) -> None:
@@ -172,7 +182,7 @@ class Call:
         self._server = None
         try:
             if not self._stopped:
-                server.handle_chat_completions(dict(self._body), self._on_answer)
+                server.handle_chat_completions(dict(self._body()), self._on_answer)
         except Exception as failure:
             error = _failed(failure)
         if error is None and self._stopped:
@@ -238,15 +248,14 @@ def _nothing() -> None:
     """Loading cannot be stopped; it takes a second or so."""
 
 
-def open_server(setup: ModelSetup) -> Any:
-    """Load a model, and close the door that llama.cpp's server opens for strangers.
+def open_server(path: Path, setup: ModelSetup) -> Any:
+    """Load a model's file, and close the door that llama.cpp's server opens for strangers.
 
     Raises:
         ModelFileError: There is no such model, or it does not load.
         MissingExtraError: xllamacpp is not installed.
     """
     xllamacpp = _xllamacpp()
-    path = resolve_model(setup.path)
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.n_parallel = setup.parallel

@@ -146,6 +146,37 @@ class TestAnswers:
         assert asyncio.run(backend.models()) == ["tiny"]
 
 
+class TestLength:
+    def test_an_answer_without_a_limit_ends_at_1024_tokens_and_the_log_says_so_once(
+        self, tiny_model: Path, caplog: pytest.LogCaptureFixture
+    ):
+        backend = LocalBackend(tiny_model)
+        for _ in range(2):
+            answer = ask(backend, "hello", {WARMTH: 0}).wait()
+            assert answer.usage.completion_tokens == 1024
+            assert answer.finish_reason == "length"
+        [told] = [each.getMessage() for each in caplog.records if each.name == "mellea_rx"]
+        assert "1024 tokens" in told
+        assert "ModelOption.MAX_NEW_TOKENS" in told
+
+    def test_a_limit_of_the_user_s_is_kept_and_not_told_of(
+        self, tiny_model: Path, caplog: pytest.LogCaptureFixture
+    ):
+        longer = ask(LocalBackend(tiny_model), "hello", {TOKENS: 1100}).wait()
+        assert longer.usage.completion_tokens == 1100
+        backend = LocalBackend(tiny_model, model_options={"max_tokens": 1024})
+        with MelleaSession(backend) as m:
+            assert m.instruct("hello").usage.completion_tokens == 1024
+        assert not [each for each in caplog.records if each.name == "mellea_rx"]
+
+    def test_a_full_window_is_not_the_default_limit(
+        self, tiny_model: Path, caplog: pytest.LogCaptureFixture
+    ):
+        backend = LocalBackend(tiny_model, context_window=256)
+        assert ask(backend, "hello", {WARMTH: 0}).wait().finish_reason == "length"
+        assert not [each for each in caplog.records if each.name == "mellea_rx"]
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "named"),

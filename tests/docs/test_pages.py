@@ -9,7 +9,8 @@ import pytest
 import typer
 
 from mellea_rx import LocalBackend, ModelOption, errors
-from mellea_rx.backends.llama_cpp import _encode
+from mellea_rx.backends.control_tokens import ControlTokens
+from mellea_rx.backends.local_request import LocalRequest
 from mellea_rx.backends.ollama import OllamaDialect
 from mellea_rx.backends.openai import OpenAIDialect
 from mellea_rx.cli.app import app
@@ -89,7 +90,7 @@ def body_of(backend: str, options: Options) -> Any:
     request = Request(MESSAGES, options)
     if backend == "embedded":
         LocalBackend().check(options)
-        return _encode(request)
+        return LocalRequest(request).encode(ControlTokens())
     dialect: Any = OllamaDialect("http://x")
     if backend == "OpenAI-compatible":
         dialect = OpenAIDialect("http://x", has_key=False)

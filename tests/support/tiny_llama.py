@@ -5,8 +5,10 @@ It babbles lower-case syllables without an end, some thousand a second.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 
 import gguf
 import numpy as np
@@ -16,12 +18,19 @@ _CONTEXT = 8192
 _TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
 
 
-def write_tiny_llama(path: Path, seed: int = 7) -> Path:
+def write_tiny_llama(
+    path: Path,
+    seed: int = 7,
+    template: str = _TEMPLATE,
+    more_tokens: Mapping[str, gguf.TokenType] = MappingProxyType({}),
+) -> Path:
     """Write the model.
 
     Args:
         path: Where to.
         seed: Another one babbles differently.
+        template: Its chat template.
+        more_tokens: Further tokens and their types; it never says them.
 
     Returns:
         `path`.
@@ -35,7 +44,8 @@ def write_tiny_llama(path: Path, seed: int = 7) -> Path:
     writer.add_head_count_kv(_HEADS)
     writer.add_rope_dimension_count(_WIDTH // _HEADS)
     writer.add_layer_norm_rms_eps(1e-5)
-    speakable, size = _add_tokens(writer)
+    speakable, size = _add_tokens(writer, more_tokens)
+    writer.add_chat_template(template)
     _add_weights(writer, np.random.default_rng(seed), speakable, size)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -44,11 +54,13 @@ def write_tiny_llama(path: Path, seed: int = 7) -> Path:
     return path
 
 
-def _add_tokens(writer: gguf.GGUFWriter) -> tuple[int, int]:
+def _add_tokens(writer: gguf.GGUFWriter, more: Mapping[str, gguf.TokenType]) -> tuple[int, int]:
     """Returns where the tokens begin that it may say, and how many there are in all."""
     kinds = gguf.TokenType
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     types = [kinds.UNKNOWN, kinds.CONTROL, kinds.CONTROL, *[kinds.BYTE] * 256]
+    tokens += more
+    types += more.values()
     speakable = len(tokens)
     tokens += ["▁" + "".join(pair) for pair in product("bdfgklmnprst", "aeiou")]
     types += [kinds.NORMAL] * (len(tokens) - speakable)
@@ -59,7 +71,6 @@ def _add_tokens(writer: gguf.GGUFWriter) -> tuple[int, int]:
     writer.add_unk_token_id(0)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
-    writer.add_chat_template(_TEMPLATE)
     return speakable, len(tokens)
 
 
