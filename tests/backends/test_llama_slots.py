@@ -152,7 +152,7 @@ class TestSlots:
                 if len(seen) == 3:
                     second_block.set()
 
-            call = await model.start(body, take)
+            call = await model.start(lambda _: body, take)
             await second_block.wait()
             call.stop()
             await call.ended
