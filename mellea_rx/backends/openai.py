@@ -22,6 +22,7 @@ from mellea_rx.core.source import Push
 from mellea_rx.errors import (
     AuthenticationError,
     BackendError,
+    ConfigurationError,
     ConnectionFailedError,
     ModelNotFoundError,
     OptionError,
@@ -63,6 +64,7 @@ class OpenAIBackend(HttpBackend):
 
     Raises:
         InvalidInputError: `base_url` is no http or https address.
+        ConfigurationError: It is OpenAI's own server, and there is no key.
         OptionError: A model option that this protocol does not have.
     """
 
@@ -85,6 +87,7 @@ class OpenAIBackend(HttpBackend):
         client = open_client(address, known.headers, known.secrets, limits or Limits())
         has_key = bool(known.secrets)
         dialect = OpenAIDialect(client.origin, has_key=has_key, limits=client.limits)
+        dialect.require_key()
         super().__init__("openai", dialect, client, model_id or DEFAULT_MODEL, model_options)
 
     async def _produce(self, request: Request, push: Push) -> None:
@@ -125,6 +128,18 @@ class OpenAIDialect:
     def _is_openais(self) -> bool:
         """Whether it is OpenAI's own server, which differs from those that speak its protocol."""
         return "api.openai.com" in self._origin
+
+    def require_key(self) -> None:
+        """Refuse to speak to OpenAI's own server without a key; other servers may need none.
+
+        Raises:
+            ConfigurationError: There is no key.
+        """
+        if self._is_openais and not self._has_key:
+            raise ConfigurationError(
+                "OpenAI needs a key: set OPENAI_API_KEY, or give api_key= (for another server with "
+                "this protocol give base_url=, or set OPENAI_BASE_URL)"
+            )
 
     def check(self, options: Options) -> None:
         """Refuse what the protocol does not have."""

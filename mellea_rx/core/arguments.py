@@ -6,7 +6,7 @@ from math import isfinite
 
 from mellea_rx.errors import InvalidInputError
 
-__all__ = ["count", "seconds"]
+__all__ = ["count", "kind_of", "seconds"]
 
 
 def seconds(name: str, value: object) -> float:
@@ -31,3 +31,16 @@ def count(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidInputError(f"{name} must be an int, 1 or more, not {value!r}")
     return value
+
+
+def kind_of(value: object) -> str:
+    """The kind of a wrong argument, for a message; of a class, also how to make an object of it.
+
+    Example:
+        >>> kind_of("text"), kind_of(dict)
+        ('str', 'the class dict: make an object of it, with dict(...)')
+    """
+    if not isinstance(value, type):
+        return type(value).__name__
+    name = value.__name__
+    return f"the class {name}: make an object of it, with {name}(...)"

@@ -11,7 +11,7 @@ from mellea_rx.core.output import OutputView
 from mellea_rx.core.request import WireMessage
 from mellea_rx.core.thunk import ModelOutputThunk
 
-__all__ = ["Compactor", "Context", "Exchange", "Summary", "Turn"]
+__all__ = ["Compactor", "Context", "Exchange", "Summary", "Turn", "is_context"]
 
 _CHARACTERS_A_TOKEN = 4
 
@@ -136,3 +136,8 @@ class Context(Protocol):
     def empty(self) -> Self:
         """A context of the same kind, with no turn."""
         ...
+
+
+def is_context(value: object) -> bool:
+    """Whether a value is a context: it has a history, and turns can be added to it."""
+    return not isinstance(value, type) and hasattr(value, "history") and hasattr(value, "add")

@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from mellea_rx.core.cold import ColdCall
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.helpers.blocking import starting
+from mellea_rx.stdlib.keywords import require_keywords
 from mellea_rx.stdlib.verbs import Verbs
 
 __all__ = ["ColdCall", "ColdVerbs"]
@@ -27,7 +28,8 @@ def _cold(
 
     @wraps(averb)
     def verb(self: ColdVerbs, /, *args: P.args, **kwargs: P.kwargs) -> ColdCall[T]:
-        signature.bind(self, *args, **kwargs)  # a wrong argument is told of here
+        bound = signature.bind(self, *args, **kwargs)  # a wrong argument is told of here
+        require_keywords(averb, bound.arguments.get("options", ()))
         return ColdCall(partial(start, self._session, *args, **kwargs))
 
     verb.__name__ = averb.__name__.removeprefix("a")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from functools import update_wrapper
 from inspect import iscoroutinefunction
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from mellea_rx.core.component import Template
 from mellea_rx.core.sampling import SamplingStrategy
@@ -14,6 +14,7 @@ from mellea_rx.errors import InvalidInputError
 from mellea_rx.helpers.blocking import blocking_thunk, settle
 from mellea_rx.stdlib.components.call import FunctionCall
 from mellea_rx.stdlib.face import public_face
+from mellea_rx.stdlib.keywords import StreamKwargs, with_keywords
 from mellea_rx.stdlib.requirements import as_requirements
 from mellea_rx.stdlib.session import MelleaSession, get_session
 from mellea_rx.stdlib.spec import DEFAULT_STRATEGY, CallSpec, ModelOptions, Requirements
@@ -77,15 +78,17 @@ class _Startable(Generic[P, R]):
         strategy: SamplingStrategy | None = DEFAULT_STRATEGY,
         require: bool = False,
         model_options: ModelOptions | None = None,
+        **options: Unpack[StreamKwargs],
     ) -> Self:
         """This function, called with other settings; they mean what they mean for `ainstruct`.
 
         Example:
-            >>> careful = classify.using(model_options={"top_k": 1})      # doctest: +SKIP
+            >>> careful = classify.using(temperature=0)      # doctest: +SKIP
 
         Raises:
-            InvalidInputError: Something that is no requirement.
+            InvalidInputError: A value that is no requirement.
         """
+        model_options = with_keywords(self.using, model_options, options)
         checks = as_requirements(requirements)
         spec = CallSpec(checks, strategy, require, model_options, self._stub.format)
         return type(self)(self._stub, spec, self._bound)

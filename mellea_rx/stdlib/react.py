@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Unpack
 
 from mellea_rx.core.backend import capabilities_of
 from mellea_rx.core.chunk import Chunk
@@ -19,6 +19,7 @@ from mellea_rx.core.tool import Tool, ToolResult, merged_tools, offer_of
 from mellea_rx.errors import InvalidInputError, LoopBudgetError
 from mellea_rx.helpers.blocking import blocking_thunk
 from mellea_rx.stdlib.components import Instruction
+from mellea_rx.stdlib.keywords import ReactKwargs, with_keywords
 from mellea_rx.stdlib.sampling.budget import require_budget
 from mellea_rx.stdlib.tools.call import Callables, callable_tools
 from mellea_rx.stdlib.tools.run import run_calls
@@ -48,6 +49,7 @@ async def areact(
     loop_budget: int = 10,
     user_variables: Mapping[str, Any] | None = None,
     model_options: ModelOptions | None = None,
+    **more: Unpack[ReactKwargs],
 ) -> ModelOutputThunk[str]:
     """Have the model reach a goal with tools; the a-function returns the running thunk at once.
 
@@ -70,6 +72,7 @@ async def areact(
         loop_budget: At most so many answers of the model.
         user_variables: Values for the goal, by name; thunks are waited for.
         model_options: By `ModelOption`, or by a name of the server's own.
+        more: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
     Returns:
         The thunk of the final answer; from `react` it is computed. Its `sampling` has the answer
@@ -92,6 +95,7 @@ async def areact(
     """
     if not isinstance(session, Verbs):
         raise InvalidInputError(f"react takes a session first, not {type(session).__name__}")
+    model_options = with_keywords(areact, model_options, more)
     options = session._options(model_options)
     _, known = merged_tools(((), options.tools), offer_of(callable_tools(tools)))
     if not known:

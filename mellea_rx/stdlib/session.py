@@ -8,11 +8,12 @@ import weakref
 from contextvars import ContextVar, Token
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
+from mellea_rx.core.arguments import kind_of
 from mellea_rx.core.backend import Backend, decides_late, require_backend, require_images
 from mellea_rx.core.component import Component
-from mellea_rx.core.context import Context
+from mellea_rx.core.context import Context, is_context
 from mellea_rx.core.engine import load_engine
 from mellea_rx.core.locks import ProcessLock
 from mellea_rx.core.options import ModelOption, Options
@@ -29,6 +30,7 @@ from mellea_rx.stdlib.calls import Call, start_call, start_validation
 from mellea_rx.stdlib.cold import ColdVerbs
 from mellea_rx.stdlib.context import SimpleContext
 from mellea_rx.stdlib.formats.calls import fits, for_one_call
+from mellea_rx.stdlib.keywords import StreamKwargs, with_keywords
 from mellea_rx.stdlib.memory import Memory
 from mellea_rx.stdlib.templates import read_templates
 from mellea_rx.stdlib.verbs import CallSpec, ModelOptions, Verbs
@@ -59,6 +61,7 @@ class MelleaSession(Verbs):
         ctx: What prompts begin with; a `SimpleContext` (nothing) by default.
         model_options: For every call which does not set them itself.
         templates: A folder with files that take the places of the library's templates, read now.
+        options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
     Example:
         >>> from mellea_rx import ScriptedBackend
@@ -81,20 +84,19 @@ class MelleaSession(Verbs):
         *,
         model_options: ModelOptions | None = None,
         templates: str | os.PathLike[str] | None = None,
+        **options: Unpack[StreamKwargs],
     ) -> None:
         require_backend(backend, "a session")
-        if ctx is not None and not (hasattr(ctx, "history") and hasattr(ctx, "add")):
+        if ctx is not None and (isinstance(ctx, type) or not is_context(ctx)):
             raise InvalidInputError(
-                f"ctx must be a context (SimpleContext(), ChatContext()), not {ctx!r}"
+                f"ctx must be a context (SimpleContext(), ChatContext()), not {kind_of(ctx)}"
             )
-        if isinstance(ctx, type):
-            raise InvalidInputError(f"ctx must be a context, not its class: {ctx.__name__}()")
         # Loaded here, so that the first call is as quick as any other.
         template.load()
         load_engine()
         self._sources = read_templates(templates)
         self.backend = backend
-        self._own_options = Options(model_options)
+        self._own_options = Options(with_keywords(type(self), model_options, options))
         self._base_options = self._own_options.over(backend.model_options)
         answers.check(backend, self._base_options)
         self.ctx: Context = SimpleContext() if ctx is None else ctx
@@ -240,7 +242,13 @@ def _strategy_of(spec: CallSpec) -> SamplingStrategy | None:
     Raises:
         InvalidInputError: Requirements without a strategy, or the other way round.
     """
-    if spec.requirements and spec.strategy is None:
+    strategy = spec.strategy
+    if strategy is not None and (isinstance(strategy, type) or not hasattr(strategy, "sample")):
+        raise InvalidInputError(
+            f"strategy must be a sampling strategy, such as RejectionSampling(), not "
+            f"{kind_of(strategy)}"
+        )
+    if spec.requirements and strategy is None:
         raise InvalidInputError(
             "requirements need a strategy: leave strategy= out (two attempts), give "
             "RejectionSampling(loop_budget=1) for one, or check later with validate"
@@ -248,8 +256,8 @@ def _strategy_of(spec: CallSpec) -> SamplingStrategy | None:
     has_checks = bool(spec.requirements) or spec.format is not None
     if spec.require and not has_checks:
         raise InvalidInputError("require=True needs requirements: there are none to be met")
-    always = getattr(spec.strategy, "always", False)
-    return spec.strategy if has_checks or always else None
+    always = getattr(strategy, "always", False)
+    return strategy if has_checks or always else None
 
 
 class _Clone(MelleaSession):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias
 
 from mellea_rx.core.format import OutputFormat
 from mellea_rx.core.image import Images
@@ -13,6 +13,7 @@ from mellea_rx.core.requirement import Requirement
 from mellea_rx.core.sampling import SamplingStrategy
 from mellea_rx.core.tool import Tool
 from mellea_rx.stdlib.components.parts import Part, Text
+from mellea_rx.stdlib.keywords import ModelKwargs, ModelOptions, StreamKwargs
 from mellea_rx.stdlib.sampling import RejectionSampling
 
 __all__ = [
@@ -24,9 +25,9 @@ __all__ = [
     "Instructing",
     "ModelOptions",
     "Requirements",
+    "SettledChatting",
 ]
 
-ModelOptions: TypeAlias = Mapping[Any, Any]
 Requirements: TypeAlias = Iterable[str | Requirement] | str | Requirement
 
 DEFAULT_STRATEGY = RejectionSampling()
@@ -72,21 +73,29 @@ class CallSpec:
             yield options
 
 
-class Asking(TypedDict, total=False):
-    """What the overloads of all verbs share; each verb itself says it in full."""
+class Asking(StreamKwargs, total=False):
+    """The keywords that the overloads of all verbs share; each verb itself documents them."""
 
     model_options: ModelOptions | None
 
 
+class SettledChatting(ModelKwargs, total=False):
+    """The keywords of a `chat` that surely waits for its answer."""
+
+    images: Images | None
+    tool_calls: bool | None
+    stream: Literal[False]
+
+
 class Chatting(Asking, total=False):
-    """What the overloads of `chat` share."""
+    """The keywords that the overloads of `chat` share."""
 
     images: Images | None
     tool_calls: bool | None
 
 
 class Acting(Asking, total=False):
-    """What the overloads of `act` share."""
+    """The keywords that the overloads of `act` share."""
 
     requirements: Requirements | None
     strategy: SamplingStrategy | None
@@ -95,7 +104,7 @@ class Acting(Asking, total=False):
 
 
 class Instructing(Acting, total=False):
-    """What the overloads of `instruct` share."""
+    """The keywords that the overloads of `instruct` share."""
 
     images: Images | None
     icl_examples: Iterable[Part] | Part | None

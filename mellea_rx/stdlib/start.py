@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mellea_rx.backends.registry import create_backend
-from mellea_rx.core.context import Context
-from mellea_rx.core.options import ModelOption
+from mellea_rx.backends.registry import backend_parameters, create_backend
+from mellea_rx.core.context import Context, is_context
+from mellea_rx.core.options import ModelOption, standard_option
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.context import ChatContext, SimpleContext
+from mellea_rx.stdlib.keywords import KEYWORDS, ModelOptions, unknown_keyword, with_keywords
 from mellea_rx.stdlib.session import MelleaSession
-from mellea_rx.stdlib.verbs import ModelOptions
 from mellea_rx.wire.secrets import Address, as_key, shielded
 
 __all__ = ["start_session"]
@@ -27,12 +27,13 @@ def start_session(
     model_id: str | os.PathLike[str] | None = None,
     ctx: Context | None = None,
     *,
+    model: str | os.PathLike[str] | None = None,
     context_type: str | Callable[[], Context] | None = None,
     model_options: Mapping[Any, Any] | None = None,
     templates: str | os.PathLike[str] | None = None,
     base_url: str | None = None,
     api_key: str | None = None,
-    **backend_options: Any,
+    **options: Any,
 ) -> MelleaSession:
     """Start a session. Returns at once; the first call makes the first connection.
 
@@ -42,14 +43,16 @@ def start_session(
             at the first call. `MELLEA_RX_BACKEND` says what "auto" means.
         model_id: The model's name (for "local": a path to a GGUF file); `MELLEA_RX_MODEL`, else
             the backend's default, by default.
-        ctx: What prompts begin with; a `SimpleContext` (nothing) by default.
+        ctx: The context that prompts begin with; a `SimpleContext` (nothing) by default.
+        model: Another name of `model_id`.
         context_type: "simple", "chat" or a class, instead of `ctx`.
         model_options: For every call which does not set them itself.
         templates: A folder with files that take the places of the library's templates;
             `MELLEA_RX_TEMPLATES` by default.
         base_url: The server's address.
         api_key: The server's key.
-        backend_options: Whatever else the backend takes.
+        options: Model options as keywords (`temperature=0`; see `ModelKwargs`), and any other
+            parameter of the backend.
 
     Example:
         >>> m = start_session("scripted")
@@ -59,16 +62,20 @@ def start_session(
     Raises:
         UnknownBackendError: No such backend; the message lists those there are.
         InvalidInputError: An argument that cannot be used, by name.
+        ConfigurationError: OpenAI's own server needs a key, and there is none.
         TemplateError: A file of `templates` that cannot be used.
         MissingExtraError: The backend needs an extra that is not installed.
     """
     # Under their own names: no traceback shows the caller's.
-    api_key, backend_options = as_key(api_key), shielded(backend_options)
+    api_key, options = as_key(api_key), shielded(options)
     base_url = None if base_url is None else Address(base_url)
-    name, model = _from_environment(backend_name, model_id)
-    to_backend, to_session = _shared_out(model_options)
+    name, model = _from_environment(backend_name, _model(model_id, model))
+    own = backend_parameters(name)
+    keywords = {key: options.pop(key) for key in KEYWORDS if key in options and key not in own}
+    given_options = with_keywords(start_session, model_options, keywords)
+    to_backend, to_session = _shared_out(given_options)
     given = {"base_url": base_url, "api_key": api_key, "model_options": to_backend}
-    options = {**backend_options, **{k: v for k, v in given.items() if v is not None}}
+    options.update({key: value for key, value in given.items() if value is not None})
     backend = _create(name, model, options)
     folder = templates or os.environ.get("MELLEA_RX_TEMPLATES", "").strip() or None
     context = _context(ctx, context_type)
@@ -79,7 +86,7 @@ def _shared_out(options: ModelOptions | None) -> tuple[ModelOptions | None, Mode
     """What the backend gets, and what the session keeps: tools, which it can make up for."""
     if not isinstance(options, Mapping):
         return options, None
-    kept = {key: value for key, value in options.items() if key in _TOOLS}
+    kept = {key: value for key, value in options.items() if standard_option(key) in _TOOLS}
     return {key: value for key, value in options.items() if key not in kept}, kept
 
 
@@ -94,6 +101,14 @@ def _from_environment(
     return name, model
 
 
+def _model(
+    model_id: str | os.PathLike[str] | None, model: str | os.PathLike[str] | None
+) -> str | os.PathLike[str] | None:
+    if model_id is not None and model is not None and model_id != model:
+        raise InvalidInputError("model= is another name of model_id=: give one of them")
+    return model if model_id is None else model_id
+
+
 def _create(name: str, model: str | os.PathLike[str] | None, options: dict[str, Any]) -> Any:
     arguments = {} if model is None else {"model_id": model}
     try:
@@ -104,7 +119,8 @@ def _create(name: str, model: str | os.PathLike[str] | None, options: dict[str, 
         if "unexpected keyword argument" not in told:
             raise
         wrong = told.rsplit("argument ", 1)[-1].split(".")[0]
-        raise InvalidInputError(f"backend {name!r} does not take {wrong}") from None
+        advice = unknown_keyword(wrong.strip("'"), backend_parameters(name))
+        raise InvalidInputError(f"backend {name!r} does not take {wrong}: {advice}") from None
 
 
 def _context(
@@ -114,9 +130,13 @@ def _context(
         return ctx
     if ctx is not None:
         raise InvalidInputError("give ctx or context_type, not both")
-    if callable(context_type):
-        return context_type()
-    if context_type not in _CONTEXTS:
+    if is_context(context_type):
+        raise InvalidInputError("context_type= takes a name or a class: a context, give it as ctx=")
+    make = _CONTEXTS.get(context_type) if isinstance(context_type, str) else context_type
+    made = make() if callable(make) else None
+    if not is_context(made):
         names = ", ".join(repr(each) for each in _CONTEXTS)
-        raise InvalidInputError(f"context_type must be {names} or a class, not {context_type!r}")
-    return _CONTEXTS[context_type]()
+        raise InvalidInputError(
+            f"context_type must be {names} or the class of a context, not {context_type!r}"
+        )
+    return made

@@ -10,10 +10,11 @@ from typing import Any, get_type_hints
 from mellea_rx.core.format import OutputFormat
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.formats import as_format
+from mellea_rx.stdlib.keywords import KEYWORDS
 
 __all__ = ["Stub", "stub_of"]
 
-_SETTINGS = ("requirements", "strategy", "require", "model_options")
+_SETTINGS = ("requirements", "strategy", "require", "model_options", *KEYWORDS)
 _PACKED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, Unpack, overload
 
+from mellea_rx.core.arguments import kind_of
 from mellea_rx.core.component import Component, is_component
 from mellea_rx.core.format import OutputFormat
 from mellea_rx.core.image import Images
@@ -20,6 +21,7 @@ from mellea_rx.stdlib.components import Instruction, Message, Query, Transform
 from mellea_rx.stdlib.components.message import Speaker
 from mellea_rx.stdlib.components.parts import Part, Text
 from mellea_rx.stdlib.formats import as_format
+from mellea_rx.stdlib.keywords import ModelKwargs, StreamKwargs, with_keywords
 from mellea_rx.stdlib.methods import MethodCall, methods_of
 from mellea_rx.stdlib.requirements import as_requirements
 from mellea_rx.stdlib.spec import (
@@ -31,6 +33,7 @@ from mellea_rx.stdlib.spec import (
     Instructing,
     ModelOptions,
     Requirements,
+    SettledChatting,
 )
 
 __all__ = ["CallSpec", "ModelOptions", "Requirements", "Verbs"]
@@ -89,6 +92,7 @@ class Verbs(ABC):
         format: Any = None,
         tool_calls: bool | None = None,
         model_options: ModelOptions | None = None,
+        **options: Unpack[StreamKwargs],
     ) -> ModelOutputThunk[Any]:
         """Have the model do a task; the a-verb returns the running thunk at once.
 
@@ -112,6 +116,7 @@ class Verbs(ABC):
             tool_calls: Whether the model may ask to call tools: True (there have to be some), False
                 (not in this call); None offers what `ModelOption.TOOLS` has.
             model_options: By `ModelOption`, or by a name of the server's own.
+            options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
         Returns:
             The thunk; from the sync verb it is computed. With `format`, its value is the JSON text,
@@ -123,6 +128,7 @@ class Verbs(ABC):
             FormatError: (when read) With `format`: no attempt has that form.
             MelleaRxError: (when read; from the sync verb at once) The generation failed.
         """
+        model_options = with_keywords(self.ainstruct, model_options, options)
         checks = as_requirements(requirements)
         stated = tuple(each.description for each in checks if not each.check_only)
         action = Instruction(
@@ -136,6 +142,26 @@ class Verbs(ABC):
         )
         spec = CallSpec(checks, strategy, require, model_options, as_format(format), tool_calls)
         return self._start(action, spec)
+
+    @overload
+    async def achat(
+        self,
+        content: Text,
+        role: Speaker = "user",
+        *,
+        format: None = None,
+        **how: Unpack[SettledChatting],
+    ) -> ComputedThunk[str]: ...
+
+    @overload
+    async def achat(
+        self,
+        content: Text,
+        role: Speaker = "user",
+        *,
+        format: type[F] | OutputFormat[F],
+        **how: Unpack[SettledChatting],
+    ) -> ComputedThunk[F]: ...
 
     @overload
     async def achat(
@@ -154,6 +180,11 @@ class Verbs(ABC):
 
     @overload
     async def achat(
+        self, content: Text, role: Speaker = "user", *, format: Any, **how: Unpack[SettledChatting]
+    ) -> ComputedThunk[Any]: ...
+
+    @overload
+    async def achat(
         self, content: Text, role: Speaker = "user", *, format: Any, **how: Unpack[Chatting]
     ) -> ModelOutputThunk[Any]: ...
 
@@ -166,6 +197,7 @@ class Verbs(ABC):
         format: Any = None,
         tool_calls: bool | None = None,
         model_options: ModelOptions | None = None,
+        **options: Unpack[StreamKwargs],
     ) -> ModelOutputThunk[Any]:
         """Say something to the model. Waits for the answer, unless `ModelOption.STREAM` is set.
 
@@ -177,6 +209,7 @@ class Verbs(ABC):
             tool_calls: Whether the model may ask to call tools: True (there have to be some), False
                 (not in this call); None offers what `ModelOption.TOOLS` has.
             model_options: By `ModelOption`, or by a name of the server's own.
+            options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
         Returns:
             The answer's thunk.
@@ -186,6 +219,7 @@ class Verbs(ABC):
             FormatError: With `format`: the answer is of another form.
             MelleaRxError: The generation failed.
         """
+        model_options = with_keywords(self.achat, model_options, options)
         message = Message(content, role, () if images is None else images)
         spec = CallSpec(
             model_options=model_options, format=as_format(format), tool_calls=tool_calls
@@ -218,6 +252,7 @@ class Verbs(ABC):
         format: Any = None,
         tool_calls: bool | None = None,
         model_options: ModelOptions | None = None,
+        **options: Unpack[StreamKwargs],
     ) -> ModelOutputThunk[Any]:
         """Ask any component; the a-verb returns the running thunk at once.
 
@@ -230,6 +265,7 @@ class Verbs(ABC):
             tool_calls: Whether the model may ask to call tools: True (there have to be some), False
                 (not in this call); None offers what `ModelOption.TOOLS` has.
             model_options: By `ModelOption`, or by a name of the server's own.
+            options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
         Returns:
             The thunk; its `parsed` is what the component makes of the text, or the format's object.
@@ -237,10 +273,11 @@ class Verbs(ABC):
         Raises:
             InvalidInputError: An argument that cannot be used, by name.
         """
+        model_options = with_keywords(self.aact, model_options, options)
         if not is_component(action):
             raise InvalidInputError(
                 f"act takes a component (an object with template() and parse()), not "
-                f"{type(action).__name__}; for a task in words use instruct"
+                f"{kind_of(action)}; for a task in words use instruct"
             )
         checks = as_requirements(requirements)
         spec = CallSpec(checks, strategy, require, model_options, as_format(format), tool_calls)
@@ -252,6 +289,7 @@ class Verbs(ABC):
         *,
         output: str | ModelOutputThunk[Any] | None = None,
         model_options: ModelOptions | None = None,
+        **options: Unpack[ModelKwargs],
     ) -> list[ValidationResult]:
         """Decide whether an output meets requirements; waits for the results.
 
@@ -259,6 +297,7 @@ class Verbs(ABC):
             requirements: Texts (the model judges them) or `Requirement`s; decided all at once.
             output: The text or thunk; the context's latest output by default.
             model_options: For the judge.
+            options: Model options as keywords, for the judge; see `ModelKwargs`.
 
         Returns:
             A result for each requirement, in order.
@@ -267,6 +306,7 @@ class Verbs(ABC):
             InvalidInputError: There is nothing to validate, or an argument cannot be used.
             ValidatorError: A validation function raised.
         """
+        model_options = with_keywords(self.avalidate, model_options, options)
         thunk = self._start_validation(as_requirements(requirements), output, model_options)
         return (await settle(thunk)).parsed
 
@@ -292,6 +332,7 @@ class Verbs(ABC):
         *,
         format: Any = None,
         model_options: ModelOptions | None = None,
+        **options: Unpack[StreamKwargs],
     ) -> ModelOutputThunk[Any]:
         """Ask about an object; the a-verb returns the running thunk at once.
 
@@ -301,6 +342,7 @@ class Verbs(ABC):
             query: The question.
             format: What form the answer has; see `ainstruct`. There is one attempt.
             model_options: By `ModelOption`, or by a name of the server's own.
+            options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
         Returns:
             The answer's thunk.
@@ -309,11 +351,17 @@ class Verbs(ABC):
             InvalidInputError: The object shows nothing, the question is empty, or `format` is none.
             FormatError: (when read) With `format`: the answer is of another form.
         """
+        model_options = with_keywords(self.aquery, model_options, options)
         spec = CallSpec(model_options=model_options, format=as_format(format))
         return self._start(Query(obj, query), spec)
 
     async def atransform(
-        self, obj: object, transformation: str, *, model_options: ModelOptions | None = None
+        self,
+        obj: object,
+        transformation: str,
+        *,
+        model_options: ModelOptions | None = None,
+        **options: Unpack[ModelKwargs],
     ) -> ComputedThunk[Any]:
         """Have an object changed; waits for the result.
 
@@ -324,6 +372,7 @@ class Verbs(ABC):
                 says of it.
             transformation: What to do with it.
             model_options: By `ModelOption`, or by a name of the server's own.
+            options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
         Returns:
             The result's thunk, computed. Its `parsed` is what the method returned, and its value
@@ -336,6 +385,7 @@ class Verbs(ABC):
             ToolError: The method raised.
             MelleaRxError: The generation failed.
         """
+        model_options = with_keywords(self.atransform, model_options, options)
         action: Component[Any] = Transform(obj, transformation)
         self._options(model_options)  # what is none is refused by name, before it is added to
         methods = methods_of(obj)

@@ -53,7 +53,7 @@ async def a_verbs(m: MelleaSession) -> None:
     assert_type(thunk.parsed, Person | None)
     assert_type(thunk.value, str | None)
     assert_type(await thunk, str)
-    assert_type(await m.achat("Who is it?", format=Model), ModelOutputThunk[Model])
+    assert_type(await m.achat("Who is it?", format=Model), ComputedThunk[Model])
     assert_type(await m.aquery([1], "How many?", format=int), ModelOutputThunk[int])
     assert_type(await m.aact(Message("Hi."), format=Person), ModelOutputThunk[Person])
     assert_type(await m.aact(Message("Hi.")), ModelOutputThunk[str])

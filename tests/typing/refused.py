@@ -10,6 +10,10 @@ async def wrong(m: MelleaSession, mot: ModelOutputThunk[str]) -> None:
     m.act("text")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     m.chat()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     m.instruct("a", wrong=1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    m.instruct("a", temprature=1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    m.instruct("a", temperature="hot")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    m.query([1], "a", requirements=["b"])  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    (await m.achat("a", stream=True)).value.upper()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
     mot.value.upper()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
     await wait_for_all_mots([m.ainstruct("a")])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 

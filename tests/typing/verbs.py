@@ -12,13 +12,16 @@ from mellea_rx import (
     ModelOption,
     ModelOutputThunk,
     Requirement,
+    RetryPolicy,
     ScriptedBackend,
     SimpleContext,
     ValidationResult,
     get_session,
+    react,
     start_session,
 )
 from mellea_rx.backends import Backend
+from mellea_rx.stdlib.cold import ColdCall
 from mellea_rx.stdlib.components import Component, Template
 from mellea_rx.stdlib.requirements import check, req, simple_validate
 from mellea_rx.stdlib.sampling import RejectionSampling
@@ -39,7 +42,7 @@ class Count:
 
 async def a_verbs(m: MelleaSession) -> None:
     assert_type(await m.ainstruct("Go."), ModelOutputThunk[str])
-    assert_type(await m.achat("Hi."), ModelOutputThunk[str])
+    assert_type(await m.achat("Hi."), ComputedThunk[str])
     assert_type(await m.aquery([1, 2], "What?"), ModelOutputThunk[str])
     assert_type(await m.atransform({"a": 1}, "Shorten it."), ComputedThunk[Any])
     assert_type(await m.avalidate("fine", output="text"), list[ValidationResult])
@@ -95,3 +98,30 @@ def sessions() -> None:
 async def sessions_async() -> None:
     async with start_session("openai", base_url="http://localhost:8000", api_key="k") as session:
         assert_type(session, MelleaSession)
+
+
+async def model_options_are_keywords(m: MelleaSession) -> None:
+    m.instruct("Go.", temperature=0, seed=7, max_tokens=5, stop="END", tools=[len], stream=True)
+    m.instruct("Go.", stream_timeout=None, retries=RetryPolicy(attempts=2), thinking="low")
+    assert_type(m.instruct("Go.", temperature=0), ComputedThunk[str])
+    assert_type(m.instruct("Go.", format=int, temperature=0).parsed, int)
+    assert_type(m.query([1], "What?", seed=1), ComputedThunk[str])
+    assert_type(m.act(Count("a"), seed=1), ComputedThunk[int])
+    assert_type(m.transform([1], "Shorten it.", seed=1), ComputedThunk[Any])
+    assert_type(m.validate("fine", output="a", seed=1), list[ValidationResult])
+    assert_type(await m.ainstruct("Go.", stream=True), ModelOutputThunk[str])
+    assert_type(m.cold.instruct("Go.", temperature=0), ColdCall[str])
+    assert_type(react(m, "Go.", [len], temperature=0), ComputedThunk[str])
+    MelleaSession(ScriptedBackend(), temperature=0)
+    start_session("ollama", model="qwen3", temperature=0)
+
+
+async def a_chat_that_waits_is_computed(m: MelleaSession, streams: bool) -> None:
+    assert_type(await m.achat("Hi."), ComputedThunk[str])
+    assert_type(await m.achat("Hi.", seed=7, stream=False), ComputedThunk[str])
+    assert_type((await m.achat("Hi.", format=int)).parsed, int)
+    assert_type(await m.achat("Hi.", stream=True), ModelOutputThunk[str])
+    assert_type(await m.achat("Hi.", stream=streams), ModelOutputThunk[str])
+    assert_type(await m.achat("Hi.", model_options={"top_k": 4}), ModelOutputThunk[str])
+    assert_type(m.chat("Hi.", stream=True), ComputedThunk[str])
+    assert_type((await m.atransform([1], "Shorten it.")).value, str)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 from mellea_rx.core.format import OutputFormat
+from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.formats.schemas import schema_format
 from mellea_rx.stdlib.formats.types import typed_format
 
@@ -39,4 +41,24 @@ def as_format(given: Any) -> OutputFormat[Any] | None:
         return given
     if isinstance(given, Mapping):
         return schema_format(given)
+    _require_type(given)
     return typed_format(given)
+
+
+def _require_type(given: Any) -> None:
+    """Refuse an object of a type, and a list around a type, by the type that was meant."""
+    meant = None
+    if isinstance(given, type):
+        return
+    if isinstance(given, list) and len(given) == 1 and isinstance(given[0], type):
+        meant = f"list[{given[0].__name__}]"
+    elif any(hasattr(type(given), mark) for mark in _MARKS) or isinstance(given, Enum):
+        meant = type(given).__name__
+    if meant is not None:
+        raise InvalidInputError(
+            f"format= takes a type (or a JSON schema), not an object: give {meant}"
+        )
+
+
+_MARKS = ("__dataclass_fields__", "__struct_fields__", "__pydantic_fields__", "_fields")
+"""The attributes of dataclasses, Structs, Pydantic models and named tuples."""

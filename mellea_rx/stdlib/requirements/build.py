@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any, TypeAlias, cast
 
+from mellea_rx.core.arguments import kind_of
 from mellea_rx.core.requirement import (
     Requirement,
     StreamValidation,
@@ -149,7 +150,7 @@ def _from(item: object) -> Requirement:
         return _checked(item)
     if not isinstance(item, str):
         raise InvalidInputError(
-            f"a requirement is a str or a Requirement, not {type(item).__name__} "
+            f"a requirement is a str or a Requirement, not {kind_of(item)} "
             "(a function goes into req(description, function))"
         )
     return _checked(Requirement(item))

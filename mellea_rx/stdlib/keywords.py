@@ -1,0 +1,174 @@
+"""Model options as keywords of the verbs, and messages for keywords that no verb has."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from mellea_rx.core.options import ModelOption, Options, meant_option, standard_option
+from mellea_rx.core.retry import RetryPolicy
+from mellea_rx.core.spelling import nearest
+from mellea_rx.core.tool import Tool
+from mellea_rx.errors import OptionError
+
+__all__ = [
+    "KEYWORDS",
+    "ModelKwargs",
+    "ModelOptions",
+    "ReactKwargs",
+    "StreamKwargs",
+    "ToollessKwargs",
+    "require_keywords",
+    "unknown_keyword",
+    "with_keywords",
+]
+
+ModelOptions: TypeAlias = Mapping[Any, Any]
+
+
+class ToollessKwargs(TypedDict, total=False):
+    """`ModelKwargs` of a call whose tools are its own parameter."""
+
+    temperature: float
+    seed: int
+    max_tokens: int
+    max_new_tokens: int
+    system_prompt: str
+    stop: str | Sequence[str]
+    stop_sequences: str | Sequence[str]
+    context_window: int
+    thinking: bool | str
+    stream_timeout: float | None
+    first_token_timeout: float | None
+    total_timeout: float | None
+    retries: int | RetryPolicy
+    on_interrupt: Literal["fail", "continue", "restart"]
+    tool_choice: str | Mapping[str, Any]
+
+
+class ModelKwargs(ToollessKwargs, total=False):
+    """Model options as keywords: each is the `ModelOption` of its name in capitals.
+
+    `max_tokens` is `MAX_NEW_TOKENS`, and `stop` is `STOP_SEQUENCES`.
+    """
+
+    tools: Sequence[Tool[..., Any] | Callable[..., Any] | Mapping[str, Any]]
+
+
+class StreamKwargs(ModelKwargs, total=False):
+    """`ModelKwargs`, and whether readers get chunks as they come."""
+
+    stream: bool
+
+
+class ReactKwargs(ToollessKwargs, total=False):
+    """`StreamKwargs` of a call whose tools are its own parameter."""
+
+    stream: bool
+
+
+KEYWORDS: Mapping[str, ModelOption] = MappingProxyType(
+    {
+        **{option.value.removeprefix("@"): option for option in ModelOption},
+        "max_tokens": ModelOption.MAX_NEW_TOKENS,
+        "stop": ModelOption.STOP_SEQUENCES,
+    }
+)
+"""The option of each keyword."""
+
+_ADVICE: Mapping[str, str] = {
+    "timeout": (
+        "say which one: stream_timeout= (seconds of silence), first_token_timeout=, or "
+        "total_timeout= (seconds for the whole call)"
+    ),
+    **dict.fromkeys(
+        ("model", "model_id"), "a session has one model: give it to start_session(model=...)"
+    ),
+    **dict.fromkeys(("context", "documents"), "did you mean grounding_context=?"),
+    **dict.fromkeys(("variables", "inputs"), "did you mean user_variables=?"),
+    "examples": "did you mean icl_examples=?",
+    "options": "did you mean model_options=?",
+    **dict.fromkeys(
+        ("schema", "response_format", "response_model", "output_type"), "did you mean format=?"
+    ),
+    "n": "one call is one answer: make several calls, or give strategy=BestOfN(n=...)",
+}
+"""Keywords of other libraries, and what to write instead."""
+
+_INSTRUCTS = (
+    *("format", "grounding_context", "icl_examples", "images", "prefix", "require"),
+    *("requirements", "strategy", "tool_calls", "user_variables"),
+)
+
+
+def with_keywords(
+    function: Callable[..., Any],
+    model_options: ModelOptions | None,
+    keywords: Mapping[str, Any],
+) -> ModelOptions | None:
+    """The model options of a call: those of its dict, and those of its keywords.
+
+    Args:
+        function: The verb that took them, for messages.
+        model_options: As given.
+        keywords: What the verb's own parameters left over.
+
+    Raises:
+        TypeError: A keyword that the verb does not have; the message has the nearest that it has.
+        OptionError: A keyword and the dict set one option to different values.
+    """
+    if not keywords:
+        return model_options
+    require_keywords(function, keywords)
+    Options(model_options)  # refuses what is no dict of options
+    options = dict(model_options or {})
+    known = {standard_option(key): key for key in options}
+    for name, value in keywords.items():
+        option = KEYWORDS[name]
+        if option not in known:
+            known[option] = option
+            options[option] = value
+        elif (before := options[known[option]]) is not value and before != value:
+            raise OptionError(
+                f"{name}= and {known[option]!s} set one model option to different values: "
+                "give one of them"
+            )
+    return options
+
+
+def require_keywords(function: Callable[..., Any], keywords: Iterable[str]) -> None:
+    """Refuse keywords that are no model options.
+
+    Raises:
+        TypeError: As for `with_keywords`.
+    """
+    for name in keywords:
+        if name not in KEYWORDS:
+            parameters = inspect.signature(function).parameters.values()
+            own = [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
+            verb = getattr(function, "__name__", "the call").removeprefix("a")
+            raise TypeError(f"{verb}() has no keyword {name!r}: {unknown_keyword(name, own)}")
+
+
+def unknown_keyword(name: str, own: Iterable[str] = ()) -> str:
+    """Say what to write instead of a keyword that a function does not have.
+
+    Args:
+        name: The keyword.
+        own: The function's parameters.
+    """
+    if name in _ADVICE:
+        return _ADVICE[name]
+    if name in _INSTRUCTS:
+        return f"instruct() has {name}="
+    names = [*own, *KEYWORDS]
+    near = nearest(name, names) or next(iter(get_close_matches(name, names, 1, cutoff=0.75)), None)
+    meant = meant_option(name)
+    if near is None and meant is not None:
+        near = meant.value.removeprefix("@")
+    if near is not None:
+        return f"did you mean {near}=?"
+    return f"an option of the server's own goes into model_options={{{name!r}: ...}}"
