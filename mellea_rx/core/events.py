@@ -1,7 +1,7 @@
 """What happens in a call, as frozen values: enough to redraw a run, and to write it to a file.
 
     AttemptStarted   TextAdded   ThinkingAdded   ToolCalled   ToolReturned
-    UsageReported   Validated   Rejected   Retrying   Completed   Failed
+    UsageReported   Validated   Rejected   AttemptFailed   Retrying   Completed   Failed
 
 Every event says when (`at`, seconds since the call) and, where it is of one attempt, of which.
 """
@@ -17,6 +17,7 @@ import msgspec
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
 
 __all__ = [
+    "AttemptFailed",
     "AttemptStarted",
     "Completed",
     "Event",
@@ -157,6 +158,20 @@ class Rejected(Event, frozen=True):
     reasons: tuple[str, ...]
 
 
+class AttemptFailed(Event, frozen=True):
+    """An attempt failed; the call goes on where others are made beside it.
+
+    Attributes:
+        attempt: Which one.
+        error: The error's class.
+        message: What it says.
+    """
+
+    attempt: int
+    error: str
+    message: str
+
+
 class Retrying(Event, frozen=True):
     """Another attempt will be made.
 
@@ -204,6 +219,7 @@ AnyEvent: TypeAlias = (
     | UsageReported
     | Validated
     | Rejected
+    | AttemptFailed
     | Retrying
     | Completed
     | Failed

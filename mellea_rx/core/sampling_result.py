@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mellea_rx.core.chunk import Chunk, Usage
 from mellea_rx.core.requirement import Requirement, ValidationResult
+from mellea_rx.errors import MelleaRxError
 
 __all__ = ["Attempt", "SamplingResult"]
 
@@ -19,6 +20,8 @@ class Attempt:
         validations: Each requirement that was decided, and its result, in order.
         kept: The beginning of the text whose units were all validated while it streamed.
         score: How good a strategy found it, where it measures that.
+        error: Why it failed, where its generation or a function of the user's did; `answer` is then
+            the text that had come.
 
     Its truth is its `success`.
     """
@@ -27,6 +30,7 @@ class Attempt:
     validations: tuple[tuple[Requirement, ValidationResult], ...]
     kept: str = ""
     score: float | None = None
+    error: MelleaRxError | None = None
 
     @property
     def text(self) -> str:
@@ -40,8 +44,8 @@ class Attempt:
 
     @property
     def success(self) -> bool:
-        """Whether every requirement is met."""
-        return all(result for _, result in self.validations)
+        """Whether it came to its end, and every requirement is met."""
+        return self.error is None and all(result for _, result in self.validations)
 
     @property
     def passed(self) -> int:
@@ -50,7 +54,9 @@ class Attempt:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why it was rejected: a reason for each requirement that is not met."""
+        """Why it was rejected: its error, or a reason for each requirement that is not met."""
+        if self.error is not None:
+            return (str(self.error),)
         return tuple(
             f"{each.description}: {result.reason}" if result.reason else each.description
             for each, result in self.validations
@@ -67,8 +73,10 @@ class SamplingResult:
 
     Attributes:
         success: Whether the value meets every requirement.
-        attempts: All of them, in order.
-        chosen: The index of the attempt that became the value.
+        attempts: All of them, in order; those side by side in the order in which they ended. Some
+            may have failed (`Attempt.error`) beside others that did not.
+        chosen: The index of the attempt that became the value. Where that one has failed, the call
+            fails.
 
     Its truth is its `success`: `if thunk.sampling:` asks whether the value is accepted.
     """

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from mellea_rx.core.advice import with_advice
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.callbacks import call_user, loops_for
 from mellea_rx.core.chunk import Chunk
@@ -25,6 +26,8 @@ from mellea_rx.errors import (
     CallbackError,
     DependencyError,
     FormatError,
+    MelleaRxError,
+    NoAnswerError,
     RequirementsNotMetError,
     TotalTimeoutError,
 )
@@ -118,6 +121,8 @@ class Call:
         sampled = await strategy.sample(sampler)
         generation.sampling = sampled
         chosen = sampled.attempts[sampled.chosen]
+        if chosen.error is not None:
+            raise _why_failed(sampled, chosen.error)
         if self.require and not sampled.success:
             raise _not_met(sampled)
         await self._require_format(chosen.answer)
@@ -143,6 +148,21 @@ class Call:
         """The event loops that have to run for this call to go on."""
         functions = (*_functions(self.requirements), *getattr(self.strategy, "callables", ()))
         return tuple({*self.prompt.needs, *loops_for(functions, self.loop)})
+
+
+def _why_failed(sampled: SamplingResult, chosen: MelleaRxError) -> MelleaRxError:
+    """The error of a call whose chosen attempt failed: with all reasons, where each attempt did."""
+    errors = tuple(each.error for each in sampled.attempts if each.error is not None)
+    if len(errors) < len(sampled.attempts) or len({str(error) for error in errors}) == 1:
+        return chosen
+    reasons = [f"attempt {n}: {type(each).__name__}: {each}" for n, each in enumerate(errors, 1)]
+    if all(type(error) is type(chosen) for error in errors):
+        others = [reason for reason, error in zip(reasons, errors, strict=True) if error != chosen]
+        return with_advice(chosen, "the others failed likewise:\n  " + "\n  ".join(others))
+    told = "\n  ".join(reasons)
+    return NoAnswerError(
+        f"each of the {len(errors)} attempts failed:\n  {told}", errors=errors, text=chosen.text
+    )
 
 
 def _not_met(sampled: SamplingResult) -> RequirementsNotMetError:

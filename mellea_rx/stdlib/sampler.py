@@ -10,12 +10,12 @@ from mellea_rx.core.backend import Backend, capabilities_of, require_backend, re
 from mellea_rx.core.callbacks import call_user
 from mellea_rx.core.chunk import Chunk, with_text
 from mellea_rx.core.component import Template
-from mellea_rx.core.events import AttemptStarted, Rejected, Retrying
+from mellea_rx.core.events import AttemptFailed, AttemptStarted, Rejected, Retrying
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.sampling import Attempt
-from mellea_rx.errors import InvalidInputError, UnexpectedError
+from mellea_rx.errors import InvalidInputError, MelleaRxError, UnexpectedError
 from mellea_rx.formatters.template import render
 from mellea_rx.stdlib.answers import check
 from mellea_rx.stdlib.attempt import CallSetting, RunningAttempt
@@ -86,7 +86,12 @@ class CallSampler:
         self._tell_start(number, taken, asked)
         out = self._release if release else None
         running = RunningAttempt(self._setting, number, self.journal, after, out)
-        attempt = await running.run(taken, _with_own_seed(asked, number))
+        try:
+            attempt = await running.run(taken, _with_own_seed(asked, number))
+        except MelleaRxError as error:
+            told = (number, type(error).__name__, str(error))
+            self.journal.add(AttemptFailed(self.journal.now(), *told))
+            raise
         if not attempt.success:
             self._rejected = attempt
             self.journal.add(Rejected(self.journal.now(), number, attempt.reasons))

@@ -8,7 +8,7 @@ from typing import Any
 
 from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult
 from mellea_rx.errors import CallbackError, InvalidInputError, MelleaRxError
-from mellea_rx.stdlib.sampling.budget import at_once, require_budget
+from mellea_rx.stdlib.sampling.budget import at_once, ended, require_budget
 
 __all__ = ["BestOfN"]
 
@@ -17,7 +17,8 @@ __all__ = ["BestOfN"]
 class BestOfN:
     """Make `n` attempts side by side, and take the one with the highest score.
 
-    Attempts that meet every requirement go before those that do not::
+    Attempts that meet every requirement go before those that do not, and one that fails is never
+    taken before one that does not::
 
         attempts:  --a--|  --b---|  --c-|
         scores:         2        7      5
@@ -61,8 +62,9 @@ class BestOfN:
 
         width = self.concurrency_budget or self.n
         attempts = await at_once(make, self.n, width, first=False)
-        order = range(len(attempts))
-        best = max(order, key=lambda i: (attempts[i].success, attempts[i].score or 0.0, -i))
+        best = max(
+            ended(attempts), key=lambda i: (attempts[i].success, attempts[i].score or 0.0, -i)
+        )
         return SamplingResult(attempts[best].success, tuple(attempts), best)
 
     async def _scored(self, attempt: Attempt, sampler: Sampler) -> Attempt:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mellea_rx.core.sampling import Sampler, SamplingResult
 from mellea_rx.errors import CallbackError, InvalidInputError, MelleaRxError
-from mellea_rx.stdlib.sampling.budget import at_once, require_budget
+from mellea_rx.stdlib.sampling.budget import at_once, ended, require_budget
 
 __all__ = ["MajorityVoting"]
 
@@ -57,12 +57,15 @@ class MajorityVoting:
         """Make all attempts, and count."""
         width = self.concurrency_budget or self.n
         attempts = await at_once(sampler.attempt, self.n, width, first=False)
-        voters = [i for i, attempt in enumerate(attempts) if attempt.success]
         camps: dict[Any, list[int]] = {}
-        for index in voters or range(len(attempts)):
-            vote = await self._vote(attempts[index].text, sampler)
-            camps.setdefault(vote, []).append(index)
-        chosen = max(camps.values(), key=len)[0]
+        for index in [i for i, each in enumerate(attempts) if each.success] or ended(attempts):
+            attempt = attempts[index]
+            if attempt.error is None:
+                try:
+                    camps.setdefault(await self._vote(attempt.text, sampler), []).append(index)
+                except CallbackError as error:
+                    attempts[index] = replace(attempt, error=error)
+        chosen = max(camps.values(), key=len)[0] if camps else ended(attempts)[0]
         return SamplingResult(attempts[chosen].success, tuple(attempts), chosen)
 
     async def _vote(self, text: str, sampler: Sampler) -> Any:
