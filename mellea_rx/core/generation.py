@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import Any
 
 from mellea_rx.core.chunk import Chunk
@@ -39,6 +40,7 @@ from mellea_rx.errors import (
 __all__ = ["Generation", "Pipeline", "as_ours"]
 
 _UNPARSED: Any = object()
+_numbers = count(1)
 _LONGEST_NAME = 80
 
 
@@ -84,12 +86,16 @@ class Generation:
         "_value",
         "about",
         "announcement",
+        "error_observed",
         "live",
         "lock",
+        "loop",
         "needs",
+        "number",
         "sampling",
         "seen",
         "waits_for",
+        "witness",
     )
 
     def __init__(
@@ -110,6 +116,12 @@ class Generation:
         """Whether its end has reached somebody; see `ModelOutputThunk.is_computed`."""
         self.announcement: Consumer[Chunk] | None = None
         """Told of the end like a consumer, but it takes nothing: nobody watches through it."""
+        self.witness: Consumer[Chunk] | None = None
+        """As `announcement`, for the log."""
+        self.number = next(_numbers)
+        """The call's number in this process: its name in the log."""
+        self.error_observed = False
+        """Whether its error has reached somebody."""
         self.sampling: SamplingResult | None = None
         self._fold = Fold()
         self._value: Chunk | None = None
@@ -117,7 +129,9 @@ class Generation:
         self._error: MelleaRxError | None = None
         self._parsed: Any = _UNPARSED
         self._handle: TaskHandle | None = None
-        self._clock = engine().clock
+        running = engine()
+        self._clock = running.clock
+        self.loop = running.loop
         self._started_at = self._clock()
         self._first_at: float | None = None
         self._ended_at: float | None = None
@@ -238,6 +252,9 @@ class Generation:
             consumers, self._consumers = self._consumers, []
             if self.announcement is not None:
                 consumers.append(self.announcement)
+            if self.witness is not None:
+                # First: who goes on after the end finds it in the log.
+                consumers.insert(0, self.witness)
             woken = [consumer for consumer in consumers if self._finish(consumer, live=self.live)]
             told = [] if self._journal is None else self._journal.record((self._last_event(),))
         for consumer in woken:
@@ -322,7 +339,7 @@ class Generation:
 
     def taken(self) -> None:
         """A consumer has got the end."""
-        self.seen = True
+        self.seen = self.error_observed = True
 
     # What can be read of it.
 

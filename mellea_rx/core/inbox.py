@@ -104,6 +104,7 @@ class Inbox(PullReader["str | None"]):
             return piece  # the error comes with the next look
         generation.seen = True
         if failure is not None:
+            generation.error_observed = True
             raise failure.with_traceback(None)
         return piece or None
 

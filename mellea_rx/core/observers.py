@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 from reactivex import abc
 from reactivex.disposable import CompositeDisposable
 
+from mellea_rx.core.logs import error_summary
+
 __all__ = ["Serialized", "finish", "give"]
 
 _log = logging.getLogger("mellea_rx")
@@ -44,7 +46,8 @@ def finish(observer: abc.ObserverBase[T], error: Exception | None) -> None:
             observer.on_completed()
     except Exception as raised:
         if raised is error:  # Rx's default for a subscriber without `on_error`
-            _log.error("a source failed, and a subscriber has no on_error: %s", error)
+            told = error_summary(error)
+            _log.error("a source failed, and a subscriber has no on_error: %s", told)
         else:
             _log.exception("a subscriber raised in its terminal")
 

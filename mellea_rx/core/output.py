@@ -56,7 +56,10 @@ class OutputView:
     @property
     def error(self) -> MelleaRxError | None:
         """Why it failed, if it did."""
-        return self._generation.error
+        error = self._generation.error
+        if error is not None:
+            self._generation.error_observed = True
+        return error
 
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Generator, Iterator
 from typing import Any, Protocol
 
+from mellea_rx.core.held_loop import HeldLoop
 from mellea_rx.core.outlet import loop_outlet
 
 __all__ = ["LoopWait", "Pending", "ThreadWait"]
@@ -108,7 +109,7 @@ class ThreadWait:
         self._event.set()
 
     def pause(self) -> Iterator[Any]:
-        self._event.wait()
+        self.wait(None)
         return iter(())
 
     def leave(self) -> None:
@@ -123,4 +124,5 @@ class ThreadWait:
         Returns:
             False when the time ran out.
         """
-        return self._event.wait(timeout)
+        with HeldLoop():
+            return self._event.wait(timeout)

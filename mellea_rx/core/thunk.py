@@ -10,6 +10,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
+from mellea_rx.core.call_log import report_unseen
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
 from mellea_rx.core.consumers import Announcement, EndWatch, Hold, Subscriber
 from mellea_rx.core.events import Event
@@ -193,6 +194,7 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
     def _result(self) -> str:
         error = self._generation.error
         if error is not None:
+            self._generation.error_observed = True
             raise error.with_traceback(None)
         return self._generation.answer().text
 
@@ -277,7 +279,10 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
     @property
     def error(self) -> MelleaRxError | None:
         """Why it failed; None while it runs and when it is complete."""
-        return self._generation.error
+        error = self._generation.error
+        if error is not None:
+            self._generation.error_observed = True
+        return error
 
     # Ending it.
 
@@ -309,6 +314,7 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
         generation = getattr(self, "_generation", None)
         if generation is not None:
             generation.abandon()
+            report_unseen(generation)
 
     def hold(self) -> abc.DisposableBase:
         """Want this generation; disposing says that it is not wanted any more.

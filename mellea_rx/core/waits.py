@@ -15,7 +15,7 @@ from typing import Protocol
 from mellea_rx.core.locks import ProcessLock
 from mellea_rx.errors import DependencyCycleError
 
-__all__ = ["RUNNING", "Waiter", "begin_wait", "end_wait", "runs_here"]
+__all__ = ["RUNNING", "Waiter", "begin_wait", "end_wait", "running_number", "runs_here"]
 
 
 class Waiter(Protocol):
@@ -23,9 +23,12 @@ class Waiter(Protocol):
 
     Attributes:
         waits_for: Those whose end it waits for just now.
+        number: Its number in this process, for the log.
     """
 
     waits_for: tuple[Waiter, ...]
+
+    number: int
 
     @property
     def name(self) -> str:
@@ -50,6 +53,13 @@ _lock = ProcessLock()
 def runs_here(call: Waiter) -> None:
     """From here on, this context belongs to `call`."""
     RUNNING.set(weakref.ref(call))
+
+
+def running_number() -> int:
+    """The number of the call whose pipeline this code is a part of; 0 outside of every call."""
+    running = RUNNING.get()
+    call = None if running is None else running()
+    return 0 if call is None else call.number
 
 
 def begin_wait(target: Waiter) -> Waiter | None:

@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 
 from mellea_rx.core.advice import with_advice
 from mellea_rx.core.backend import Backend
+from mellea_rx.core.call_log import log_call, log_prompt
 from mellea_rx.core.callbacks import call_user, loops_for
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.component import Component
 from mellea_rx.core.format import OutputFormat
 from mellea_rx.core.generation import Generation
+from mellea_rx.core.logs import RequirementsUnmet, log
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.output import OutputView
@@ -71,6 +73,7 @@ class Call:
 
     def run(self, generation: Generation) -> Awaitable[None]:
         """Generate. Runs on the engine."""
+        log_call(generation, self.backend)
         # No coroutine more than it takes: each is kept as long as the answer streams.
         limit = self.prompt.options.get(ModelOption.TOTAL_TIMEOUT)
         return self._run(generation) if limit is None else self._run_within(limit, generation)
@@ -89,6 +92,7 @@ class Call:
 
     async def _run(self, generation: Generation) -> None:
         request = await self.prompt.request()
+        log_prompt(generation, request)
         if self.format is None:
             await self._generate(generation, request)
             return
@@ -125,6 +129,8 @@ class Call:
             raise _why_failed(sampled, chosen.error)
         if self.require and not sampled.success:
             raise _not_met(sampled)
+        if not sampled.success:
+            log(RequirementsUnmet(generation.number, len(sampled.attempts)))
         await self._require_format(chosen.answer)
         sampler.release_rest(chosen.answer)
 
@@ -205,6 +211,7 @@ def start_validation(
     results: list[ValidationResult] = []
 
     async def run(generation: Generation) -> None:
+        log_call(generation, backend)
         text = output if isinstance(output, str) else await _text_of(output)
         results.extend(
             await validate_all(

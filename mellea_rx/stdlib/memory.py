@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from mellea_rx.core.backend import Backend
+from mellea_rx.core.call_log import log_call
 from mellea_rx.core.component import Template
 from mellea_rx.core.context import Compactor, Context, Exchange, Summary
 from mellea_rx.core.generation import Generation
+from mellea_rx.core.logs import SummaryFailed, error_summary, log
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.sink import Gathered
@@ -23,8 +24,6 @@ from mellea_rx.formatters.template import Sources
 from mellea_rx.stdlib.answers import answer
 
 __all__ = ["SUMMARY", "Memory"]
-
-_log = logging.getLogger("mellea_rx")
 
 SUMMARY = Template(
     """\
@@ -153,6 +152,7 @@ class Memory:
 
 
 async def _write(backend: Backend, request: Request, generation: Generation) -> None:
+    log_call(generation, backend)
     gathered = Gathered()
     try:
         await answer(backend, request, gathered)
@@ -160,7 +160,8 @@ async def _write(backend: Backend, request: Request, generation: Generation) -> 
             raise GenerationFailedError("the model said nothing")
         generation.push(gathered.answer)
     except MelleaRxError as error:
-        _log.warning("a summary failed; the turns are sent as they are: %s", error)
+        generation.error_observed = True  # this is where it is told of
+        log(SummaryFailed(error_summary(error)))
         raise
 
 

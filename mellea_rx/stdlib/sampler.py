@@ -12,6 +12,7 @@ from mellea_rx.core.chunk import Chunk, with_text
 from mellea_rx.core.component import Template
 from mellea_rx.core.events import AttemptFailed, AttemptStarted, Rejected, Retrying
 from mellea_rx.core.generation import Generation
+from mellea_rx.core.logs import AttemptRejected, log
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.sampling import Attempt
@@ -102,6 +103,7 @@ class CallSampler:
         self._rejected = None
         if rejected is not None:
             journal.add(Retrying(journal.now(), number, "; ".join(rejected.reasons)))
+            log(AttemptRejected(self._generation.number, len(rejected.reasons), number + 1))
         journal.add(AttemptStarted(journal.now(), number, backend.name, request.prompt))
 
     def _release(self, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import weakref
 from contextvars import ContextVar, Token
@@ -16,6 +15,7 @@ from mellea_rx.core.component import Component
 from mellea_rx.core.context import Context, is_context
 from mellea_rx.core.engine import load_engine
 from mellea_rx.core.locks import ProcessLock
+from mellea_rx.core.logs import ChatForgets, LogEvent, StaleContext, log
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.output import OutputView
@@ -28,6 +28,7 @@ from mellea_rx.formatters.chat import prompt_for
 from mellea_rx.stdlib import answers
 from mellea_rx.stdlib.calls import Call, start_call, start_validation
 from mellea_rx.stdlib.cold import ColdVerbs
+from mellea_rx.stdlib.components import Message
 from mellea_rx.stdlib.context import SimpleContext
 from mellea_rx.stdlib.formats.calls import fits, for_one_call
 from mellea_rx.stdlib.keywords import StreamKwargs, with_keywords
@@ -38,13 +39,6 @@ from mellea_rx.stdlib.verbs import CallSpec, ModelOptions, Verbs
 __all__ = ["MelleaSession", "get_session"]
 
 T = TypeVar("T")
-
-_log = logging.getLogger("mellea_rx")
-
-STALE_CONTEXT_WARNING = (
-    "Not using a SimpleContext with asynchronous requests could cause unexpected results due to "
-    "stale contexts. Ensure you await between requests."
-)
 
 _sessions: ContextVar[tuple[MelleaSession, ...]] = ContextVar("mellea_rx_sessions", default=())
 
@@ -104,6 +98,7 @@ class MelleaSession(Verbs):
         self._lock = ProcessLock()
         self._running: weakref.WeakSet[ModelOutputThunk[Any]] = weakref.WeakSet()
         self._closed = False
+        self._has_forgotten = False  # whether the log has said that `chat` forgets
         self._tokens: list[Token[tuple[MelleaSession, ...]]] = []
 
     @property
@@ -187,8 +182,7 @@ class MelleaSession(Verbs):
         answers.check(self.backend, options)
         with self._lock:
             ctx = self.ctx
-            if not ctx.is_simple and ctx.last is not None and ctx.last.output.is_running:
-                _log.warning(STALE_CONTEXT_WARNING)
+            surprise = self._surprise(ctx, action)  # logged without the lock: handlers take others
             recall = None if ctx.is_simple else partial(self._memory.recall, ctx, options)
             prompt = prompt_for(action, ctx.history(), options, self._sources, recall)
             if not decides_late(self.backend):
@@ -206,7 +200,22 @@ class MelleaSession(Verbs):
             thunk = start_call(call, action)
             self.ctx = ctx.add(action, prompt.messages, thunk)
         self._running.add(thunk)
+        if surprise is not None:
+            log(surprise)
         return thunk
+
+    def _surprise(self, ctx: Context, action: Component[Any]) -> LogEvent | None:
+        """What the log says of a turn that may not remember what its user expects."""
+        before = ctx.last
+        if before is None:
+            return None
+        if not ctx.is_simple:
+            return StaleContext() if before.output.is_running else None
+        is_chat = isinstance(action, Message) and isinstance(before.action, Message)
+        if not is_chat or self._has_forgotten:
+            return None
+        self._has_forgotten = True
+        return ChatForgets()
 
     def _start_validation(
         self,

@@ -12,9 +12,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from mellea_rx.core.backend import Backend, capabilities_of
+from mellea_rx.core.logs import RequestRetried, error_summary, log
 from mellea_rx.core.options import ModelOption
 from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.sink import Sink
+from mellea_rx.core.waits import running_number
 from mellea_rx.errors import (
     BackendError,
     GenerationFailedError,
@@ -57,6 +59,7 @@ async def until_answered(
             if restarts and not sink.restart(error):
                 raise
             sink.retrying(error, pause, restarts=restarts)
+            log(RequestRetried(running_number(), error_summary(error), tries, pause))
         await asyncio.sleep(pause)
         asked, tries = following, tries + 1
 

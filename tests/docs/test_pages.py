@@ -155,7 +155,7 @@ def test_every_option_of_the_command_line_is_explained() -> None:
     page = (ROOT / "docs/cli.md").read_text("utf-8")
     group = typer.main.get_command(app)
     commands: dict[str, Any] = getattr(group, "commands")  # noqa: B009
-    assert set(commands) == {"run", "chat", "doctor"}
+    assert set(commands) == {"run", "chat", "models", "doctor"}
     for name, command in commands.items():
         assert f"\n## mellea-rx {name}" in page
         for parameter in command.params:

@@ -17,7 +17,7 @@ from mellea_rx import (
     OpenAIBackend,
     ScriptedBackend,
 )
-from mellea_rx.stdlib.session import STALE_CONTEXT_WARNING
+from mellea_rx.core.logs import StaleContext
 from tests.core.hand import STREAM, soon
 from tests.support.server_process import ServerProcess
 
@@ -43,7 +43,10 @@ def over_http(kind: Any, server: ServerProcess) -> tuple[Any, Bodies]:
 
 
 def scripted(server: ServerProcess) -> tuple[Any, Bodies]:
-    backend = ScriptedBackend(lambda request: f"answer to {request.messages[-1].content}")
+    # With a delay, as a server has one: each chat begins while the one before it runs.
+    backend = ScriptedBackend(
+        lambda request: f"answer to {request.messages[-1].content}", delay=0.005
+    )
 
     def bodies() -> list[Say]:
         return [[(each.role, each.content) for each in r.messages] for r in backend.requests]
@@ -73,11 +76,11 @@ def test_20_chats_at_once_are_one_conversation(
             said = [(message.role, message.content) for message in m.ctx]
             assert said == [*conversation(20), ("assistant", "answer to q19.")]
 
-    with caplog.at_level(logging.DEBUG, "mellea_rx"):
+    with caplog.at_level(logging.WARNING, "mellea_rx"):
         asyncio.run(main())
     # In order, and each with all that was said before it: nothing lost, nothing stale.
     assert bodies() == [conversation(n + 1) for n in range(20)]
-    assert [record.getMessage() for record in caplog.records] == [STALE_CONTEXT_WARNING] * 19
+    assert [record.getMessage() for record in caplog.records] == [StaleContext.template] * 19
     assert {record.levelname for record in caplog.records} == {"WARNING"}
 
 
