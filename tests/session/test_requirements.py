@@ -19,6 +19,7 @@ from mellea_rx import (
 )
 from mellea_rx.core.request import Request
 from mellea_rx.stdlib.requirements import check, req, simple_validate
+from mellea_rx.stdlib.sampling import RepairTemplate
 from tests.core.hand import PATIENCE, soon
 
 
@@ -128,6 +129,12 @@ def test_async_validations_run_at_once_on_one_loop() -> None:
         ('{"verdict": "yes"}', True),
         ("no", False),
         ('{"verdict": "no"}', False),
+        ("y", True),
+        ("Y.", True),
+        ("**y**", True),
+        ("n", False),
+        ("N - it shouts", False),
+        ('{"verdict": "yes", "reason": "No word is loud.', True),
         ("NO, it does not.", False),
         ("maybe", False),
         ("", False),
@@ -292,3 +299,31 @@ def test_validate_waits_for_the_latest_output_when_that_still_runs(chat: bool) -
 def test_validate_without_any_output_says_so() -> None:
     with pytest.raises(InvalidInputError, match="output="):
         MelleaSession(ScriptedBackend()).validate("fine")
+
+
+@pytest.mark.parametrize(
+    ("said", "met", "reason"),
+    [
+        ("No, it shouts at the reader.", False, "No, it shouts at the reader."),
+        ("Yes. It is calm.\n", True, "Yes. It is calm."),
+        ('{"verdict": "no", "reason": "It shouts."}', False, "It shouts."),
+        ('{"verdict": "yes", "reason": "It is \\"calm\\"."}', True, 'It is "calm".'),
+        ('{"verdict": "no", "reason": "It goes on and', False, "It goes on and"),
+        ('{"verdict": "no", "reason": "cut \\u00', False, "the judge says no"),
+        ('{"verdict": "no"}', False, "the judge says no"),
+        ('{"verdict": "yes"}', True, None),
+    ],
+)
+def test_the_judges_own_words_are_the_reason(said: str, met: bool, reason: str | None) -> None:
+    with MelleaSession(ScriptedBackend(said)) as m:
+        (result,) = m.validate(["It is calm."], output="READ THIS!")
+    assert (bool(result), result.reason) == (met, reason)
+
+
+def test_a_repair_is_told_the_judges_words() -> None:
+    backend = ScriptedBackend("READ!", "No, it shouts.", "Please read.", "Yes, it is calm.")
+    with MelleaSession(backend) as m:
+        thunk = m.instruct("Ask.", requirements=["It is calm."], strategy=RepairTemplate(2))
+    assert thunk.sampling is not None
+    assert thunk.sampling.attempts[0].reasons == ("It is calm.: No, it shouts.",)
+    assert "No, it shouts." in backend.requests[2].messages[-1].content

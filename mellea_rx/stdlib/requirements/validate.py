@@ -6,6 +6,8 @@ import asyncio
 import re
 from collections.abc import Sequence
 
+import msgspec
+
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.callbacks import call_user
 from mellea_rx.core.component import Template
@@ -30,18 +32,27 @@ Text:
 
 Requirement: {{ requirement }}
 
-Does the text meet the requirement? Answer yes or no.""",
+Does the text meet the requirement? Answer yes or no, and give the reason in one short sentence.""",
     name="judge",
 )
 
+_SHOWN = 200
+"""Characters of the judge's words that a reason has at most."""
+_LONGEST_REASON = 160
+"""Characters, where the server holds the judge to a schema."""
+
 _YES_OR_NO = {
     "type": "object",
-    "properties": {"verdict": {"type": "string", "enum": ["yes", "no"]}},
-    "required": ["verdict"],
+    "properties": {
+        "verdict": {"type": "string", "enum": ["yes", "no"]},
+        "reason": {"type": "string", "maxLength": _LONGEST_REASON},
+    },
+    "required": ["verdict", "reason"],
     "additionalProperties": False,
 }
 
-_JUDGE_TOKENS = 24
+_JUDGE_TOKENS = 80
+"""The verdict comes first: a reason that is cut off costs nothing."""
 
 
 def _of_the_model(options: Options) -> Options:
@@ -137,21 +148,37 @@ async def _judge(
         return ValidationResult(False, reason=f"no verdict: {refused}")
     said = gathered.text
     if read is None:
-        return _yes_or_no(said, requirement)
+        return _yes_or_no(said)
     try:
         passed = bool(await call_user(read, said, loop=loop))
     except Exception as error:
         raise validator_failed(requirement, read, error, text, where) from error
-    return ValidationResult(passed, reason=None if passed else f"the judge says: {said[:200]}")
+    return ValidationResult(passed, reason=_words(said))
 
 
-def _yes_or_no(said: str, requirement: Requirement) -> ValidationResult:
-    words = re.findall(r"\b(yes|no)\b", said, flags=re.IGNORECASE)
-    if not words:
+def _yes_or_no(said: str) -> ValidationResult:
+    # A lone letter counts only as the first word: elsewhere it may be anything.
+    found = re.search(r"\b(yes|no)\b|^\W*(y|n)\b", said, flags=re.IGNORECASE)
+    if found is None:
         return ValidationResult(
             False, reason=f"the judge answered neither yes nor no: {said[:200]!r}"
         )
-    passed = words[0].lower() == "yes"
+    passed = (found[1] or found[2]).lower() in ("yes", "y")
     return ValidationResult(
-        passed, reason=None if passed else f"the judge says no: {requirement.description}"
+        passed, reason=_words(said) or (None if passed else "the judge says no")
     )
+
+
+_REASON = re.compile(r'"reason"\s*:\s*("(?:[^"\\]|\\.)*)')
+
+
+def _words(said: str) -> str | None:
+    """The reason in the judge's own words; of JSON its `reason`, which may be cut off."""
+    words = said.strip()
+    if words.startswith("{"):
+        found = _REASON.search(words)
+        try:
+            words = "" if found is None else msgspec.json.decode(found[1] + '"', type=str)
+        except msgspec.MsgspecError:  # cut off within an escape
+            words = ""
+    return words.strip()[:_SHOWN] or None
