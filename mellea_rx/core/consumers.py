@@ -11,6 +11,7 @@ from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine, engine_loop
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.hub import Backlog, Hub
+from mellea_rx.core.loops import asyncio_loop
 from mellea_rx.core.observers import finish, give
 from mellea_rx.core.outlet import Outlet, loop_outlet, running_loop
 from mellea_rx.core.pending import LoopWait, Pending, ThreadWait
@@ -199,9 +200,11 @@ class EndWatch(_ForTheEnd):
         """Return when the generation has ended. Cancelling this wait ends nothing else.
 
         Raises:
+            AsyncioRequiredError: No asyncio event loop runs here.
             DependencyCycleError: It waits for the very call that this wait is made in.
         """
         generation = self._generation
+        asyncio_loop()  # also where nothing is left to wait for: it fails always, or never
         if not generation.has_ended:
             waiter = begin_wait(generation)
             self._pending = pending = LoopWait()

@@ -30,6 +30,7 @@ from typing import Any, TypeVar
 
 from mellea_rx.core.dependents import Lost, Orphan, Owner, Resource
 from mellea_rx.core.locks import no_fork
+from mellea_rx.core.loops import asyncio_loop
 from mellea_rx.errors import EngineStoppedError
 
 __all__ = [
@@ -125,9 +126,13 @@ class Engine:
         """Run a coroutine on the engine and wait for it here, on any loop.
 
         Cancelling the wait cancels the work.
+
+        Raises:
+            AsyncioRequiredError: No asyncio event loop runs here.
         """
         if self.is_current:
             return await work()
+        asyncio_loop()
         future: concurrent.futures.Future[_T] = concurrent.futures.Future()
 
         async def settle() -> None:

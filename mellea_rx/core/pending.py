@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from typing import Any, Protocol
 
 from mellea_rx.core.held_loop import HeldLoop
+from mellea_rx.core.loops import asyncio_loop
 from mellea_rx.core.outlet import loop_outlet
 
 __all__ = ["LoopWait", "Pending", "ThreadWait"]
@@ -53,7 +54,7 @@ class LoopWait:
     has_ended = False
 
     def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = asyncio_loop()
         self._future: asyncio.Future[None] = loop.create_future()
         self._outlet = loop_outlet(loop)
         self._task = asyncio.current_task(loop)

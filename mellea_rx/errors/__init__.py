@@ -15,6 +15,7 @@
     │   └── SessionClosedError
     ├── ConcurrentReaderError               a second coroutine waits in a thunk's one reader
     ├── BlockingWaitError                   a blocking wait that could never end
+    ├── AsyncioRequiredError (RuntimeError) an await where no asyncio event loop runs
     ├── WaitTimeoutError (TimeoutError)     a wait's own limit; the generation goes on
     ├── GenerationCancelledError
     ├── EngineStoppedError                  the engine ended (exit, or a fork) under a generation
@@ -106,6 +107,7 @@ from mellea_rx.errors.root import (
     MelleaRxError,
 )
 from mellea_rx.errors.usage import (
+    AsyncioRequiredError,
     BackpressureError,
     BlockingWaitError,
     ConcurrentReaderError,
@@ -126,6 +128,7 @@ from mellea_rx.errors.usage import (
 )
 
 __all__ = [
+    "AsyncioRequiredError",
     "AuthenticationError",
     "BackendError",
     "BackpressureError",

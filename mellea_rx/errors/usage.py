@@ -5,6 +5,7 @@ from __future__ import annotations
 from mellea_rx.errors.root import MelleaRxError
 
 __all__ = [
+    "AsyncioRequiredError",
     "BackpressureError",
     "BlockingWaitError",
     "ConcurrentReaderError",
@@ -79,6 +80,10 @@ class ConcurrentReaderError(MelleaRxError):
 
 class BlockingWaitError(MelleaRxError):
     """A blocking wait would stop the very event loop that the generation needs to go on."""
+
+
+class AsyncioRequiredError(MelleaRxError, RuntimeError):
+    """An await outside of an asyncio event loop, as under trio; the message says what to do."""
 
 
 class WaitTimeoutError(MelleaRxError, TimeoutError):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, TypeVar, cast, overload
 
+from mellea_rx.core.loops import asyncio_loop
 from mellea_rx.core.thunk import ComputedThunk, ModelOutputThunk
 from mellea_rx.errors import InvalidInputError
 
@@ -39,8 +40,10 @@ async def wait_for_all_mots(
 
     Raises:
         InvalidInputError: Something that is no thunk.
+        AsyncioRequiredError: No asyncio event loop runs here.
         MelleaRxError: The error of the first thunk, in their order, that failed.
     """
+    asyncio_loop()
     waited = list(thunks)
     for thunk in waited:
         if not isinstance(thunk, ModelOutputThunk):

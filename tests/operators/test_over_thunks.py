@@ -373,7 +373,7 @@ def test_a_subscriber_without_on_error_is_told_of_in_the_log(
 
     with caplog.at_level(logging.ERROR, "mellea_rx"):
         asyncio.run(main())
-    assert "a subscriber has no on_error: crashed" in caplog.text
+    assert "a subscriber has no on_error: GenerationFailedError: crashed" in caplog.text
 
 
 def test_a_mapper_that_raises_ends_its_stream_and_lets_go() -> None:

@@ -67,7 +67,7 @@ def test_the_pages_sequential_chat_logs_no_warning(caplog: pytest.LogCaptureFixt
         r2 = await m.achat("Tell me more.")
         assert str(r2) == "a b"
 
-    with caplog.at_level(logging.DEBUG, "mellea_rx"):
+    with caplog.at_level(logging.INFO, "mellea_rx"):
         asyncio.run(sequential_chat())
     assert caplog.records == []
 
@@ -84,7 +84,7 @@ def test_the_warning_is_logged_in_the_pages_words_once_per_detection(
         for thunk in thunks:
             await soon(thunk.avalue())
 
-    with caplog.at_level(logging.DEBUG, "mellea_rx"):
+    with caplog.at_level(logging.INFO, "mellea_rx"):
         asyncio.run(main())
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [("WARNING", WARNING)] * 2
 
@@ -95,7 +95,7 @@ def test_a_simple_context_logs_no_warning(caplog: pytest.LogCaptureFixture) -> N
         for thunk in [await m.ainstruct(f"{n}") for n in range(5)]:
             await soon(thunk.avalue())
 
-    with caplog.at_level(logging.DEBUG, "mellea_rx"):
+    with caplog.at_level(logging.INFO, "mellea_rx"):
         asyncio.run(main())
     assert caplog.records == []
 

@@ -165,7 +165,7 @@ def test_a_summary_that_fails_is_logged_once_and_the_turns_are_sent(
 ) -> None:
     backend = Writer()
     m = session(backend)
-    with caplog.at_level(logging.DEBUG, "mellea_rx"):
+    with caplog.at_level(logging.INFO, "mellea_rx"):
         chat(m, 0, 1, 2, 3, 4)
         if how == "fails":
             backend.hand.answers[0].fail(GenerationFailedError("out of memory"))
