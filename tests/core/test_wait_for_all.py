@@ -21,7 +21,8 @@ def test_all_are_computed_when_it_returns() -> None:
     async def main() -> None:
         m = MelleaSession(ScriptedBackend("a b c", delay=0.002))
         thunks = [await m.ainstruct("Go.", model_options=STREAM) for _ in range(10)]
-        assert await wait_for_all_mots(thunks) is None
+        waited = await wait_for_all_mots(thunks)
+        assert all(a is b for a, b in zip(waited, thunks, strict=True))
         assert [thunk.value for thunk in thunks] == ["a b c"] * 10
 
     asyncio.run(main())
