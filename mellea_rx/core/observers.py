@@ -45,7 +45,8 @@ def finish(observer: abc.ObserverBase[T], error: Exception | None) -> None:
         else:
             observer.on_completed()
     except Exception as raised:
-        if raised is error:  # Rx's default for a subscriber without `on_error`
+        # Rx's default for a subscriber without `on_error` raises what it is given.
+        if error is not None and raised is error:
             told = error_summary(error)
             _log.error("a source failed, and a subscriber has no on_error: %s", told)
         else:
