@@ -13,12 +13,14 @@ from reactivex import Observable
 from mellea_rx.core.backend import Capabilities, require_images
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import Engine, engine
+from mellea_rx.core.json_value import fault_in
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
 from mellea_rx.core.source import ChunkSource, Push
 from mellea_rx.core.watch import StallWatch
 from mellea_rx.errors import (
     BackendError,
+    InvalidInputError,
     MelleaRxError,
     ProtocolError,
     ResponseTooLargeError,
@@ -212,7 +214,7 @@ class HttpBackend:
                 await self._client.exchange(
                     "POST",
                     dialect.generate_path,
-                    msgspec.json.encode(dialect.encode(request, model)),
+                    _encoded(dialect.encode(request, model)),
                     answer.feed,
                 )
             self._finish(decoder, push)
@@ -272,6 +274,18 @@ class HttpBackend:
         if "_client" not in vars(self):  # a traceback may show one that could not be made
             return f"<{type(self).__name__}>"
         return f"<{type(self).__name__} {self.model!r} at {self.origin}>"
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    """The JSON of a request.
+
+    Raises:
+        InvalidInputError: It holds what JSON does not have; the message says where.
+    """
+    try:
+        return msgspec.json.encode(body)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"the request cannot be sent: {fault_in(body) or error}") from None
 
 
 def arguments_too_large(who: str, limit: int) -> ResponseTooLargeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mellea_rx.backends.control_tokens import ControlTokens
+from mellea_rx.core.json_value import well_formed
 from mellea_rx.core.options import ModelOption
 from mellea_rx.core.request import Request
 
@@ -51,7 +52,7 @@ class LocalRequest:
         return text.replace(self.joiner, "") if self.joiner else text
 
     def _messages(self, control_tokens: ControlTokens) -> list[dict[str, Any]]:
-        given = [_well_formed(message.content) for message in self._request.messages]
+        given = [well_formed(message.content) for message in self._request.messages]
         told = [control_tokens.broken(text) for text in given]
         # Where the text has such characters of its own, they are not to be told apart.
         if told != given and not any(control_tokens.joiner in text for text in given):
@@ -80,8 +81,3 @@ def _parameters(request: Request) -> dict[str, Any]:
         schema = {"schema": dict(request.schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     return body
-
-
-def _well_formed(text: str) -> str:
-    """The text with U+FFFD for lone surrogates, which llama.cpp's JSON parser refuses."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

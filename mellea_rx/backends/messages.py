@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from mellea_rx.core.json_value import well_formed
 from mellea_rx.core.request import WireMessage
 
 __all__ = ["for_ollama", "for_openai"]
@@ -14,7 +15,7 @@ __all__ = ["for_ollama", "for_openai"]
 
 def for_ollama(message: WireMessage) -> dict[str, Any]:
     """A message in Ollama's words: images as bare base64, arguments as an object."""
-    body: dict[str, Any] = {"role": message.role, "content": message.content}
+    body: dict[str, Any] = {"role": message.role, "content": well_formed(message.content)}
     if message.images:
         body["images"] = [b64encode(image.data).decode() for image in message.images]
     if message.tool_calls:
@@ -29,9 +30,10 @@ def for_ollama(message: WireMessage) -> dict[str, Any]:
 
 def for_openai(message: WireMessage) -> dict[str, Any]:
     """A message in OpenAI's words: images as content parts, arguments as a JSON text."""
-    body: dict[str, Any] = {"role": message.role, "content": message.content}
+    content = well_formed(message.content)
+    body: dict[str, Any] = {"role": message.role, "content": content}
     if message.images:
-        text = [{"type": "text", "text": message.content}] if message.content else []
+        text = [{"type": "text", "text": content}] if content else []
         pictures = [
             {"type": "image_url", "image_url": {"url": image.address}} for image in message.images
         ]

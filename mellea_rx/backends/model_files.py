@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
+from mellea_rx.core.files import open_regular
 from mellea_rx.errors import ModelFileError
 
 __all__ = [
@@ -69,7 +70,7 @@ def resolve_model(model_id: str | os.PathLike[str] | None = None) -> Path:
         return default_model()
     path = Path(model_id).expanduser()
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             magic = file.read(len(_MAGIC))
     except FileNotFoundError:
         raise ModelFileError(_no_such(model_id)) from None

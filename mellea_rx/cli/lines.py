@@ -12,11 +12,11 @@ from mellea_rx.cli.exits import told
 from mellea_rx.cli.notices import say_notice
 from mellea_rx.cli.run import Run
 from mellea_rx.cli.summary import print_summary, say_errors
-from mellea_rx.cli.text import harmless
+from mellea_rx.cli.text import BIDI, harmless
 
 __all__ = ["JsonView", "LinesView", "QuietView", "record_of", "write"]
 
-_ESCAPED = re.compile("[\x7f-\x9f\ud800-\udfff]")
+_ESCAPED = re.compile(f"[\x7f-\x9f\ud800-\udfff{''.join(map(chr, BIDI))}]")
 
 
 def write(text: str) -> None:

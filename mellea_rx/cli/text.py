@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["first_line", "harmless", "seconds"]
+__all__ = ["BIDI", "first_line", "harmless", "seconds"]
 
 # Newlines and tabs stay. Carriage returns go: they would overwrite what stands on the line.
 _SHOWN = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t\r"}
 _SHOWN |= {code: f"\\x{code:02x}" for code in range(0x80, 0xA0)}
 _SHOWN |= {0x0D: "", 0x7F: "\u2421"}
+# These turn the direction of the text around them: what is read is not what is there.
+BIDI = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_SHOWN |= {code: f"\\u{code:04x}" for code in BIDI}
 
 
 def harmless(text: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self, TypeAlias
 
+from mellea_rx.core.files import open_regular
 from mellea_rx.errors import InvalidInputError
 
 __all__ = ["MAX_IMAGE_BYTES", "Image", "ImageLike", "Images", "as_images"]
@@ -45,7 +46,7 @@ class Image:
         """
         name = os.fspath(path)
         try:
-            with open(name, "rb") as file:
+            with open_regular(name) as file:
                 data = file.read(MAX_IMAGE_BYTES + 1)
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error

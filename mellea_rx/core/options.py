@@ -8,6 +8,7 @@ from math import isfinite
 from types import MappingProxyType
 from typing import Any
 
+from mellea_rx.core.json_value import fault_in
 from mellea_rx.core.retry import RetryPolicy
 from mellea_rx.core.spelling import nearest
 from mellea_rx.core.tool import Tool, merged_tools, offer_of
@@ -114,6 +115,17 @@ _RULES: Mapping[ModelOption, tuple[str, Callable[[Any], bool]]] = {
     ModelOption.TOOLS: ("a list of tools", lambda v: isinstance(v, (list, tuple))),
     ModelOption.TOOL_CHOICE: ("a str or a dict", lambda v: isinstance(v, (str, dict))),
 }
+
+_OURS = frozenset(
+    {
+        ModelOption.STREAM_TIMEOUT,
+        ModelOption.FIRST_TOKEN_TIMEOUT,
+        ModelOption.TOTAL_TIMEOUT,
+        ModelOption.RETRIES,
+        ModelOption.TOOLS,  # what is sent of them is their descriptions
+    }
+)
+"""Options whose values are not sent."""
 
 _RESERVED = {
     "messages": "the session makes the messages",
@@ -231,14 +243,19 @@ class Options:
                 _require_same(given[name], key, value)
             given[name] = (key, value)
             if option is None:
+                _require_json(key, value)
                 extra[key] = value
                 continue
             _check(option, key, value)
+            if option not in _OURS:
+                _require_json(key, value)
             standard[option] = value
             if key in _SERVER_NAMES:
                 spelled[option] = key
         self.tools = ()
         if ModelOption.TOOLS in standard:
+            described = [each for each in standard[ModelOption.TOOLS] if isinstance(each, Mapping)]
+            _require_json(ModelOption.TOOLS, described)
             standard[ModelOption.TOOLS], self.tools = offer_of(standard[ModelOption.TOOLS])
         self.standard = MappingProxyType(standard)
         self.extra = MappingProxyType(extra) if extra else _NOTHING
@@ -323,6 +340,14 @@ def _checked(
     made = Options.__new__(Options)
     made.standard, made.extra, made.spelled, made.tools = standard, extra, spelled, tools
     return made
+
+
+def _require_json(key: str, value: object) -> None:
+    """Refuse a value that no request can have."""
+    fault = fault_in(key) or fault_in(value)
+    if fault:
+        shown = f"{key}" if isinstance(key, ModelOption) else f"model option {key!r}"
+        raise OptionError(f"{shown} cannot be sent: {fault}")
 
 
 def _items(values: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:

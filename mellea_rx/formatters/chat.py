@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from mellea_rx.core.component import Component, Said, said_by, thunks_in
 from mellea_rx.core.context import Exchange, Turn
 from mellea_rx.core.image import Image
+from mellea_rx.core.json_value import lone_surrogate, surrogate_told
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.thunk import ModelOutputThunk
@@ -87,7 +88,12 @@ class Prompt:
     def _said(self) -> tuple[Past, tuple[WireMessage, ...]]:
         """What was said, and what is asked now."""
         render = partial(rendered, sources=self.sources)
-        asked = render(self.action) if self.messages is None else self.messages
+        asked = self.messages
+        if asked is None:
+            asked = render(self.action)
+            # A model's half of a character is mended where it is sent; the user's is refused.
+            if all(lone_surrogate(thunk.text) is None for thunk in self.dependencies):
+                _require_characters(asked)
         goes_on = bool(asked) and asked[0].role == "tool"
         return past_of(self.history, render, goes_on=goes_on), asked
 
@@ -140,12 +146,29 @@ def prompt_for(
             template.check(templates, sources)
         else:
             messages = _rendered(said, sources)
+            _require_characters(messages)
     except RecursionError:
         raise InvalidInputError(
             f"this {type(action).__name__} contains itself, or its parts are nested too deeply"
         ) from None
     images = tuple(image for each in said for image in each.images)
     return Prompt(action, history, options, sources, messages, dependencies, images, recall)
+
+
+def _require_characters(messages: tuple[WireMessage, ...]) -> None:
+    """Refuse text that no server could be sent.
+
+    Raises:
+        InvalidInputError: A message holds half a character; the message says which, and where.
+    """
+    for index, message in enumerate(messages):
+        at = lone_surrogate(message.content)
+        if at is not None:
+            which = f"message {index + 1} of the prompt" if len(messages) > 1 else "the prompt"
+            raise InvalidInputError(
+                f"{which} ({message.role}) holds {surrogate_told(message.content, at)}; read or "
+                "decode the text it comes from as UTF-8"
+            )
 
 
 async def _computed(thunks: tuple[ModelOutputThunk[Any], ...]) -> None:

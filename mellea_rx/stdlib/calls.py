@@ -41,6 +41,7 @@ from mellea_rx.stdlib.formats.calls import in_format, refused
 from mellea_rx.stdlib.refusals import require_answer
 from mellea_rx.stdlib.requirements import validate_all
 from mellea_rx.stdlib.sampler import CallSampler
+from mellea_rx.wire.words import printable
 
 __all__ = ["Call", "start_call", "start_validation"]
 
@@ -177,7 +178,8 @@ def _not_met(sampled: SamplingResult) -> RequirementsNotMetError:
         for number, attempt in enumerate(sampled.attempts, 1)
         for reason in attempt.reasons
     ]
-    told = "\n  ".join(reasons)
+    # A reason may have the model's own words in it.
+    told = "\n  ".join(printable(line) for each in reasons for line in each.split("\n"))
     return RequirementsNotMetError(
         f"no answer met the requirements in {len(sampled.attempts)} attempts:\n  {told}",
         text=sampled.attempts[sampled.chosen].text,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from difflib import get_close_matches
+from io import TextIOWrapper
 from pathlib import Path
 from types import MappingProxyType
 
+from mellea_rx.core.files import open_regular
 from mellea_rx.errors import TemplateError
 from mellea_rx.formatters.template import NO_SOURCES, Sources, variables_of
 from mellea_rx.stdlib.beginnings import CONTINUE
@@ -70,7 +72,9 @@ def read_templates(folder: str | os.PathLike[str] | None) -> Sources:
         files = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
         sources = {path.stem: _source(path) for path in files}
     except (OSError, UnicodeDecodeError, TypeError) as error:
-        raise TemplateError(f"the templates in {folder!r} cannot be read: {error}") from error
+        named = f" ({name})" if (name := getattr(error, "filename", None)) else ""
+        why = getattr(error, "strerror", None) or error
+        raise TemplateError(f"the templates in {folder!r} cannot be read{named}: {why}") from error
     return MappingProxyType(sources)
 
 
@@ -81,7 +85,8 @@ def _source(path: Path) -> str:
         near = get_close_matches(path.name, names, n=1)
         hint = f", did you mean {near[0]}?" if near else "."
         raise TemplateError(f"{path} takes no template's place{hint} There are: {', '.join(names)}")
-    source = path.read_text("utf-8").removesuffix("\n")
+    with TextIOWrapper(open_regular(path), "utf-8") as file:
+        source = file.read().removesuffix("\n")
     try:
         unknown = variables_of(source) - variables_of(template.source)
     except TemplateError as error:

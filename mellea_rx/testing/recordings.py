@@ -12,6 +12,7 @@ import msgspec
 
 from mellea_rx import errors
 from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.files import open_regular
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request
 from mellea_rx.errors import MelleaRxError, RecordingError, StatusError, UnexpectedError
@@ -165,10 +166,12 @@ def read_recording(path: Path) -> tuple[Heading, list[Exchange]]:
         RecordingError: There is none, or it is damaged; the message says in which line.
     """
     try:
-        lines = path.read_text("utf-8").split("\n")
+        with open_regular(path) as file:
+            lines = file.read().decode("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
         raise RecordingError(
-            f"the recording {path} cannot be read ({error}): make it with Recorder(backend, path)"
+            f"the recording {path} cannot be read ({why}): make it with Recorder(backend, path)"
         ) from None
     lines = [line for line in lines if line]
     if not lines:

@@ -52,13 +52,16 @@ def test_a_narrow_terminal_stacks_them(server: ServerProcess) -> None:
 
 
 def test_what_a_model_says_cannot_drive_the_terminal(server: ServerProcess) -> None:
-    server.script("m", chunks=["before\x1b[2J\x1b]0;owned\x07after"])
+    server.script("m", chunks=["before\x1b[2J\x1b]0;owned\x07after\u202e\u2066"])
     program = on_terminal("run", *ollama(server), "Go.")
     screen, code = to_its_end(program)
     assert code == 0
     assert "\x1b[2J" not in screen
     assert "\x1b]0;owned" not in screen
     assert "before␛[2J" in plain(screen)
+    assert "\u202e" not in screen
+    assert "\u2066" not in screen
+    assert r"\u202e\u2066" in plain(screen)
 
 
 def test_ctrl_c_ends_the_generations_and_leaves_the_terminal_clean(server: ServerProcess) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mellea_rx.cli.text import first_line, seconds
+from mellea_rx.cli.text import first_line, harmless, seconds
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,16 @@ from mellea_rx.cli.text import first_line, seconds
 )
 def test_a_text_on_one_line_keeps_both_its_ends(text: str, width: int, line: str) -> None:
     assert first_line(text, width) == line
+
+
+@pytest.mark.parametrize("code", [*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+def test_what_turns_the_direction_of_text_is_shown_and_does_nothing(code: int) -> None:
+    assert harmless(f"user{chr(code)}nimda") == f"user\\u{code:04x}nimda"
+
+
+def test_text_of_any_direction_and_joined_signs_stay() -> None:
+    for text in ("שלום עולם", "مرحبا", "👩‍💻", "a\u200db", "\ttab\n"):
+        assert harmless(text) == text
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def test_every_row_names_tests_that_exist() -> None:
         "## Faults",
         "## Answers that are no text",
         "## Functions of yours",
+        "## What is refused at the door",
         "## Keys and strangers",
         CONTROL_TOKENS,
     ):

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 
 from mellea_rx.core.format import OutputFormat
+from mellea_rx.core.json_value import MAX_DEPTH, depth_of
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.formats.schemas import schema_format
 from mellea_rx.stdlib.formats.types import typed_format
@@ -37,6 +38,17 @@ def as_format(given: Any) -> OutputFormat[Any] | None:
     """
     if given is None or given is str:
         return None
+    if isinstance(given, Mapping):
+        _require_shallow(given)
+    try:
+        found = _format_of(given)
+    except RecursionError:
+        raise _too_deep() from None
+    _require_shallow(found.schema)
+    return found
+
+
+def _format_of(given: Any) -> OutputFormat[Any]:
     if isinstance(given, OutputFormat):
         return given
     if isinstance(given, Mapping):
@@ -62,3 +74,15 @@ def _require_type(given: Any) -> None:
 
 _MARKS = ("__dataclass_fields__", "__struct_fields__", "__pydantic_fields__", "_fields")
 """The attributes of dataclasses, Structs, Pydantic models and named tuples."""
+
+
+def _require_shallow(schema: Mapping[str, Any]) -> None:
+    if depth_of(schema) > MAX_DEPTH:
+        raise _too_deep()
+
+
+def _too_deep() -> InvalidInputError:
+    return InvalidInputError(
+        f"format= has a JSON schema that is nested too deeply: at most {MAX_DEPTH} lists and "
+        "objects in each other are taken; give parts of it names, in its $defs"
+    )
