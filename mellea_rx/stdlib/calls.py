@@ -165,10 +165,12 @@ def _why_failed(sampled: SamplingResult, chosen: MelleaRxError) -> MelleaRxError
     reasons = [f"attempt {n}: {type(each).__name__}: {each}" for n, each in enumerate(errors, 1)]
     if all(type(error) is type(chosen) for error in errors):
         others = [reason for reason, error in zip(reasons, errors, strict=True) if error != chosen]
-        return with_advice(chosen, "the others failed likewise:\n  " + "\n  ".join(others))
-    told = "\n  ".join(reasons)
+        told = with_advice(chosen, "the others failed likewise:\n  " + "\n  ".join(others))
+        told.__cause__ = chosen.__cause__
+        return told
+    listed = "\n  ".join(reasons)
     return NoAnswerError(
-        f"each of the {len(errors)} attempts failed:\n  {told}", errors=errors, text=chosen.text
+        f"each of the {len(errors)} attempts failed:\n  {listed}", errors=errors, text=chosen.text
     )
 
 

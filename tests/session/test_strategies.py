@@ -106,15 +106,14 @@ def test_a_budget_below_one_is_refused_by_name(name: str) -> None:
         RejectionSampling(**{name: 0})
 
 
-def test_an_attempt_that_fails_ends_those_beside_it() -> None:
+def test_an_attempt_that_fails_leaves_those_beside_it() -> None:
     async def main() -> None:
         failing = ["half", GenerationFailedError("crashed")]
-        backend = ScriptedBackend(["slow"] * 1000, failing, delay=0.005)
+        backend = ScriptedBackend(["slow"] * 10 + ["good"], failing, delay=0.005)
         strategy = RejectionSampling(loop_budget=2, concurrency_budget=2)
         m = MelleaSession(backend)
         thunk = await m.ainstruct("Go.", requirements=has("good"), strategy=strategy)
-        with pytest.raises(GenerationFailedError, match="crashed"):
-            await soon(thunk.avalue())
+        assert str(await soon(thunk.avalue())).endswith("good")
         await until(lambda: backend.running == 0)
 
     asyncio.run(main())
