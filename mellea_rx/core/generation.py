@@ -32,6 +32,7 @@ from mellea_rx.errors import (
     CallbackError,
     EngineStoppedError,
     GenerationCancelledError,
+    InvalidInputError,
     MelleaRxError,
     StreamRestartedError,
     UnexpectedError,
@@ -55,6 +56,31 @@ def as_ours(error: Exception) -> MelleaRxError:
     wrapped = UnexpectedError(f"the generation failed: {type(error).__name__}: {error}")
     wrapped.__cause__ = error
     return wrapped
+
+
+def _settled(
+    value: Chunk,
+    error: MelleaRxError | None,
+    parsed: Any,
+    unparsable: MelleaRxError | None,
+    sampling: SamplingResult | None,
+    live: bool,
+    name: str,
+    ttft: float | None,
+    duration: float,
+) -> Generation:
+    """A generation that ended elsewhere, from what was kept of it."""
+
+    def parse(_: str) -> Any:
+        if unparsable is not None:
+            raise unparsable
+        return parsed
+
+    generation = Generation(live=live, parse=parse, about=name)
+    generation.push(value)
+    generation.sampling = sampling
+    generation.settle(error, ttft, duration)
+    return generation
 
 
 class Generation:
@@ -138,6 +164,38 @@ class Generation:
         self._opening: AttemptStarted | None = None
         self._journal: Journal | None = None
         self._narrated = False
+
+    # Copies and pickles.
+
+    def require_ended(self) -> None:
+        """Refuse to be copied.
+
+        Raises:
+            InvalidInputError: It still runs.
+        """
+        if self._ended_at is None:
+            raise InvalidInputError(
+                f"{self.name!r} still runs, and what runs cannot be copied or pickled: wait for "
+                "its end first, with `await thunk.avalue()` or `thunk.wait()`"
+            )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.require_ended()
+        parsed = unparsable = None
+        if self._error is None:
+            try:
+                parsed = self.parsed
+            except MelleaRxError as error:
+                unparsable = error
+        sampling = None if self.sampling is None else self.sampling.without_functions()
+        settled = (self._value, self._error, parsed, unparsable, sampling)
+        return _settled, (*settled, self.live, self.name, self.ttft, self.duration)
+
+    def settle(self, error: MelleaRxError | None, ttft: float | None, duration: float) -> None:
+        """Be an ended generation, with the times of another one."""
+        self.end(error)
+        self.seen = self.error_observed = True
+        self._started_at, self._first_at, self._ended_at = 0.0, ttft, duration
 
     # The writer's side, on the engine.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mellea_rx.core.chunk import Chunk, Usage
 from mellea_rx.core.requirement import Requirement, ValidationResult
@@ -84,6 +84,20 @@ class SamplingResult:
     success: bool
     attempts: tuple[Attempt, ...]
     chosen: int
+
+    def without_functions(self) -> SamplingResult:
+        """The same, its requirements in words only: functions can often not be pickled."""
+        attempts = (
+            replace(
+                each,
+                validations=tuple(
+                    (Requirement(known.description, check_only=known.check_only), result)
+                    for known, result in each.validations
+                ),
+            )
+            for each in self.attempts
+        )
+        return replace(self, attempts=tuple(attempts))
 
     def __bool__(self) -> bool:
         return self.success

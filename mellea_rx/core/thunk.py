@@ -356,6 +356,19 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
         """
         return EventStream(self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What a pickle or a deep copy is made of, once it has ended.
+
+        Raises:
+            InvalidInputError: It still runs.
+        """
+        self._generation.require_ended()  # a shallow copy would not ask it
+        return _restored, (type(self), self._generation, self.tools)
+
+    def __dir__(self) -> list[str]:
+        """The thunk's own names, then those of Rx, then the private ones; sorting keeps that."""
+        return [_RankedName(name) for name in super().__dir__()]
+
     def __repr__(self) -> str:
         generation = self._generation
         if generation.error is not None:
@@ -393,6 +406,33 @@ class ComputedThunk(ModelOutputThunk[T]):
             CallbackError: The component cannot parse the text.
         """
         return cast("T", self._generation.parsed)
+
+
+def _restored(
+    kind: type[ModelOutputThunk[Any]], generation: Generation, tools: tuple[Tool[..., Any], ...]
+) -> ModelOutputThunk[Any]:
+    thunk = kind.__new__(kind)
+    Observable.__init__(thunk)
+    thunk.tools = tools
+    thunk._generation = generation
+    thunk._inbox = None
+    return thunk
+
+
+class _RankedName(str):
+    """A name in `dir(thunk)`: `dir` sorts, and Rx has some 150 names of its own."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: str) -> bool:
+        return _rank(self) < _rank(other)
+
+
+def _rank(name: str) -> tuple[int, str]:
+    if name.startswith("_"):
+        return 2, str(name)
+    is_own = any(name in vars(kind) for kind in (ModelOutputThunk, ComputedThunk))
+    return (0 if is_own or name == "tools" else 1), str(name)
 
 
 class EventStream(Observable[Event]):

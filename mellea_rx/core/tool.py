@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
+from importlib import import_module
+from pickle import PicklingError
+from typing import Any, Generic, ParamSpec, Self, TypeAlias, TypeVar
 
 from mellea_rx.core.chunk import ToolCall
 from mellea_rx.core.signature import documented, signature_of
@@ -100,6 +103,28 @@ class Tool(Generic[P, R_co]):
         text = said.text if description is None else description
         return Tool(known, text, taken.schema, function, taken.convert)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By name, as functions are pickled: this tool, or the function that it is made of.
+
+        Raises:
+            PicklingError: Neither is at the top level of a module.
+        """
+        module = getattr(self.function, "__module__", None) or ""
+        path = getattr(self.function, "__qualname__", "")
+        found = _found(module, path)
+        if found is self:
+            return _found, (module, path)
+        if found is not self.function:
+            raise PicklingError(
+                f"tool {self.name!r} cannot be pickled: define its function at the top level of a "
+                "module, so that it can be found there by its name"
+            )
+        return _remade, (self.function, self.name, self.description)
+
+    def __deepcopy__(self, _: object) -> Self:
+        """Itself: it does not change."""
+        return self
+
     @property
     def json(self) -> dict[str, Any]:
         """What servers are told of it."""
@@ -132,6 +157,20 @@ class Tool(Generic[P, R_co]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """What the function returns."""
         return self.function(*args, **kwargs)
+
+
+def _found(module: str, path: str) -> Any:
+    """What a module has at a path of names; None where there is nothing."""
+    here: Any = sys.modules.get(module)
+    if here is None and module:
+        here = import_module(module)
+    for name in path.split("."):
+        here = getattr(here, name, None)
+    return here
+
+
+def _remade(function: Callable[..., Any], name: str, description: str) -> Tool[..., Any]:
+    return Tool.from_callable(function, name=name, description=description)
 
 
 @dataclass(frozen=True, slots=True)

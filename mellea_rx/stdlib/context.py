@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from mellea_rx.core.component import Component
 from mellea_rx.core.context import Compactor, Context, Exchange, Summary, Turn
+from mellea_rx.core.output import OutputView
 from mellea_rx.core.request import WireMessage
 from mellea_rx.core.thunk import ModelOutputThunk
-from mellea_rx.errors import InvalidInputError
+from mellea_rx.errors import InvalidInputError, MelleaRxError
 from mellea_rx.formatters.chat import rendered
 from mellea_rx.formatters.history import past_of
-from mellea_rx.stdlib.transcript import turns_of
+from mellea_rx.stdlib.transcript import Asked, turns_of
 
 __all__ = [
     "ChatContext",
@@ -56,6 +57,25 @@ class SimpleContext:
     def empty(self) -> Self:
         """A context that remembers nothing."""
         return type(self)()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What was said, as a pickle keeps it: without components and functions.
+
+        Raises:
+            InvalidInputError: The latest call still runs.
+        """
+        last = None if self.last is None else _portable(self.last)
+        return _restored, (type(self), {**_fields(self), "last": last})
+
+    def __deepcopy__(self, _: object) -> Self:
+        """Itself: it does not change.
+
+        Raises:
+            InvalidInputError: The latest call still runs.
+        """
+        if self.last is not None:
+            _portable(self.last)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,3 +194,53 @@ class ChatContext:
     def empty(self) -> Self:
         """A conversation of the same kind, without turns."""
         return replace(self, turns=())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What was said, as a pickle keeps it: without components and functions.
+
+        Raises:
+            InvalidInputError: A turn still runs.
+        """
+        turns = tuple(map(_portable, self.turns))
+        return _restored, (type(self), {**_fields(self), "turns": turns})
+
+    def __deepcopy__(self, _: object) -> Self:
+        """Itself: it does not change.
+
+        Raises:
+            InvalidInputError: A turn still runs.
+        """
+        for turn in self.turns:
+            _portable(turn)
+        return self
+
+
+def _fields(context: SimpleContext | ChatContext) -> dict[str, Any]:
+    return {each.name: getattr(context, each.name) for each in fields(context)}
+
+
+def _restored(kind: type[Any], values: dict[str, Any]) -> Any:
+    return kind(**values)
+
+
+def _portable(turn: Turn) -> Turn:
+    """A turn that can be pickled: its words, without what they were made by.
+
+    Raises:
+        InvalidInputError: It still runs.
+    """
+    output = turn.output
+    if output.is_running:
+        raise InvalidInputError(
+            "a context with a call that still runs cannot be copied or pickled: wait for its end "
+            "first, with `await thunk.avalue()` or `thunk.wait()`"
+        )
+    asked = turn.messages
+    if asked is None:
+        try:
+            asked = rendered(turn.action)
+        except MelleaRxError:  # made of a thunk that failed: it was never said
+            asked = ()
+    if output.is_complete:
+        output = OutputView.of(output.answer)
+    return Turn(Asked(asked), asked, output)

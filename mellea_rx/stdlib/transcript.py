@@ -16,11 +16,11 @@ from mellea_rx.core.request import Role, WireMessage
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.formatters.chat import rendered
 
-__all__ = ["turns_of"]
+__all__ = ["Asked", "turns_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
     """What was asked in a turn, word for word."""
 
     messages: tuple[WireMessage, ...]
@@ -65,7 +65,7 @@ def turns_of(
                 continue
             question = tuple(asked)
             answer = Chunk(message.content, tool_calls=message.tool_calls)
-            turns.append(Turn(_Asked(question), question, OutputView.of(answer)))
+            turns.append(Turn(Asked(question), question, OutputView.of(answer)))
             asked = []
     if asked:
         raise InvalidInputError(
