@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,9 @@ BAD: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-@pytest.mark.parametrize("make", [OllamaBackend, OpenAIBackend, ScriptedBackend])
+@pytest.mark.parametrize(
+    "make", [OllamaBackend, partial(OpenAIBackend, api_key="key"), ScriptedBackend]
+)
 def test_an_option_that_cannot_be_sent_is_refused_by_its_name(make: Any, what: str) -> None:
     value, told = BAD[what]
     with pytest.raises(OptionError, match=rf"^model option 'mirostat' cannot be sent: {told}"):
@@ -259,5 +262,5 @@ def test_what_a_model_said_is_escaped_in_the_reasons_of_a_message() -> None:
     check = req("It is green.", output_to_bool=lambda text: "green" in text)
     with pytest.raises(RequirementsNotMetError) as caught:
         judged.instruct("Go.", requirements=[check], require=True)
-    assert r"the judge says: red\x1b[2J\u202e" in str(caught.value)
+    assert r"red\x1b[2J\u202e" in str(caught.value)
     assert not {"\x1b", "\u202e"} & set(str(caught.value))
