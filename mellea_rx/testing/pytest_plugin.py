@@ -102,9 +102,17 @@ def recorded(request: pytest.FixtureRequest) -> Iterator[Callable[..., MelleaSes
             if not request.config.getoption(RECORD):
                 return _closing(MelleaSession(replay(path, **how)), sessions)
             folder.mkdir(parents=True, exist_ok=True)
-            return _closing(MelleaSession(Recorder(backend(), path)), sessions)
+            recorder = Recorder(backend(), path)
+            sessions.callback(_require_whole, recorder)
+            return _closing(MelleaSession(recorder), sessions)
 
         yield make
+
+
+def _require_whole(recorder: Recorder) -> None:
+    """A test that records less than it asked has an error."""
+    if recorder.failure is not None:
+        raise recorder.failure
 
 
 def _closing(session: MelleaSession, stack: ExitStack) -> MelleaSession:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -32,28 +34,85 @@ from mellea_rx.testing.recordings import Exchange, Failure, Heading, encoded, pl
 
 __all__ = ["Recorder"]
 
+_log = logging.getLogger("mellea_rx")
+
+
+_READ_BY_OWNER = 0o600
+"""Prompts and answers are nobody else's."""
+
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+"""A pipe that was put in the file's place is not waited for."""
+
 
 class _Tape:
-    """The file of a recording."""
+    """The file of a recording: whole lines only, and after the first that fails none.
+
+    Attributes:
+        path: Where it is.
+        failure: Why it ends before the program does; None while it goes on.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.failure: RecordingError | None = None
         self._lock = ProcessLock()
-        self._begun = False
-        self._append("", mode="w")
-
-    def save(self, exchange: Exchange, backend: Backend) -> None:
-        """Append a request and its answer; before the first, a heading."""
-        heading = "" if self._begun else _line(_heading(backend))
-        self._begun = True
-        self._append(heading + _line(exchange))
-
-    def _append(self, text: str, *, mode: str = "a") -> None:
+        self._lines = 0
         try:
-            with self._lock, self.path.open(mode, encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            raise RecordingError(f"the recording {self.path} cannot be written: {error}") from None
+            if path.exists() and not path.is_file():
+                raise OSError(0, "it is no regular file")
+            number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_WAIT, _READ_BY_OWNER)
+            os.close(number)
+            path.chmod(_READ_BY_OWNER)  # also of a file that was there before
+        except (OSError, ValueError) as error:
+            raise RecordingError(
+                f"the recording {path} cannot be written: {_reason(error)}"
+            ) from None
+
+    def save(self, request: dict[str, Any] | None, backend: Backend, **answer: Any) -> None:
+        """Append a request and its answer; before the first, a heading. Never raises: what goes
+        wrong here ends the recording, and not the answer."""
+        with self._lock:
+            if self.failure is not None or request is None:
+                return
+            try:
+                lines = [_line(Exchange(request=request, **answer))]
+                if not self._lines:
+                    lines.insert(0, _line(_heading(backend)))
+                self._append("".join(lines).encode())
+                self._lines += len(lines)
+            except Exception as error:
+                self.end(error)
+
+    def end(self, error: Exception) -> None:
+        """Record no more: an answer that is missing in the middle would play another's."""
+        if self.failure is None:
+            self.failure = RecordingError(
+                f"the recording {self.path} ends after line {self._lines}: {_reason(error)}; the "
+                "answers go on unrecorded"
+            )
+            _log.warning("%s", self.failure)
+
+    def _append(self, data: bytes) -> None:
+        number = os.open(
+            self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_WAIT, _READ_BY_OWNER
+        )
+        try:
+            whole = os.fstat(number).st_size
+            try:
+                while data:
+                    data = data[os.write(number, data) :]
+            except OSError:
+                # A part of it may have been written. Where it cannot be taken back, readers leave
+                # a last line out that is not whole.
+                with suppress(OSError):
+                    os.ftruncate(number, whole)
+                raise
+        finally:
+            os.close(number)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 class Recorder:
@@ -61,11 +120,16 @@ class Recorder:
 
     A request is saved when its answer ends, failed or cancelled ones too. A backend's key is never
     seen here, and options whose names look like keys, passwords or headers are masked; prompts,
-    answers and errors are saved as they are.
+    answers and errors are saved as they are, in a file that only its owner can read. Where it
+    cannot be written to any more (the disk is full), the recording ends with its last whole line,
+    `failure` and the log say so, and the answers go on.
 
     Args:
         backend: Who answers.
         path: The file; written anew. JSON lines, a few hundred bytes for each chunk at most.
+
+    Attributes:
+        failure: Why the recording ended before the program; None where it did not.
 
     Example:
         >>> import tempfile
@@ -86,6 +150,11 @@ class Recorder:
         require_backend(backend, "a recorder")
         self._backend = backend
         self._tape = _Tape(Path(path))
+
+    @property
+    def failure(self) -> RecordingError | None:
+        """Why the recording ended before the program; None where it did not."""
+        return self._tape.failure
 
     @property
     def name(self) -> str:
@@ -125,7 +194,7 @@ class Recorder:
         self._backend.close()
 
     async def _take(self, request: Request, push: Push) -> None:
-        asked = plain(request)
+        asked = self._asked(request)
         clock = engine().clock
         began = clock()
         chunks: list[tuple[float, Chunk]] = []
@@ -143,10 +212,16 @@ class Recorder:
             raise
         finally:
             seconds = round(clock() - began, 6)
-            self._tape.save(
-                Exchange(request=asked, chunks=chunks, seconds=seconds, failure=failure, cut=cut),
-                self._backend,
-            )
+            answer = {"chunks": chunks, "seconds": seconds, "failure": failure, "cut": cut}
+            self._tape.save(asked, self._backend, **answer)
+
+    def _asked(self, request: Request) -> dict[str, Any] | None:
+        """What is asked, as it is now; None where that cannot be recorded."""
+        try:
+            return plain(request)
+        except Exception as error:
+            self._tape.end(error)
+            return None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._backend!r} to {str(self._tape.path)!r}>"

@@ -23,10 +23,13 @@ VERSION = 1
 MASK = "***"
 
 _SECRET = re.compile(
-    r"(api|access|secret|private)[-_ ]?key|authorization|password|secret|cookie|headers|"
-    r"(access|auth|bearer|refresh)[-_ ]?token",
+    r"(api|access|secret|private)[-_ ]?key|authorization|passw|secret|cookie|headers|credential|"
+    r"(access|auth|bearer|refresh)[-_ ]?token|"
+    # Whole words: of "max_tokens" and "author" there is nothing to hide.
+    r"(^|[-_. ])(auth|oauth2?|bearer|jwt|passphrase)($|[-_. ])|(^|[-_. ])token$",
     re.IGNORECASE,
 )
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _HOW_IT_IS_TAKEN = {
     ModelOption.STREAM,
     ModelOption.STREAM_TIMEOUT,
@@ -150,8 +153,14 @@ def _plain(value: Any) -> Any:
 
 def _masked(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: MASK if _SECRET.search(k) else _masked(v) for k, v in value.items()}
+        return {k: MASK if _hides(k, v) else _masked(v) for k, v in value.items()}
     return [_masked(each) for each in value] if isinstance(value, list) else value
+
+
+def _hides(name: str, value: Any) -> bool:
+    """Whether a value of this name may be a secret; a switch is none."""
+    is_secret = _SECRET.search(_HUMP.sub("_", name)) is not None
+    return is_secret and value is not None and not isinstance(value, bool)
 
 
 def encoded(value: Any) -> str:
@@ -159,35 +168,46 @@ def encoded(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def read_recording(path: Path) -> tuple[Heading, list[Exchange]]:
+def read_recording(path: Path) -> tuple[Heading, list[Exchange], str]:
     """A recording's lines.
+
+    Returns:
+        The heading, what was asked and answered, and "", or why that is not all: the program or
+        the disk came to its end within the last line.
 
     Raises:
         RecordingError: There is none, or it is damaged; the message says in which line.
     """
     try:
         with open_regular(path) as file:
-            lines = file.read().decode("utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+            lines = file.read().split(b"\n")
+    except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise RecordingError(
             f"the recording {path} cannot be read ({why}): make it with Recorder(backend, path)"
         ) from None
-    lines = [line for line in lines if line]
-    if not lines:
+    last = lines[-1]
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line]
+    if not numbered:
         raise RecordingError(f"the recording {path} is empty: nothing was asked, or all still runs")
-    heading: Heading = _decoded(lines[0], Heading, path, 1)
+    heading: Heading = _decoded(numbered[0][1], Heading, path, 1)
     if heading.mellea_rx_recording != VERSION:
         raise RecordingError(
             f"the recording {path} has format {heading.mellea_rx_recording}, and this version "
             f"reads format {VERSION}: record it anew"
         )
-    return heading, [
-        _decoded(line, Exchange, path, number) for number, line in enumerate(lines[1:], 2)
-    ]
+    exchanges: list[Exchange] = []
+    for number, line in numbered[1:]:
+        try:
+            exchanges.append(_decoded(line, Exchange, path, number))
+        except RecordingError:
+            if line is not last:
+                raise
+            return heading, exchanges, f"it ends within line {number}, which is left out"
+    return heading, exchanges, ""
 
 
-def _decoded(line: str, kind: Any, path: Path, number: int) -> Any:
+def _decoded(line: bytes, kind: Any, path: Path, number: int) -> Any:
     try:
         return msgspec.convert(json.loads(line), kind)
     except (ValueError, msgspec.ValidationError) as error:

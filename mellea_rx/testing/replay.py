@@ -48,7 +48,7 @@ class Replay:
     """
 
     def __init__(self, path: Path, speed: float) -> None:
-        heading, exchanges = read_recording(path)
+        heading, exchanges, self._torn = read_recording(path)
         self.name = heading.backend
         self.model = heading.model
         self.model_options = Options(heading.options)
@@ -118,6 +118,8 @@ class Replay:
             near = max(self._exchanges, key=lambda each: _likeness(asked, each.request)).request
             lines.append(f"  the nearest that it has: {_said(near)}")
             lines.append(f"  they differ in: {', '.join(_differences(asked, near))}")
+        if self._torn:
+            lines.append(f"  the recording is not whole: {self._torn}")
         lines.append("  record it: run this once with Recorder(backend, path)")
         return "\n".join(lines)
 
@@ -137,7 +139,8 @@ def replay(path: str | os.PathLike[str], *, speed: float = 1.0) -> Replay:
         >>> m = MelleaSession(replay("greeting.jsonl", speed=0))  # doctest: +SKIP
 
     Raises:
-        RecordingError: It cannot be read; or (when read) it has no answer to a request.
+        RecordingError: It cannot be read; or (when read) it has no answer to a request. A last
+            line that is not whole is left out, and the message says so.
         InvalidInputError: `speed` is negative.
     """
     if not (math.isfinite(speed) and speed >= 0):
