@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import count
 from typing import Any
 
@@ -90,6 +90,7 @@ class Generation:
         live: Consumers get chunks as they come; else the whole, once, at the end.
         needs: Event loops that have to run for this generation to go on (they run callables of
             the user's), so a blocking wait on one of them could never end.
+        dependencies: Generations that it waits for; while they run, it needs what they need.
         parse: The whole text into what it stands for; the text itself by default.
         about: What it is asked, for messages that have to name it.
     """
@@ -98,12 +99,14 @@ class Generation:
         "__weakref__",
         "_clock",
         "_consumers",
+        "_dependencies",
         "_ended_at",
         "_error",
         "_first_at",
         "_fold",
         "_handle",
         "_journal",
+        "_loops",
         "_narrated",
         "_opening",
         "_parse",
@@ -116,7 +119,6 @@ class Generation:
         "live",
         "lock",
         "loop",
-        "needs",
         "number",
         "sampling",
         "seen",
@@ -129,6 +131,7 @@ class Generation:
         *,
         live: bool = False,
         needs: tuple[asyncio.AbstractEventLoop, ...] = (),
+        dependencies: Iterable[Generation] = (),
         parse: Callable[[str], Any] = str,
         about: object = "a call",
     ) -> None:
@@ -136,7 +139,8 @@ class Generation:
         self.about = about
         self.waits_for: tuple[Waiter, ...] = ()
         self.live = live
-        self.needs = needs
+        self._loops = needs
+        self._dependencies = tuple(each for each in dependencies if not each.has_ended)
         self.lock = threading.Lock()
         self.seen = False
         """Whether its end has reached somebody; see `ModelOutputThunk.is_computed`."""
@@ -305,6 +309,7 @@ class Generation:
             self._ended_at = self._clock()
             self._value = self._fold.peek()
             self._error = error
+            self._dependencies = ()
             if error is not None and not error.text:
                 error.text = self._value.text
             consumers, self._consumers = self._consumers, []
@@ -426,6 +431,23 @@ class Generation:
         """What a message calls it: what it is asked, cut short."""
         name = self.about if isinstance(self.about, str) else repr(self.about)
         return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+    @property
+    def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
+        """The event loops that have to run for it to go on: its own, and its dependencies'.
+
+        Asked anew each time: once a dependency has ended, its loop may be gone.
+        """
+        loops: set[asyncio.AbstractEventLoop] = set()
+        seen: set[Generation] = set()
+        waiting = [self]
+        while waiting:
+            each = waiting.pop()
+            if each not in seen and not each.has_ended:
+                seen.add(each)
+                loops.update(each._loops)
+                waiting += each._dependencies
+        return tuple(loops)
 
     @property
     def has_ended(self) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from mellea_rx.core.chunk import Chunk, ToolCall
 from mellea_rx.core.consumers import EndWatch
 from mellea_rx.core.generation import Generation
@@ -62,9 +60,9 @@ class OutputView:
         return error
 
     @property
-    def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
-        """The event loops that have to run for it to go on."""
-        return self._generation.needs
+    def generation(self) -> Generation:
+        """What is seen."""
+        return self._generation
 
     async def settled(self) -> None:
         """Wait for the end, good or bad."""

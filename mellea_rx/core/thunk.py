@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
@@ -61,6 +61,7 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
         *,
         live: bool = False,
         needs: tuple[asyncio.AbstractEventLoop, ...] = (),
+        dependencies: Iterable[OutputView] = (),
         parse: Callable[[str], T] | None = None,
         about: object = "a call",
         tools: tuple[Tool[..., Any], ...] = (),
@@ -71,13 +72,20 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
             pipeline: What to run on the engine.
             live: Readers and subscribers get chunks as they come; else the whole, once.
             needs: Event loops on which the pipeline calls functions of the user's.
+            dependencies: What the pipeline waits for.
             parse: The whole text into `parsed`; the text itself by default.
             about: What it is asked, for messages that have to name it.
             tools: Those that the model was offered.
         """
         super().__init__()
         self.tools = tools
-        self._generation = Generation(live=live, needs=needs, parse=parse or str, about=about)
+        self._generation = Generation(
+            live=live,
+            needs=needs,
+            dependencies=[each.generation for each in dependencies],
+            parse=parse or str,
+            about=about,
+        )
         self._inbox: Inbox | None = None
         loop = running_loop()
         if loop is not None and not live:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from mellea_rx.core.context import Exchange, Turn
 from mellea_rx.core.image import Image
 from mellea_rx.core.json_value import lone_surrogate, surrogate_told
 from mellea_rx.core.options import ModelOption, Options
+from mellea_rx.core.output import OutputView
 from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.core.worker_threads import in_worker_thread
@@ -52,12 +52,11 @@ class Prompt:
     recall: Recall | None = None
 
     @property
-    def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
-        """The event loops that these thunks, and those of the history, need."""
-        if not self.dependencies and not self.history:
-            return ()
-        before = (turn.thunk for turn in self.history if turn.thunk is not None)
-        return tuple({loop for thunk in (*self.dependencies, *before) for loop in thunk.needs})
+    def awaited(self) -> list[OutputView]:
+        """What it is made of and is not there yet: of the action, and of the history."""
+        before = [turn.output for turn in self.history if turn.thunk is not None]
+        own = [thunk.view() for thunk in self.dependencies]
+        return [each for each in (*own, *before) if each.is_running]
 
     async def request(self) -> Request:
         """Wait for what it is made of, then render. Runs on the engine.

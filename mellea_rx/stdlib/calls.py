@@ -152,9 +152,9 @@ class Call:
 
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
-        """The event loops that have to run for this call to go on."""
+        """The event loops that run functions of the user's for this call."""
         functions = (*_functions(self.requirements), *getattr(self.strategy, "callables", ()))
-        return tuple({*self.prompt.needs, *loops_for(functions, self.loop)})
+        return loops_for(functions, self.loop)
 
 
 def _why_failed(sampled: SamplingResult, chosen: MelleaRxError) -> MelleaRxError:
@@ -197,6 +197,7 @@ def start_call(call: Call, action: Component[T]) -> ModelOutputThunk[T]:
         call.run,
         live=options.stream,
         needs=call.needs,
+        dependencies=call.prompt.awaited,
         parse=parse,
         about=action,
         tools=options.tools,
@@ -223,16 +224,21 @@ def start_validation(
             )
         )
 
-    needs = set(loops_for(_functions(requirements), loop))
-    if not isinstance(output, str):
-        needs.update(output.needs)
     return ModelOutputThunk(
-        run, needs=tuple(needs), parse=lambda _: list(results), about="a validation"
+        run,
+        needs=loops_for(_functions(requirements), loop),
+        dependencies=() if isinstance(output, str) else [_view_of(output)],
+        parse=lambda _: list(results),
+        about="a validation",
     )
 
 
+def _view_of(output: ModelOutputThunk[Any] | OutputView) -> OutputView:
+    return output if isinstance(output, OutputView) else output.view()
+
+
 async def _text_of(output: ModelOutputThunk[Any] | OutputView) -> str:
-    view = output.view() if isinstance(output, ModelOutputThunk) else output
+    view = _view_of(output)
     await view.settled()
     if view.error is not None:
         raise DependencyError(

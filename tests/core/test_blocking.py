@@ -11,7 +11,13 @@ from functools import partial
 
 import pytest
 
-from mellea_rx import BlockingWaitError, MelleaSession, ModelOutputThunk, ScriptedBackend
+from mellea_rx import (
+    BlockingWaitError,
+    ChatContext,
+    MelleaSession,
+    ModelOutputThunk,
+    ScriptedBackend,
+)
 from mellea_rx.core.engine import Engine, engine, use_engine
 from mellea_rx.stdlib.requirements import Requirement, req, simple_validate
 from tests.core.hand import PATIENCE, Answer, Hand, soon, started, until_blocking
@@ -166,3 +172,21 @@ def test_what_comes_just_before_a_thread_blocks_is_not_missed(
             assert pool.submit(read).result(PATIENCE) == got
         finally:
             thunk.cancel()
+
+
+def test_a_loop_that_only_an_ended_dependency_needed_is_needed_no_more() -> None:
+    hand = Hand(2)
+
+    async def main() -> ModelOutputThunk[str]:
+        m = MelleaSession(hand, ctx=ChatContext())
+        first = await m.ainstruct("Go.", requirements=NEEDS_LOOP)
+        second = await m.ainstruct("Go on.")
+        assert second.needs == (asyncio.get_running_loop(),)
+        hand.answers[0].say("a").end()
+        await soon(first.avalue())
+        return second
+
+    second = asyncio.run(main())
+    assert second.needs == ()
+    hand.answers[1].say("b").end()
+    assert second.wait(PATIENCE).value == "b"

@@ -104,8 +104,9 @@ def complaints() -> Iterator[list[str]]:
             told.append(f"{record.name} logged: {self.format(record)}")
 
     handler = Keep(logging.ERROR)
-    logger = logging.getLogger("asyncio")
-    logger.addHandler(handler)
+    loggers = [logging.getLogger(name) for name in ("asyncio", "concurrent.futures")]
+    for logger in loggers:
+        logger.addHandler(handler)
     hooks = sys.unraisablehook, threading.excepthook
     sys.unraisablehook = lambda it: told.append(f"unraisable: {it.exc_value!r} in {it.object!r}")
     threading.excepthook = lambda it: told.append(f"a thread ended with {it.exc_value!r}")
@@ -116,4 +117,5 @@ def complaints() -> Iterator[list[str]]:
             yield told
     finally:
         sys.unraisablehook, threading.excepthook = hooks
-        logger.removeHandler(handler)
+        for logger in loggers:
+            logger.removeHandler(handler)

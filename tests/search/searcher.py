@@ -139,15 +139,17 @@ class _Watchdog:
     def __enter__(self) -> None:
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         # Should even this thread get no turn, the stacks are better than nothing.
-        faulthandler.dump_traceback_later(2 * self._patience, exit=True)
+        faulthandler.dump_traceback_later(5 * self._patience, exit=True)
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
         faulthandler.cancel_dump_traceback_later()
 
     def _watch(self) -> None:
-        if self._done.wait(self._patience):
-            return
+        for _ in range(int(self._patience)):
+            # Turns of a second are counted, not the clock: a machine may stand still for minutes.
+            if self._done.wait(1):
+                return
         print(self._program, f"  WRONG: no end in {self._patience} s", sep="\n", flush=True)
         for task in _tasks():
             task.print_stack(file=sys.stdout)

@@ -95,5 +95,9 @@ def _start(
             ToolMessage(each.call.name or "unknown", each.content, each.call.id) for each in results
         )
 
-    needs = tuple({*thunk.needs, *loops_of(tools, loop)})
-    return ModelOutputThunk(run, needs=needs, parse=lambda _: list(messages))
+    return ModelOutputThunk(
+        run,
+        needs=loops_of(tools, loop),
+        dependencies=[thunk.view()],
+        parse=lambda _: list(messages),
+    )
