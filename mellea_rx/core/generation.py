@@ -440,7 +440,7 @@ class Generation:
         """
         loops: set[asyncio.AbstractEventLoop] = set()
         seen: set[Generation] = set()
-        waiting = [self]
+        waiting: list[Generation] = [self]
         while waiting:
             each = waiting.pop()
             if each not in seen and not each.has_ended:
