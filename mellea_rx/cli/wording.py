@@ -40,6 +40,11 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
         ),
         (rf"'?@(?P<prefixed>{_NAMES.lower()})\b'?(?P<bare>)(?P<given>)", _option),
         (r", or use the embedded model: start_session\(\"local\"\)", ", or take --backend local"),
+        (
+            r"a model's name comes second: start_session\('(\w+)', '([^']+)'\)",
+            r"name a model so: --backend \1 --model \2",
+        ),
+        (r", or give api_key=", ""),  # a command line can be read by others
         (r"start_session\(\s*[\"'](\w+)[\"']\s*\)", r"--backend \1"),
         (r"start_session\(([^()]*)\)", "another --backend"),
         (r"LocalBackend\(context_window=([^()]*)\)", r"-o context_window=\1"),

@@ -99,6 +99,19 @@ def test_an_option_of_a_servers_name_is_the_same_option(server: ServerProcess) -
     assert server.log("m")[0]["body"]["options"] == {"num_predict": 5}
 
 
+@pytest.mark.parametrize(
+    ("backend", "told"),
+    [
+        ("llama3.2", "name a model so: --backend ollama --model llama3.2"),
+        ("openai", "OpenAI needs a key: set OPENAI_API_KEY (for another server"),
+    ],
+)
+def test_a_backend_that_cannot_be_used_is_told_in_options(backend: str, told: str) -> None:
+    ran = run("run", "--backend", backend, "Go.")
+    assert ran.returncode != 0
+    assert told in " ".join(ran.stderr.split())
+
+
 def test_one_that_fails_does_not_hide_the_others(server: ServerProcess) -> None:
     bad = {"chunks": ["half "], "error_after": 1, "error": "crashed"}
     server.script("m", by_prompt={"bad": bad, "good": {"chunks": ["fine"]}})
