@@ -37,6 +37,7 @@ __all__ = [
     "FailureUnseen",
     "LogEvent",
     "LoopHeld",
+    "PlaceholderLeft",
     "PromptSent",
     "RequestRetried",
     "RequirementsUnmet",
@@ -374,6 +375,22 @@ class ChatForgets(LogEvent):
         "chat on a SimpleContext forgets: the model is not told what was said before. "
         "For a conversation: start_session(ctx=ChatContext()); for calls on their own: instruct"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceholderLeft(LogEvent):
+    """A text that is never rendered has a placeholder.
+
+    Attributes:
+        place: The argument that the text was given as.
+        advice: What to do.
+    """
+
+    level: ClassVar[int] = logging.WARNING
+    template: ClassVar[str] = "%s has a placeholder in double braces, which stays as it is: %s"
+
+    place: str
+    advice: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,20 @@ from mellea_rx.errors import InvalidInputError, MelleaRxError
 from mellea_rx.operators.from_async_iterable import Inputs, inputs_of
 from mellea_rx.operators.pump import Caller, Ready, Work, pumped
 from mellea_rx.operators.rate import RateLimit
+from mellea_rx.operators.rows import variables_of
 from mellea_rx.operators.to_thunk import to_thunk
 
-__all__ = ["Generated", "Instructs", "Started", "map_generate", "map_thunks"]
+__all__ = [
+    "DEFAULT_CONCURRENT",
+    "Generated",
+    "Instructs",
+    "Started",
+    "map_generate",
+    "map_thunks",
+]
+
+DEFAULT_CONCURRENT = 16
+"""Calls at once, where nothing else is said: more than most servers answer at a time."""
 
 A = TypeVar("A")
 
@@ -83,7 +94,7 @@ def map_generate(
     template: str,
     /,
     *,
-    max_concurrent: int,
+    max_concurrent: int = DEFAULT_CONCURRENT,
     ordered: bool = True,
     per_second: float | None = None,
     tokens_per_minute: float | None = None,
@@ -93,7 +104,7 @@ def map_generate(
     call: Call[A],
     /,
     *,
-    max_concurrent: int,
+    max_concurrent: int = DEFAULT_CONCURRENT,
     ordered: bool = True,
     per_second: float | None = None,
     tokens_per_minute: float | None = None,
@@ -103,7 +114,7 @@ def map_generate(
     template: str | None = None,
     /,
     *,
-    max_concurrent: int,
+    max_concurrent: int = DEFAULT_CONCURRENT,
     ordered: bool = True,
     per_second: float | None = None,
     tokens_per_minute: float | None = None,
@@ -132,9 +143,10 @@ def map_generate(
         call: A session, or a function that makes a call for an input: a coroutine of a verb, a
             thunk, a cold call, or what operators make of one. An async one runs on the subscriber's
             event loop, a sync one in a worker thread.
-        template: With a session: what to instruct. A mapping's items are its variables; any other
-            input is its variable `input`.
-        max_concurrent: How many calls run at once.
+        template: With a session: the description to instruct. Each input is its variable `input`;
+            the fields of a mapping, named tuple, dataclass, Struct or Pydantic model are variables
+            too. It need not use all of them.
+        max_concurrent: At most so many calls at once.
         ordered: In the order of the inputs; else as they end.
         per_second: How many calls may start in a second, evenly spaced.
         tokens_per_minute: How many tokens (prompt and completion) the calls may take in a minute.
@@ -158,7 +170,7 @@ def map_thunks(
     template: str,
     /,
     *,
-    max_concurrent: int,
+    max_concurrent: int = DEFAULT_CONCURRENT,
     per_second: float | None = None,
     tokens_per_minute: float | None = None,
 ) -> Callable[[Inputs[A]], Observable[Started[A]]]: ...
@@ -167,7 +179,7 @@ def map_thunks(
     call: Call[A],
     /,
     *,
-    max_concurrent: int,
+    max_concurrent: int = DEFAULT_CONCURRENT,
     per_second: float | None = None,
     tokens_per_minute: float | None = None,
 ) -> Callable[[Inputs[A]], Observable[Started[A]]]: ...
@@ -176,7 +188,7 @@ def map_thunks(
     template: str | None = None,
     /,
     *,
-    max_concurrent: int,
+    max_concurrent: int = DEFAULT_CONCURRENT,
     per_second: float | None = None,
     tokens_per_minute: float | None = None,
 ) -> Callable[[Inputs[Any]], Observable[Started[Any]]]:
@@ -230,8 +242,7 @@ def _maker(name: str, call: Any, template: str | None) -> Callable[[Any], Any]:
     session: Instructs = call
 
     async def instruct(item: Any) -> ModelOutputThunk[str]:
-        variables = dict(item) if isinstance(item, Mapping) else {"input": item}
-        return await session.ainstruct(template, user_variables=variables)
+        return await session.ainstruct(template, user_variables=variables_of(item))
 
     return instruct
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections import namedtuple
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
+import msgspec
+import pydantic
 import pytest
 import reactivex as rx
 from reactivex import operators as ops
@@ -491,3 +495,76 @@ def test_a_template_needs_a_session() -> None:
         map_generate(str, "Go.", max_concurrent=1)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="a session and a template"):
         map_generate(shouting(), max_concurrent=1)  # type: ignore[call-overload]
+
+
+@dataclass
+class Town:
+    """A row as a dataclass."""
+
+    name: str
+    people: int = 0
+
+
+class Land(msgspec.Struct):
+    """A row as a Struct."""
+
+    name: str
+
+
+class Sea(pydantic.BaseModel):
+    """A row as a Pydantic model."""
+
+    name: str
+
+
+Row = namedtuple("Row", ["Index", "name", "people"])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"name": "Oslo", "people": 1},
+        MappingProxyType({"name": "Oslo"}),
+        Row(0, "Oslo", 1),
+        Town("Oslo"),
+        Land("Oslo"),
+        Sea(name="Oslo"),
+    ],
+    ids=lambda row: type(row).__name__,
+)
+def test_the_fields_of_a_row_are_variables_and_so_is_the_row(row: Any) -> None:
+    done = list(to_iterator(map_generate(shouting(), "in {{ name }}")([row])))
+    assert [(each.value, each.input) for each in done] == [("IN OSLO", row)]
+    key = "input['name']" if isinstance(row, Mapping) else "input.name"
+    done = list(to_iterator(map_generate(shouting(), f"in {{{{ {key} }}}}")([row])))
+    assert [each.value for each in done] == ["IN OSLO"]
+
+
+def test_a_template_that_uses_nothing_of_a_row_is_asked_for_each_and_braces_are_told() -> None:
+    done = list(to_iterator(map_generate(shouting(), "go")([1, 2])))
+    assert [each.value for each in done] == ["GO", "GO"]
+    with pytest.raises(TemplateError, match=r"\{city\} is plain text.*write \{\{city\}\}"):
+        list(to_iterator(map_generate(shouting(), "in {city}")([{"city": "Oslo"}])))
+    with pytest.raises(TemplateError, match=r"'town', which was not given .*'city'"):
+        list(to_iterator(map_generate(shouting(), "in {{town}}")([{"city": "Oslo"}])))
+
+
+@pytest.mark.parametrize("make", [map_generate, map_thunks])
+def test_sixteen_at_once_by_default(make: Any) -> None:
+    async def main() -> None:
+        hand = Hand(40)
+        items = to_async_iterator(make(MelleaSession(hand), "{{ input }}")(range(40)))
+        reading = asyncio.ensure_future(_all(items))
+        for answer in hand.answers[:16]:
+            assert await asyncio.to_thread(answer.asked.wait, PATIENCE)
+        await asyncio.sleep(0.05)
+        assert not hand.answers[16].asked.is_set()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+    asyncio.run(main())
+
+
+async def _all(items: Any) -> list[Any]:
+    return [item async for item in items]

@@ -144,6 +144,7 @@ def mapped(m: MelleaSession, texts: Iterable[str]) -> None:
     rows = [{"city": "Oslo"}]
     cities = map_generate(m, "In {{ city }}.", max_concurrent=4, per_second=2)(rows)
     assert_type(cities, Observable[Generated[dict[str, str]]])
+    assert_type(map_generate(m, "In {{ city }}.")(rows), Observable[Generated[dict[str, str]]])
     asked: Callable[[str], Any] = m.ainstruct
     map_generate(asked, max_concurrent=4)(texts).subscribe(generated)
     assert_type(map_thunks(ask, max_concurrent=1)(texts), Observable[Started[str]])

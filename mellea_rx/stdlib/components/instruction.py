@@ -6,10 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mellea_rx.core.arguments import kind_of
 from mellea_rx.core.component import Said, Template
 from mellea_rx.core.image import Images, as_images
+from mellea_rx.core.placeholders import (
+    NOT_RENDERED,
+    OptionalVariables,
+    require_used,
+    warn_of_placeholders,
+)
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import InvalidInputError
+from mellea_rx.formatters.template import variables_of
 from mellea_rx.stdlib.components.parts import (
     Part,
     Text,
@@ -38,6 +46,8 @@ INSTRUCTION = Template(
 )
 
 _PREFIX = Template("{{ prefix }}")
+
+_NO_VARIABLES = "it is a template only with user_variables="
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +83,9 @@ class Instruction:
     def __post_init__(self) -> None:
         require_text(self.description, "the instruction")
         if self.user_variables is not None and not isinstance(self.user_variables, Mapping):
-            kind = type(self.user_variables).__name__
-            raise InvalidInputError(f"user_variables must be a dict of names, not {kind}")
+            raise InvalidInputError(
+                f"user_variables must be a dict of names, not {kind_of(self.user_variables)}"
+            )
         if self.prefix is not None and not isinstance(self.prefix, ModelOutputThunk):
             require_text(self.prefix, "the prefix")
         # What was asked is what it was at the time of the call, whatever becomes of the caller's.
@@ -82,13 +93,31 @@ class Instruction:
         words = [self.requirements] if isinstance(self.requirements, str) else self.requirements
         keep(self, "requirements", tuple(require_text(each, "a requirement") for each in words))
         if self.user_variables is not None:
-            keep(self, "user_variables", dict(self.user_variables))
+            kind = OptionalVariables if isinstance(self.user_variables, OptionalVariables) else dict
+            keep(self, "user_variables", kind(self.user_variables))
         if self.grounding_context is not None:
             named = as_named_parts(self.grounding_context, "grounding_context")
             is_dict = isinstance(self.grounding_context, Mapping)
             keep(self, "grounding_context", dict(named) if is_dict else [part for _, part in named])
         keep(self, "icl_examples", as_parts(self.icl_examples, "icl_examples"))
         keep(self, "images", as_images(self.images))
+        self._check_placeholders()
+
+    def _check_placeholders(self) -> None:
+        """Refuse variables that are not used, and warn of placeholders that are never filled."""
+        examples = tuple(as_parts(self.icl_examples, "icl_examples"))
+        context = tuple(part for _, part in as_named_parts(self.grounding_context, "context"))
+        if self.user_variables is None:
+            warn_of_placeholders("the description", self.description, _NO_VARIABLES)
+        else:
+            unrendered = (*self.requirements, *examples, *context, self.prefix)
+            used = variables_of(self.description)
+            if used.issubset(self.user_variables):  # else one is missing, and the prompt is refused
+                require_used(self.description, used, self.user_variables, unrendered)
+        places = {"an example": examples, "the grounding context": context}
+        for place, parts in {**places, "the prefix": (self.prefix,)}.items():
+            for part in parts:
+                warn_of_placeholders(place, part, NOT_RENDERED)
 
     def template(self) -> Template:
         """The description, then the requirements, examples and context that there are."""

@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, TypeAlias, cast
 
 from mellea_rx.core.arguments import kind_of
+from mellea_rx.core.placeholders import NOT_RENDERED, warn_of_placeholders
 from mellea_rx.core.requirement import (
     Requirement,
     StreamValidation,
@@ -160,6 +161,7 @@ def _checked(requirement: Requirement) -> Requirement:
     description = requirement.description
     if not isinstance(description, str) or not description.strip():
         raise InvalidInputError("a requirement needs a description in words")
+    warn_of_placeholders("a requirement", description, NOT_RENDERED)
     for name in ("validation_fn", "output_to_bool", "stream_validate"):
         function = getattr(requirement, name)
         if function is not None and not callable(function):
