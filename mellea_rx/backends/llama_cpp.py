@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -13,13 +12,14 @@ from typing import Any
 
 from reactivex import Observable
 
-from mellea_rx.backends.llama_model import LoadedModel, ModelSetup, shared_model
+from mellea_rx.backends.llama_model import DEFAULT_WINDOW, LoadedModel, ModelSetup, shared_model
 from mellea_rx.backends.llama_options import require_known
 from mellea_rx.backends.local_request import DEFAULT_MAX_NEW_TOKENS, LocalRequest
 from mellea_rx.backends.model_files import DEFAULT_FILE, is_default, resolve_model
 from mellea_rx.core.backend import Capabilities, require_images
 from mellea_rx.core.chunk import Chunk, Usage
 from mellea_rx.core.engine import running_engine
+from mellea_rx.core.logs import AnswerCut, log
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.request import Request
 from mellea_rx.core.source import ChunkSource, Push
@@ -39,17 +39,11 @@ from mellea_rx.errors import (
 
 __all__ = ["LocalBackend"]
 
-_log = logging.getLogger("mellea_rx")
 
 _TOOL_OPTIONS = (ModelOption.TOOLS, ModelOption.TOOL_CHOICE)
 
 _RECOMMENDED = {"repeat_penalty": 1.1}
 """For the default model, which else may say the same again until its window is full."""
-
-_CUT = (
-    "an answer of the embedded model was cut at %d tokens, its default: "
-    "set ModelOption.MAX_NEW_TOKENS for longer ones"
-)
 
 
 def _spare_cores() -> int:
@@ -106,7 +100,7 @@ class LocalBackend:
         *,
         model_options: Mapping[Any, Any] | None = None,
         parallel: int = 4,
-        context_window: int = 2048,
+        context_window: int = DEFAULT_WINDOW,
         threads: int | None = None,
         batch: int = 64,
     ) -> None:
@@ -233,7 +227,7 @@ class LocalBackend:
         reader.finish()
         if reader.is_cut_by_default and not self._has_told_of_the_limit:
             self._has_told_of_the_limit = True
-            _log.warning(_CUT, DEFAULT_MAX_NEW_TOKENS)
+            log(AnswerCut(DEFAULT_MAX_NEW_TOKENS))
 
     def __repr__(self) -> str:
         return f"<LocalBackend {self.model!r}>"

@@ -11,16 +11,18 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 from mellea_rx.backends.control_tokens import ControlTokens, read_control_tokens
+from mellea_rx.backends.gguf_metadata import read_metadata
 from mellea_rx.backends.llama_process import hold, run_in_thread, sheltered
 from mellea_rx.backends.model_files import resolve_model
 from mellea_rx.core.engine import Engine, engine
+from mellea_rx.core.logs import ContextClamped, log
 from mellea_rx.errors import (
     BackendError,
     BadRequestError,
@@ -35,6 +37,9 @@ __all__ = ["Call", "Encode", "LoadedModel", "ModelSetup", "Take", "shared_model"
 
 Encode = Callable[[ControlTokens], Mapping[str, Any]]
 """Makes a chat completion's request, in the generation's thread."""
+
+DEFAULT_WINDOW = 2048
+"""Tokens of prompt and answer that each generation has, where nobody asks for another number."""
 
 Take = Callable[[Mapping[str, Any]], None]
 """Takes one of llama.cpp's answers, on the engine; what it raises ends the call."""
@@ -130,7 +135,7 @@ class LoadedModel:
             hold(self)
             path = resolve_model(self._setup.path)
             self._control_tokens = read_control_tokens(path)
-            self._server = sheltered(open_server(path, self._setup))
+            self._server = sheltered(open_server(path, _within_context(path, self._setup)))
         except MelleaRxError as failure:
             error = failure
         except Exception as failure:
@@ -242,6 +247,18 @@ def _tell(running: Engine, function: Callable[..., object], *args: object) -> bo
     except EngineStoppedError:
         return False
     return True
+
+
+def _within_context(path: Path, setup: ModelSetup) -> ModelSetup:
+    """A setup whose window is no larger than the context that the model has; says so in the log."""
+    if setup.window <= DEFAULT_WINDOW:
+        return setup  # nobody asked for it: the metadata need not be read
+    metadata = read_metadata(path, lambda key: key.endswith(".context_length"))
+    has = min(metadata.values(), default=setup.window)
+    if setup.window <= has:
+        return setup
+    log(ContextClamped(setup.window, path.stem, has))
+    return replace(setup, window=has)
 
 
 def _nothing() -> None:

@@ -27,6 +27,7 @@ from mellea_rx.errors import (
 )
 
 __all__ = [
+    "AnswerCut",
     "AnswerReceived",
     "AttemptRejected",
     "BackendChosen",
@@ -34,7 +35,9 @@ __all__ = [
     "CallStarted",
     "ChatForgets",
     "ContextClamped",
+    "FailureUnhandled",
     "FailureUnseen",
+    "FunctionRaised",
     "LogEvent",
     "LoopHeld",
     "PlaceholderLeft",
@@ -70,6 +73,11 @@ class LogEvent:
         """The values that the template shows: all fields in order, by default."""
         return tuple(getattr(self, each.name) for each in fields(self))
 
+    @property
+    def raised(self) -> BaseException | None:
+        """An exception whose traceback the record shows; None by default."""
+        return None
+
 
 def log(event: LogEvent) -> None:
     """Log an event, where its level is on.
@@ -78,7 +86,13 @@ def log(event: LogEvent) -> None:
     and must not be a finalizer (there: `log_later`).
     """
     if _log.isEnabledFor(event.level):
-        _log.log(event.level, event.template, *event.args, extra={"event": event})
+        _log.log(
+            event.level,
+            event.template,
+            *event.args,
+            exc_info=event.raised,
+            extra={"event": event},
+        )
 
 
 def logs_calls() -> bool:
@@ -314,6 +328,63 @@ class FailureUnseen(LogEvent):
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class FailureUnhandled(LogEvent):
+    """A source failed, and its subscriber has no `on_error`.
+
+    Attributes:
+        error: The error's summary.
+    """
+
+    level: ClassVar[int] = logging.ERROR
+    template: ClassVar[str] = "a source failed, and a subscriber has no on_error: %s"
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionRaised(LogEvent):
+    """A function of the user's raised where nobody else can be told.
+
+    Attributes:
+        text: Which one it is, and what follows.
+        error: What it raised.
+    """
+
+    level: ClassVar[int] = logging.ERROR
+    template: ClassVar[str] = "%s"
+
+    text: str
+    error: BaseException
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The text; the traceback follows it."""
+        return (self.text,)
+
+    @property
+    def raised(self) -> BaseException:
+        """What the function raised."""
+        return self.error
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCut(LogEvent):
+    """An answer of the embedded model ended at its default limit.
+
+    Attributes:
+        tokens: The limit.
+    """
+
+    level: ClassVar[int] = logging.WARNING
+    template: ClassVar[str] = (
+        "an answer of the embedded model was cut at %d tokens, its default: "
+        "set ModelOption.MAX_NEW_TOKENS for longer ones"
+    )
+
+    tokens: int
+
+
 # Sessions and contexts.
 
 
@@ -347,7 +418,7 @@ class ContextClamped(LogEvent):
 
     level: ClassVar[int] = logging.WARNING
     template: ClassVar[str] = (
-        "ModelOption.CONTEXT_WINDOW is %d, and %s has %d tokens of context: it works with these"
+        "ModelOption.CONTEXT_WINDOW is %d, more than model %s has: it works with %d tokens"
     )
 
     asked: int

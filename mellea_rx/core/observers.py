@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Generic, TypeVar
 
 from reactivex import abc
 from reactivex.disposable import CompositeDisposable
 
-from mellea_rx.core.logs import error_summary
+from mellea_rx.core.logs import FailureUnhandled, FunctionRaised, error_summary, log
 
 __all__ = ["Serialized", "finish", "give"]
-
-_log = logging.getLogger("mellea_rx")
 
 T = TypeVar("T")
 
@@ -26,8 +23,8 @@ def give(observer: abc.ObserverBase[T], item: T) -> bool:
     """
     try:
         observer.on_next(item)
-    except Exception:
-        _log.exception("a subscriber raised in on_next; its subscription has ended")
+    except Exception as error:
+        log(FunctionRaised("a subscriber raised in on_next; its subscription has ended", error))
         return False
     return True
 
@@ -47,10 +44,9 @@ def finish(observer: abc.ObserverBase[T], error: Exception | None) -> None:
     except Exception as raised:
         # Rx's default for a subscriber without `on_error` raises what it is given.
         if error is not None and raised is error:
-            told = error_summary(error)
-            _log.error("a source failed, and a subscriber has no on_error: %s", told)
+            log(FailureUnhandled(error_summary(error)))
         else:
-            _log.exception("a subscriber raised in its terminal")
+            log(FunctionRaised("a subscriber raised in its terminal", raised))
 
 
 class Serialized(Generic[T]):

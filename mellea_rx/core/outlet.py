@@ -7,7 +7,6 @@ since (one `call_soon_threadsafe` per loop, not one per chunk), and calls each o
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import threading
 import weakref
@@ -24,6 +23,7 @@ from reactivex.scheduler import (
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
 from mellea_rx.core.engine import engine_loop
+from mellea_rx.core.logs import FunctionRaised, log
 from mellea_rx.core.waits import RUNNING
 
 __all__ = [
@@ -36,9 +36,6 @@ __all__ = [
     "outlet_for",
     "running_loop",
 ]
-
-_log = logging.getLogger("mellea_rx")
-
 
 WAKE_PAUSE = 0.002
 """Seconds between two wake-ups of one loop, where several consumers are woken at a time.
@@ -176,8 +173,8 @@ class Outlet:
         for index, consumer in enumerate(ready):
             try:
                 consumer.deliver()
-            except Exception:
-                _log.exception("a consumer of chunks raised; the others go on")
+            except Exception as error:
+                log(FunctionRaised("a consumer of chunks raised; the others go on", error))
             except BaseException:  # Ctrl-C in a reader's step: the others go on in a later turn
                 for waiting in ready[index + 1 :]:
                     self.wake(waiting)

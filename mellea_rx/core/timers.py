@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
@@ -12,11 +11,10 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 from reactivex.scheduler import CatchScheduler
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
+from mellea_rx.core.logs import FunctionRaised, log
 from mellea_rx.core.outlet import delivery_scheduler, has_a_place, running_loop
 
 __all__ = ["LoopScheduler", "scheduler_for"]
-
-_log = logging.getLogger("mellea_rx")
 
 S = TypeVar("S")
 
@@ -44,7 +42,7 @@ def scheduler_for(*wanted: abc.SchedulerBase | None) -> abc.SchedulerBase:
 
 def _logged(error: Exception) -> bool:
     # One subscriber's fault must not end the thread that serves all.
-    _log.error("a subscriber raised in a timed operator", exc_info=error)
+    log(FunctionRaised("a subscriber raised in a timed operator", error))
     return True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -10,11 +9,10 @@ import reactivex as rx
 from reactivex import Observable, abc
 from reactivex import operators as ops
 
+from mellea_rx.core.logs import FunctionRaised, log
 from mellea_rx.errors import InvalidInputError
 
 __all__ = ["observe"]
-
-_log = logging.getLogger("mellea_rx")
 
 T = TypeVar("T")
 
@@ -77,8 +75,9 @@ class _Guard:
                 return
             try:
                 function(*args)
-            except Exception:
+            except Exception as error:
                 self._raised = True
-                _log.exception("a sink raised in observe(); it gets nothing more of this stream")
+                text = "a sink raised in observe(); it gets nothing more of this stream"
+                log(FunctionRaised(text, error))
 
         return call

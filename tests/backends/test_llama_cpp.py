@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -144,6 +145,29 @@ class TestAnswers:
         assert is_backend(backend)
         assert backend.name == "local"
         assert asyncio.run(backend.models()) == ["tiny"]
+
+
+class TestContext:
+    def test_more_context_than_the_model_has_is_said_and_not_taken(
+        self, tiny_model: Path, caplog: pytest.LogCaptureFixture
+    ):
+        asked = {ModelOption.CONTEXT_WINDOW: 50_000, TOKENS: 5}
+        with caplog.at_level(logging.WARNING, "mellea_rx"):
+            backend = LocalBackend(tiny_model, model_options=asked)
+            with MelleaSession(backend) as m:
+                m.instruct("hello")
+                m.instruct("hello again")
+        (told,) = [record.getMessage() for record in caplog.records]
+        assert "50000" in told
+        assert "8192 tokens" in told
+
+    def test_as_much_as_it_has_is_no_matter(
+        self, tiny_model: Path, caplog: pytest.LogCaptureFixture
+    ):
+        backend = LocalBackend(tiny_model, context_window=8192, parallel=1)
+        with caplog.at_level(logging.WARNING, "mellea_rx"), MelleaSession(backend) as m:
+            m.instruct("hello", model_options={TOKENS: 5})
+        assert caplog.records == []
 
 
 class TestLength:

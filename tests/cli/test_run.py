@@ -327,3 +327,11 @@ def test_completion_knows_the_commands_options_and_backends() -> None:
     assert complete("mellea-rx mo") == ["models"]
     assert "--max-tokens" in complete("mellea-rx run --max")
     assert complete("mellea-rx run --backend ol") == ["ollama"]
+
+
+def test_more_context_than_the_model_has_is_said() -> None:
+    given = ["--max-tokens", "2", "-o", "context_window=9000"]
+    ran = run("run", "-q", "--backend", "local", *given, "Hello.")
+    assert ran.returncode == 0, ran.stderr
+    assert "-o context_window is 9000" in ran.stderr
+    assert "8192 tokens" in ran.stderr

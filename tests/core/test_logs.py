@@ -10,11 +10,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from reactivex import operators as ops
 
+import mellea_rx
 from mellea_rx import (
     ChatContext,
     MelleaSession,
@@ -392,7 +394,13 @@ def test_an_unseen_failure_is_told_of_at_the_interpreters_end() -> None:
 
 def test_an_event_says_what_its_template_has_room_for(kept: Kept) -> None:
     for kind in LogEvent.__subclasses__():
-        samples = {"int": 1, "float": 1.0, "str": "x", "Sequence[tuple[str, str]]": [("user", "x")]}
+        samples: dict[str, Any] = {
+            "int": 1,
+            "float": 1.0,
+            "str": "x",
+            "BaseException": ValueError(),
+        }
+        samples["Sequence[tuple[str, str]]"] = [("user", "x")]
         values = [
             samples[str(field.type).partition(" | ")[0]]
             for field in kind.__dataclass_fields__.values()
@@ -401,3 +409,13 @@ def test_an_event_says_what_its_template_has_room_for(kept: Kept) -> None:
         log(kind(*values))
     assert len(kept.records) == len(LogEvent.__subclasses__())
     assert "%" not in kept.text
+
+
+def test_nothing_else_in_the_package_has_a_logger() -> None:
+    package = Path(mellea_rx.__file__).parent
+    with_logger = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if "getLogger" in path.read_text("utf-8")
+    }
+    assert with_logger == {"core/logs.py", "cli/notices.py"}
