@@ -34,7 +34,7 @@ from mellea_rx.cli.notices import notices_to, say_notice
 from mellea_rx.cli.run import Run, View, answer_all, read_prompts
 from mellea_rx.cli.terminal import can_draw, is_terminal, take_any_text
 from mellea_rx.cli.text import harmless
-from mellea_rx.core.logs import BackendChosen
+from mellea_rx.core.logs import AttemptRejected, BackendChosen, RequestRetried
 from mellea_rx.stdlib.context import ChatContext
 
 __all__ = ["start"]
@@ -215,7 +215,8 @@ def _notices(
     """The library's log, for people: with `names` the backend is told apart from it."""
     if quiet:
         return notices_to(say_notice, level=logging.WARNING)
-    return notices_to(say, leave_out=(BackendChosen,) if names else ())
+    told_elsewhere = (BackendChosen,) if names else ()
+    return notices_to(say, leave_out=(RequestRetried, AttemptRejected, *told_elsewhere))
 
 
 @app.command(epilog="\n\n".join((_block("Examples", _CHAT_EXAMPLES), _EXITS)))

@@ -52,7 +52,10 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
         (r"\b(?:model_id|model)=", "--model "),
         (r"\bmodel_id\b", "--model"),
         (r"\bbase_url=?(?!\w)", "--base-url"),
+        (r",? or give api_key=?(?!\w)", ""),  # a command line can be read by others
         (r"\bapi_key=?(?!\w)", "OPENAI_API_KEY"),
+        (r",? or let a strategy [^()]*\(strategy=\w+\([^()]*\)\)", ""),
+        (r",? or give strategy=\S+", ""),
         (r"\bmodel_options(?:=|\b)", "--option"),
         (r", or a RetryPolicy\b", ""),
         (r" must be an int\b", " must be a whole number"),

@@ -13,7 +13,7 @@ from tests.support.server_process import ServerProcess
 
 PYTHON = re.compile(
     r"ModelOption|start_session|Backend\(|Limits\(|RetryPolicy|base_url|model_id|api_key"
-    r"|\b[A-Z]+_[A-Z_]+=|(?<![-\w])(int|str|bool|dict|None|True|False)\b"
+    r"|strategy=|\b[A-Z]+_[A-Z_]+=|(?<![-\w])(int|str|bool|dict|None|True|False)\b"
 )
 
 WRONG = {
@@ -62,6 +62,27 @@ def test_a_wrong_value_is_refused_by_the_options_own_name(option: ModelOption) -
 def test_no_error_names_an_argument_of_pythons(arguments: list[str]) -> None:
     ran = run("run", *arguments, "Go.", env={"OPENAI_API_KEY": "sk-1"})
     assert ran.returncode in (2, 3), ran.stderr
+    assert not PYTHON.search(ran.stderr), ran.stderr
+
+
+def test_a_missing_key_is_one_of_the_environments() -> None:
+    ran = run("run", "--backend", "openai", "Go.")
+    assert ran.returncode == 3
+    assert "set OPENAI_API_KEY (for another server" in ran.stderr
+    assert "--base-url" in ran.stderr
+
+
+@pytest.mark.parametrize("given", ["tempertaure=3", "Temprature=3", "temperatur=3"])
+def test_a_misspelt_option_is_refused_with_the_right_name(given: str) -> None:
+    ran = run("run", "--backend", "scripted", "-o", given, "Go.")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "did you mean temperature" in ran.stderr
+
+
+@pytest.mark.parametrize("backend", ["openai", "local"])
+def test_several_answers_are_refused_in_the_command_lines_words(backend: str) -> None:
+    ran = run("run", "--backend", backend, "-o", "n=2", "Go.", env={"OPENAI_API_KEY": "sk-1"})
+    assert ran.returncode == 2, ran.stderr
     assert not PYTHON.search(ran.stderr), ran.stderr
 
 
