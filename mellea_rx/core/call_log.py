@@ -53,6 +53,7 @@ class _EndLog:
     """Told of a generation's end like a consumer; takes none of its chunks."""
 
     has_ended = True
+    is_idle = False
 
     def __init__(self, generation: Generation, backend: Backend) -> None:
         self._generation = generation

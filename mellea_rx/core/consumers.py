@@ -67,6 +67,8 @@ class Subscriber(Generic[T]):
         keep: Kept alive as long as the subscription lasts.
     """
 
+    is_idle = False
+
     __slots__ = (
         "_backlog",
         "_busy",
@@ -165,6 +167,8 @@ class _ForTheEnd:
     """Takes no chunk: it is there until the end."""
 
     __slots__ = ()
+
+    is_idle = False
 
     has_ended = True
     """Whoever is woken for the end only is woken once."""

@@ -367,13 +367,18 @@ class Generation:
             why: What the `GenerationCancelledError` says.
         """
         self.detach(consumer)
+        self.cancel_unless_watched(why)
+
+    def cancel_unless_watched(self, why: str) -> None:
+        """End the generation where no consumer wants it; `why` is what its error says."""
         if not self.is_watched:
             self.cancel(why)
 
     @property
     def is_watched(self) -> bool:
-        """Whether anybody is attached."""
-        return bool(self._consumers)
+        """Whether anybody is attached who wants it."""
+        with self.lock:
+            return not all(each.is_idle for each in self._consumers)
 
     def cancel(self, why: str) -> None:
         """End it now, and its request on the server with it. Idempotent, from any thread."""

@@ -17,6 +17,11 @@ T_contra = TypeVar("T_contra", contravariant=True)
 class Consumer(Protocol[T_contra]):
     """Something that takes items. `add` and `end` are called with the hub's lock held."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody wants what it is given now: an idle consumer keeps nothing running."""
+        ...
+
     def add(self, item: T_contra, /) -> bool:
         """One more item. Returns whether it has to be woken for it."""
         ...

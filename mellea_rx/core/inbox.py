@@ -28,9 +28,10 @@ class Inbox(PullReader["str | None"]):
 
     Attributes:
         has_ended: Whether nothing more will come.
+        is_idle: Whether its reader was closed, and nobody has read since.
     """
 
-    __slots__ = ("_backlog", "_failure", "_generation", "_piece", "_taken", "has_ended")
+    __slots__ = ("_backlog", "_failure", "_generation", "_piece", "_taken", "has_ended", "is_idle")
 
     REFUSAL = (
         "two readers wait in this thunk's single reader: give each its own with "
@@ -44,6 +45,7 @@ class Inbox(PullReader["str | None"]):
         self._piece = ""
         self._backlog: TextBuffer | None = None
         self.has_ended = False
+        self.is_idle = False
         self._taken = False
         self._failure: MelleaRxError | None = None
         generation.attach(self)
@@ -109,6 +111,7 @@ class Inbox(PullReader["str | None"]):
         return piece or None
 
     def _begin_wait(self, pending: Pending) -> Waiter | None:
+        self.is_idle = False
         if pending.blocks:
             refuse_deadlock(self._generation)
         return begin_wait(self._generation)
@@ -128,5 +131,13 @@ class Inbox(PullReader["str | None"]):
             self._piece, self._backlog = "", None
 
     def leave(self) -> None:
-        """Take nothing more. Ends the generation when nobody else takes it."""
-        self._generation.leave(self, "its reader was closed before its end")
+        """Take nothing more. Ends the generation when nobody else takes it.
+
+        It stays attached: who reads again goes on where this reader stopped, and gets the end.
+        """
+        with self.lock:
+            pending = self._pending
+            if pending is not None and not pending.is_void:
+                return  # another reader has begun, and waits here
+            self.is_idle = True
+        self._generation.cancel_unless_watched("its reader was closed before its end")

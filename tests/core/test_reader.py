@@ -8,6 +8,7 @@ import pytest
 
 from mellea_rx import (
     ConcurrentReaderError,
+    GenerationCancelledError,
     MelleaSession,
     ModelOutputThunk,
     ScriptedBackend,
@@ -276,6 +277,67 @@ def test_leaving_the_reader_early_leaves_it_to_others_who_take_it() -> None:
         answer.say("upon")
         answer.end()
         assert await soon(value) == "Once upon"
+
+    asyncio.run(main())
+
+
+def test_who_reads_after_a_reader_was_closed_goes_on_where_it_stopped() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        value = asyncio.create_task(thunk.avalue())
+        await asyncio.sleep(0)
+        async with thunk.astream() as reader:
+            answer.say("Once ")
+            assert await soon(anext(reader)) == "Once "
+        answer.say("upon ")
+        again = thunk.astream()
+        assert await soon(anext(again)) == "upon "
+        answer.say("a time").end()
+        assert await soon(_rest(again)) == ["a time"]
+        assert await soon(value) == "Once upon a time"
+
+    asyncio.run(main())
+
+
+def test_who_reads_after_a_reader_was_closed_and_its_call_ended_is_told_so() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        async with thunk.astream() as reader:
+            answer.say("Once ")
+            await soon(anext(reader))
+        for again in (reader, thunk.astream()):
+            with pytest.raises(GenerationCancelledError, match="closed before its end"):
+                await soon(anext(again))
+
+    asyncio.run(main())
+
+
+def test_closing_a_reader_takes_nothing_from_the_one_that_has_begun_since() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        closed = thunk.astream()
+        reading = asyncio.create_task(_rest(thunk.astream()))
+        await asyncio.sleep(0)
+        await closed.aclose()
+        answer.say("all").end()
+        assert await soon(reading) == ["all"]
+        assert not thunk.cancelled
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_began_again_keeps_its_call_running() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        subscription = thunk.subscribe(lambda _: None)
+        await thunk.astream().aclose()
+        reading = asyncio.create_task(_rest(thunk.astream()))
+        await asyncio.sleep(0)
+        subscription.dispose()
+        holder = thunk.hold()
+        holder.dispose()
+        answer.say("all").end()
+        assert await soon(reading) == ["all"]
 
     asyncio.run(main())
 
