@@ -40,6 +40,7 @@ HOMES: dict[str, set[str]] = {
     "jinja2": {"formatters/template.py"},
     "jsonschema": {"stdlib/formats/schemas.py"},
     "referencing": {"stdlib/formats/schemas.py"},  # what jsonschema looks references up with
+    "regex": {"stdlib/formats/limits.py"},
     "docstring_parser": {"core/signature.py"},
     "uvloop": {"core/engine.py"},
     "xllamacpp": {"backends/llama_model.py"},

@@ -18,7 +18,7 @@ from concurrent.futures import Executor, Future
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["WorkerThreads", "in_worker_thread", "returned"]
+__all__ = ["WorkerThreads", "in_worker_thread", "is_given_up", "returned"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -76,6 +76,18 @@ def returned(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         raise RuntimeError(f"the function raised {type(error).__name__}") from error
 
 
+def is_given_up() -> bool:
+    """Whether this is a worker thread whose function nobody waits for any more.
+
+    (For what may take long in steps: a thread cannot be ended from outside.)
+    """
+    job: _Job | None = getattr(_here, "job", None)
+    return job is not None and not job.counts
+
+
+_here = threading.local()
+
+
 class _Job(Future[Any]):
     """A function in a worker thread, as the future of its result."""
 
@@ -97,6 +109,7 @@ class _Job(Future[Any]):
         function, self._function = self._function, None
         if function is None or not self.set_running_or_notify_cancel():
             return
+        _here.job = self
         try:
             result = function()
         except BaseException as error:
@@ -106,6 +119,8 @@ class _Job(Future[Any]):
             del self
         else:
             self.set_result(result)
+        finally:
+            _here.job = None
 
 
 class _Worker:

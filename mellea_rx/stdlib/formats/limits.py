@@ -1,0 +1,117 @@
+"""Checks of answers against schemas, in bounded time: either may be made to take for ever.
+
+A check ends when it has used `LIMIT` seconds of processor time, or when nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+from mellea_rx.core.locks import no_fork
+from mellea_rx.core.worker_threads import is_given_up
+from mellea_rx.errors import InvalidInputError
+
+__all__ = ["OutOfTime", "bounded", "compiled", "is_found", "key_of", "look_at_clock"]
+
+LIMIT = 5.0
+"""Seconds of processor time that one check may take."""
+
+_FIRST_LOOK = 0.05
+"""Seconds of a first search, before the clock is looked at; the next one may take twice as long."""
+
+_ends_at: ContextVar[float] = ContextVar("mellea_rx_check_ends_at")
+
+
+class OutOfTime(ValueError):
+    """A check took longer than it may, or nobody waits for it any more."""
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Checks within may take `LIMIT` seconds of this thread's processor time."""
+    token = _ends_at.set(time.thread_time() + LIMIT)
+    try:
+        yield
+    finally:
+        _ends_at.reset(token)
+
+
+def look_at_clock() -> None:
+    """To be called now and then within `bounded`.
+
+    Raises:
+        OutOfTime: The time is over.
+    """
+    if is_given_up():
+        raise OutOfTime("nobody waits for this check any more")
+    if time.thread_time() > _ends_at.get():
+        raise OutOfTime(
+            f"it could not be checked in {LIMIT:g} s: a pattern of the schema, or its references "
+            "to itself, take too long on this answer"
+        )
+
+
+def compiled(pattern: str) -> Any:
+    """A pattern, ready to be searched for.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    try:
+        return _compiled(pattern)
+    except (_regex().error, RecursionError, OverflowError) as error:
+        shown = pattern if len(pattern) <= 80 else f"{pattern[:79]}…"
+        raise InvalidInputError(
+            f"format= is a JSON schema with the pattern {shown!r}, which is no regular expression: "
+            f"{error}"
+        ) from None
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: str) -> Any:
+    return _regex().compile(pattern)
+
+
+@lru_cache(maxsize=1)
+def _regex() -> ModuleType:
+    with no_fork:
+        import regex  # only when a schema has a pattern
+
+        found: ModuleType = regex
+        return found
+
+
+def is_found(pattern: str, text: str) -> bool:
+    """Whether a pattern is found in a text. Other threads go on meanwhile.
+
+    Raises:
+        OutOfTime: The time is over.
+    """
+    search: Callable[..., Any] = compiled(pattern).search
+    seconds = _FIRST_LOOK
+    while True:
+        try:
+            # `concurrent` lets other threads run. A search that was stopped begins anew: with
+            # twice the time it takes twice the time of one search at most.
+            return search(text, timeout=seconds, concurrent=True) is not None
+        except TimeoutError:
+            look_at_clock()
+            seconds *= 2
+
+
+def key_of(value: Any) -> Any:
+    """What is equal for equal JSON values, and can be hashed. (To JSON, 1 is 1.0 but not true.)"""
+    match value:
+        case dict():
+            return "object", frozenset((name, key_of(each)) for name, each in value.items())
+        case list():
+            return "array", tuple(map(key_of, value))
+        case bool():
+            return "boolean", value
+    return value
