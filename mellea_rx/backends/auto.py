@@ -109,6 +109,11 @@ class AutoBackend:
         if isinstance(taken, LocalBackend):
             await taken.prepare()
 
+    async def context_length(self) -> int | None:
+        """The tokens of context that the model which was taken has, where a server tells them."""
+        told = getattr(self._taken, "context_length", None)
+        return None if told is None else await told()
+
     def close(self) -> None:
         """Close the backend that was taken."""
         if self._taken is not None:

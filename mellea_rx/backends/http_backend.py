@@ -196,7 +196,23 @@ class HttpBackend:
         Raises:
             BackendError: The server does not answer, or not with a list of models.
         """
-        return await engine().run(partial(self._models, read))
+        return await self.ask(self._dialect.models_path, None, read)
+
+    async def ask(
+        self, path: str, question: Mapping[str, Any] | None, read: Callable[[Any], _T]
+    ) -> _T:
+        """Something else that the server tells besides answers, as a JSON document.
+
+        Args:
+            path: Appended to the base URL.
+            question: JSON that is posted; None for a GET.
+            read: Takes the document.
+
+        Raises:
+            BackendError: The server does not answer, or with another document.
+        """
+        body = None if question is None else msgspec.json.encode(question)
+        return await engine().run(partial(self._ask, path, body, read))
 
     def close(self) -> None:
         """Close the connections. A later request opens new ones."""
@@ -257,18 +273,17 @@ class HttpBackend:
             running.adopt(self._client.connections)
             self._holder = running
 
-    async def _models(self, read: Callable[[Any], _T]) -> _T:
+    async def _ask(self, path: str, body: bytes | None, read: Callable[[Any], _T]) -> _T:
         self._hold_connections()
         try:
-            document = await self._client.get_json(
-                self._dialect.models_path, timeout=MODELS_TIMEOUT
-            )
+            document = await self._client.get_json(path, timeout=MODELS_TIMEOUT, body=body)
             return read(document)
         except BackendError as error:
             self._amend(error)
             raise
         except (KeyError, TypeError, AttributeError):
-            raise ProtocolError(f"{self.origin} did not list its models") from None
+            what = "list its models" if path == self._dialect.models_path else f"tell {path}"
+            raise ProtocolError(f"{self.origin} did not {what}") from None
 
     def __repr__(self) -> str:
         if "_client" not in vars(self):  # a traceback may show one that could not be made

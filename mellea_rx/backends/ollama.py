@@ -115,6 +115,21 @@ class OllamaBackend(HttpBackend):
         """
         return await self.list_by(listed_models)
 
+    async def context_length(self) -> int | None:
+        """The tokens of context that the model has; None where the server does not tell.
+
+        Raises:
+            BackendError: It does not answer, or has no such model.
+        """
+        return await self.ask("/api/show", {"model": self.model}, _context_length)
+
+
+def _context_length(document: Any) -> int | None:
+    """The length in `/api/show`, under a key that begins with the model's architecture."""
+    told = document["model_info"].items()
+    lengths = (value for key, value in told if key.endswith(".context_length"))
+    return next((value for value in lengths if isinstance(value, int)), None)
+
 
 def listed_models(document: Any) -> list[ListedModel]:
     """The models in `/api/tags`, those that run on the server first, each group by name."""

@@ -12,6 +12,8 @@ from mellea_rx.cli.exits import FINE, INTERRUPTED, TERMINATED, common_code
 from mellea_rx.cli.signals import Stop
 from mellea_rx.cli.terminal import is_piped, read_stdin
 from mellea_rx.core.backend import Backend
+from mellea_rx.core.logs import ContextClamped, log
+from mellea_rx.core.options import ModelOption
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import (
     GenerationCancelledError,
@@ -169,10 +171,21 @@ async def answer_all(
 
 
 async def prepare(session: MelleaSession) -> None:
-    """Have the first call's chores done before anything is drawn: they may show progress."""
-    prepare = getattr(session.backend, "prepare", None)
-    if prepare is not None:
-        await prepare()
+    """Do the first call's chores before anything is drawn, since they may show progress.
+
+    A server that would silently work with less context than was asked for is told of in the log.
+    """
+    backend: Any = session.backend
+    if hasattr(backend, "prepare"):
+        await backend.prepare()
+    asked = backend.model_options.get(ModelOption.CONTEXT_WINDOW)
+    if asked is not None and hasattr(backend, "context_length"):
+        try:
+            has = await backend.context_length()
+        except MelleaRxError:
+            return  # the call itself says what is wrong
+        if has is not None and has < asked:
+            log(ContextClamped(asked, backend.model, has))
 
 
 def name_of(backend: Backend) -> str:

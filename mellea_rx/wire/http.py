@@ -168,12 +168,13 @@ class HttpClient:
         # Out here it has no context: aiohttp's errors hold the request, and what was not parsed.
         raise failure
 
-    async def get_json(self, path: str, *, timeout: float) -> Any:
-        """GET a JSON document.
+    async def get_json(self, path: str, *, timeout: float, body: bytes | None = None) -> Any:
+        """Get a JSON document.
 
         Args:
             path: Appended to the base URL.
             timeout: Seconds for all of it.
+            body: JSON that is posted; None for a GET.
 
         Raises:
             BackendError: By what went wrong.
@@ -186,7 +187,7 @@ class HttpClient:
 
         try:
             async with asyncio.timeout(timeout):
-                await self.exchange("GET", path, None, keep)
+                await self.exchange("GET" if body is None else "POST", path, body, keep)
         except TimeoutError as error:
             if isinstance(error, BackendError):
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -335,3 +336,36 @@ def test_more_context_than_the_model_has_is_said() -> None:
     assert ran.returncode == 0, ran.stderr
     assert "-o context_window is 9000" in ran.stderr
     assert "8192 tokens" in ran.stderr
+
+
+@pytest.mark.parametrize(("asked", "is_said"), [(9000, True), (8192, False)])
+def test_more_context_than_a_servers_model_has_is_said(
+    asked: int, is_said: bool, server: ServerProcess
+) -> None:
+    server.script("m", chunks=["ok"])
+    server.script("/api/show", body={"model_info": {"llama.context_length": 8192, "x": "y"}})
+    ran = run("run", "-q", *ollama(server), "-o", f"context_window={asked}", "Go.")
+    assert (ran.returncode, ran.stdout) == (0, "ok\n")
+    assert ("it works with 8192 tokens" in ran.stderr) is is_said
+
+
+def test_a_server_that_does_not_tell_its_context_is_asked_all_the_same(
+    server: ServerProcess,
+) -> None:
+    server.script("m", chunks=["ok"])
+    server.script("/api/show", body={"model_info": None})
+    ran = run("run", "-q", *ollama(server), "-o", "context_window=9000", "Go.")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "ok\n", "")
+
+
+def test_completion_is_installed_once(tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("mellea-rx")
+    for _ in range(2):
+        ran = subprocess.run(
+            ["bash", "-c", f"{program} --install-completion; true"],
+            capture_output=True,
+            text=True,
+            env=environment(HOME=str(tmp_path)),
+        )
+        assert "installed" in ran.stdout, ran.stderr
+    assert (tmp_path / ".bashrc").read_text().count("mellea-rx") == 1
