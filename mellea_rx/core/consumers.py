@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from reactivex import abc
@@ -22,7 +23,14 @@ from mellea_rx.errors import (
     WaitTimeoutError,
 )
 
-__all__ = ["Announcement", "EndWatch", "Hold", "Subscriber", "refuse_deadlock"]
+__all__ = [
+    "Announcement",
+    "CompletionCallback",
+    "EndWatch",
+    "Hold",
+    "Subscriber",
+    "refuse_deadlock",
+]
 
 T = TypeVar("T")
 
@@ -245,6 +253,57 @@ class EndWatch(_ForTheEnd):
             finally:
                 generation.detach(self)
                 end_wait(waiter, generation)
+
+
+class CompletionCallback(_ForTheEnd):
+    """Calls a function once, on an outlet, when a generation has ended.
+
+    Args:
+        generation: The one to wait for; it counts as waited for by the call that runs here, if one
+            does.
+        outlet: Where the function is called; never before this constructor has returned.
+        callback: Called at the end.
+        lost: Called instead, on any thread, when the outlet is gone.
+
+    Raises:
+        DependencyCycleError: The generation waits for the very call that runs here.
+    """
+
+    __slots__ = ("_callback", "_generation", "_lost", "_outlet", "_waiter")
+
+    def __init__(
+        self,
+        generation: Generation,
+        outlet: Outlet,
+        callback: Callable[[], object],
+        lost: Callable[[], object],
+    ) -> None:
+        self._generation = generation
+        self._outlet = outlet
+        self._callback: Callable[[], object] | None = callback
+        self._lost = lost
+        self._waiter = begin_wait(generation)
+        generation.attach(self)
+
+    def wake(self) -> None:
+        self._outlet.wake(self)
+
+    def deliver(self) -> None:
+        callback = self._callback
+        self.dispose()
+        if callback is not None:
+            callback()
+
+    def undeliverable(self) -> None:
+        self.dispose()
+        self._lost()
+
+    def dispose(self) -> None:
+        """Call nothing any more. Idempotent."""
+        self._callback = None
+        self._generation.detach(self)
+        waiter, self._waiter = self._waiter, None
+        end_wait(waiter, self._generation)
 
 
 class Hold(_ForTheEnd):

@@ -113,6 +113,11 @@ class Emitter(Generic[T]):
         if woken and consumer is not None:
             consumer.wake()
 
+    @property
+    def is_left(self) -> bool:
+        """Whether the subscriber has gone."""
+        return self._consumer is None
+
     def runs(self, work: Future[None]) -> None:
         """Cancel this work when the subscriber has gone."""
         self._work = work

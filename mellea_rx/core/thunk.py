@@ -12,14 +12,20 @@ from reactivex.disposable import Disposable
 
 from mellea_rx.core.call_log import report_unseen
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
-from mellea_rx.core.consumers import Announcement, EndWatch, Hold, Subscriber
+from mellea_rx.core.consumers import (
+    Announcement,
+    CompletionCallback,
+    EndWatch,
+    Hold,
+    Subscriber,
+)
 from mellea_rx.core.events import Event
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.generation import Generation, Pipeline
 from mellea_rx.core.inbox import Inbox
 from mellea_rx.core.journal import EventQueue
 from mellea_rx.core.locks import ProcessLock
-from mellea_rx.core.outlet import outlet_for, running_loop
+from mellea_rx.core.outlet import Outlet, outlet_for, running_loop
 from mellea_rx.core.output import OutputView
 from mellea_rx.core.reader import ThunkStream
 from mellea_rx.core.sampling_result import SamplingResult
@@ -334,6 +340,31 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
             What lets go of it; idempotent.
         """
         return Disposable(Hold(self._generation, keep=self).dispose)
+
+    def when_ended(
+        self, outlet: Outlet, ended: Callable[[], object], lost: Callable[[], object]
+    ) -> abc.DisposableBase:
+        """Have a function called once this thunk is computed or has failed; as a wait for it.
+
+        Args:
+            outlet: Where it is called, in a later turn of it.
+            ended: The function.
+            lost: Called instead, on any thread, when the outlet is gone.
+
+        Returns:
+            What calls it off.
+
+        Raises:
+            DependencyCycleError: This thunk waits for the very call that runs here.
+        """
+
+        def told() -> None:
+            if self._generation.error is None:
+                self._waited_for()
+            self._generation.seen = True
+            ended()
+
+        return Disposable(CompletionCallback(self._generation, outlet, told, lost).dispose)
 
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:

@@ -18,7 +18,13 @@ from concurrent.futures import Executor, Future
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["WorkerThreads", "in_worker_thread", "is_given_up", "returned"]
+__all__ = [
+    "WorkerThreads",
+    "in_worker_thread",
+    "is_given_up",
+    "returned",
+    "started_in_worker_thread",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,13 +56,24 @@ async def in_worker_thread(function: Callable[P, T], *args: P.args, **kwargs: P.
             Or no thread can be started.
         Exception: What it raises.
     """
+    return await started_in_worker_thread(function, *args, **kwargs)
+
+
+def started_in_worker_thread(
+    function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> asyncio.Future[T]:
+    """As `in_worker_thread`, as a future of the running loop.
+
+    Raises:
+        RuntimeError: No thread can be started.
+    """
     context = contextvars.copy_context()
 
     def call() -> T:
         return context.run(lambda: returned(function, *args, **kwargs))
 
     # By the loop, so that one in virtual time knows of it.
-    return await asyncio.get_running_loop().run_in_executor(_threads, call)
+    return asyncio.get_running_loop().run_in_executor(_threads, call)
 
 
 def returned(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

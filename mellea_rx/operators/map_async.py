@@ -8,10 +8,9 @@ from typing import Any, TypeVar, overload
 from reactivex import Observable
 
 from mellea_rx.core.arguments import count
-from mellea_rx.core.emitter import Emit
 from mellea_rx.errors import InvalidInputError
+from mellea_rx.operators.concurrent_map import ConcurrentMap, Row
 from mellea_rx.operators.from_async_iterable import Inputs, inputs_of
-from mellea_rx.operators.pump import Caller, pumped
 
 __all__ = ["map_async"]
 
@@ -67,13 +66,12 @@ def map_async(
         raise InvalidInputError(f"map_async takes a function, not a {type(fn).__name__}")
     limit = count("max_concurrent", max_concurrent)
 
-    async def work(_: int, item: A, call: Caller[A], emit: Emit[Any]) -> None:
-        await emit(await call(fn, item))
+    operation = _Call(fn)
 
     def mapped(inputs: Inputs[A]) -> Observable[Any]:
-        return pumped(
+        return ConcurrentMap(
             inputs_of("map_async", inputs),
-            lambda: (work, _at_once),
+            lambda: operation,
             max_concurrent=limit,
             ordered=ordered,
         )
@@ -81,5 +79,20 @@ def map_async(
     return mapped
 
 
-async def _at_once() -> None:
-    """Nothing to wait for."""
+class _Call:
+    """Calls a function with each input; what it returns is the result."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+
+    def pause(self) -> float:
+        return 0.0
+
+    def count_start(self) -> None:
+        """Nothing is counted."""
+
+    def start(self, row: Row) -> None:
+        row.call(self._function, row.complete)
+
+    def count_end(self, row: Row) -> None:
+        """Nothing is counted."""

@@ -11,11 +11,10 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
 from reactivex import Observable
 
 from mellea_rx.core.arguments import count
-from mellea_rx.core.emitter import Emit
 from mellea_rx.core.thunk import ModelOutputThunk
-from mellea_rx.errors import InvalidInputError, MelleaRxError
+from mellea_rx.errors import InvalidInputError
+from mellea_rx.operators.concurrent_map import ConcurrentMap, Row
 from mellea_rx.operators.from_async_iterable import Inputs, inputs_of
-from mellea_rx.operators.pump import Caller, Ready, Work, pumped
 from mellea_rx.operators.rate import RateLimit
 from mellea_rx.operators.rows import variables_of
 from mellea_rx.operators.to_thunk import to_thunk
@@ -159,9 +158,11 @@ def map_generate(
     Raises:
         InvalidInputError: An argument that cannot be used, by name.
     """
-    run = _Run(_maker("map_generate", call, template), at_start=False)
+    make = _maker("map_generate", call, template)
     limits = partial(RateLimit, per_second, tokens_per_minute)
-    return _generating("map_generate", run, limits, max_concurrent, ordered)
+    return _generating(
+        "map_generate", make, limits, max_concurrent, ordered=ordered, at_start=False
+    )
 
 
 @overload
@@ -222,17 +223,28 @@ def map_thunks(
     Raises:
         InvalidInputError: An argument that cannot be used, by name.
     """
-    run = _Run(_maker("map_thunks", call, template), at_start=True)
+    make = _maker("map_thunks", call, template)
     limits = partial(RateLimit, per_second, tokens_per_minute)
-    return _generating("map_thunks", run, limits, max_concurrent, True)
+    return _generating("map_thunks", make, limits, max_concurrent, ordered=True, at_start=True)
 
 
-def _maker(name: str, call: Any, template: str | None) -> Callable[[Any], Any]:
-    """The function that makes a call for an input."""
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Makes the call for an input.
+
+    Attributes:
+        function: The function that makes it.
+        is_quick: Whether it never blocks, and so needs neither a task nor a thread.
+    """
+
+    function: Callable[[Any], Any]
+    is_quick: bool = False
+
+
+def _maker(name: str, call: Any, template: str | None) -> _Maker:
     if template is None:
         if callable(call):
-            made: Callable[[Any], Any] = call
-            return made
+            return _Maker(call)
         raise InvalidInputError(
             f"{name} takes a session and a template, or a function that makes a call for an input; "
             f"not a {type(call).__name__} alone"
@@ -240,62 +252,90 @@ def _maker(name: str, call: Any, template: str | None) -> Callable[[Any], Any]:
     if not hasattr(call, "ainstruct"):
         raise InvalidInputError(f"{name} takes a template with a session only")
     session: Instructs = call
+    cold = _cold_instruct(session)
+
+    def start(item: Any) -> Any:
+        return cold(template, user_variables=variables_of(item))
 
     async def instruct(item: Any) -> ModelOutputThunk[str]:
         return await session.ainstruct(template, user_variables=variables_of(item))
 
-    return instruct
+    return _Maker(instruct) if cold is None else _Maker(start, is_quick=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """One call: makes it, gives it out at its start or end, and returns at its end."""
+def _cold_instruct(session: Instructs) -> Any:
+    """The cold verb of a session, which starts a call at once; None where it has none.
 
-    make: Callable[[Any], Any]
-    at_start: bool
+    Nor where its class has an `ainstruct` of its own, of which the cold verb knows nothing.
+    """
+    cold = getattr(getattr(session, "cold", None), "instruct", None)
+    own = getattr(session.ainstruct, "__func__", None)
+    return cold if cold is not None and getattr(cold, "__wrapped__", None) is own else None
 
-    async def one(
-        self, index: int, item: Any, call: Caller[Any], emit: Emit[Any]
-    ) -> ModelOutputThunk[Any]:
-        thunk = to_thunk(await call(self.make, item))
-        try:
-            if self.at_start:
-                await emit(Started(index, item, thunk))
-            await thunk.avalue()
-        except MelleaRxError:
-            pass  # the thunk has it
-        except asyncio.CancelledError:
-            thunk.cancel("nobody takes it any more")
-            raise
-        if not self.at_start:
-            await emit(Generated(index, item, thunk))
-        return thunk
+
+class _Generations:
+    """A call for each input, given out at its start or at its end.
+
+    Args:
+        make: Makes the call.
+        limit: How fast calls may start.
+        at_start: Whether they are given out when they start.
+    """
+
+    def __init__(self, make: _Maker, limit: RateLimit, *, at_start: bool) -> None:
+        self._make = make
+        self._limit = limit
+        self._at_start = at_start
+        self._clock = asyncio.get_running_loop().time
+
+    def pause(self) -> float:
+        return self._limit.wait(self._clock())
+
+    def count_start(self) -> None:
+        self._limit.start(self._clock())
+
+    def start(self, row: Row) -> None:
+        if self._make.is_quick:
+            self._made(row, self._make.function(row.input))
+        else:
+            row.call(self._make.function, partial(self._made, row))
+
+    def count_end(self, row: Row) -> None:
+        self._limit.end(self._clock(), row.work.usage)
+
+    def _made(self, row: Row, source: Any) -> None:
+        thunk = row.work = to_thunk(source)
+        row.ends_by(partial(thunk.cancel, "nobody takes it any more"))
+        if self._at_start:
+            row.give(Started(row.index, row.input, thunk))
+        run = row.run
+        thunk.when_ended(run.outlet, partial(self._ended, row), run.abandon)
+
+    def _ended(self, row: Row) -> None:
+        if self._at_start:
+            row.finish()
+        else:
+            row.complete(Generated(row.index, row.input, row.work))
 
 
 def _generating(
-    name: str, run: _Run, limits: Callable[[], RateLimit], max_concurrent: int, ordered: bool
+    name: str,
+    make: _Maker,
+    limits: Callable[[], RateLimit],
+    max_concurrent: int,
+    *,
+    ordered: bool,
+    at_start: bool,
 ) -> Callable[[Inputs[Any]], Observable[Any]]:
     concurrent = count("max_concurrent", max_concurrent)
     limits()  # refuses what cannot be used, before anything starts
 
-    def begin() -> tuple[Work[Any, Any], Ready]:
-        limit = limits()
-        clock = asyncio.get_running_loop().time
-
-        async def work(index: int, item: Any, call: Caller[Any], emit: Emit[Any]) -> None:
-            thunk = await run.one(index, item, call, emit)
-            limit.end(clock(), thunk.usage)
-
-        async def ready() -> None:
-            pause = limit.wait(clock())
-            while pause > 0:
-                await asyncio.sleep(pause)
-                pause = limit.wait(clock())
-            limit.start(clock())
-
-        return work, ready
-
     def generating(inputs: Inputs[Any]) -> Observable[Any]:
-        return pumped(inputs_of(name, inputs), begin, max_concurrent=concurrent, ordered=ordered)
+        return ConcurrentMap(
+            inputs_of(name, inputs),
+            lambda: _Generations(make, limits(), at_start=at_start),
+            max_concurrent=concurrent,
+            ordered=ordered,
+        )
 
     return generating
