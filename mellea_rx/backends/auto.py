@@ -18,7 +18,7 @@ from reactivex import Observable
 
 from mellea_rx.backends.llama_cpp import LocalBackend
 from mellea_rx.backends.ollama import DEFAULT_MODEL, ListedModel, OllamaBackend
-from mellea_rx.core.backend import Backend, Capabilities, capabilities_of
+from mellea_rx.core.backend import Backend, Capabilities, aclose_backend, capabilities_of
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine
 from mellea_rx.core.logs import BackendChosen, log
@@ -118,6 +118,11 @@ class AutoBackend:
         """Close the backend that was taken."""
         if self._taken is not None:
             self._taken.close()
+
+    async def aclose(self) -> None:
+        """As `close`, and wait until it is closed."""
+        if self._taken is not None:
+            await aclose_backend(self._taken)
 
     async def resolve(self) -> Backend:
         """Decide, if that is still to be done; the backend that is taken. On the engine.

@@ -20,6 +20,7 @@ from mellea_rx.core.source import ChunkSource, Push
 from mellea_rx.core.watch import StallWatch
 from mellea_rx.errors import (
     BackendError,
+    EngineStoppedError,
     InvalidInputError,
     MelleaRxError,
     ProtocolError,
@@ -217,6 +218,15 @@ class HttpBackend:
     def close(self) -> None:
         """Close the connections. A later request opens new ones."""
         _close_soon(self._client.connections)
+
+    async def aclose(self) -> None:
+        """As `close`, and wait until the connections are closed."""
+        if not self._client.connections.is_open:
+            return
+        try:
+            await engine().aclose(self._client.connections)
+        except EngineStoppedError:
+            pass  # it closed them
 
     async def _produce(self, request: Request, push: Push) -> None:
         require_images(self, request.images)

@@ -17,6 +17,7 @@ from mellea_rx.errors import InvalidInputError
 __all__ = [
     "Backend",
     "Capabilities",
+    "aclose_backend",
     "capabilities_of",
     "decides_late",
     "is_backend",
@@ -133,6 +134,15 @@ async def resolved(backend: Backend) -> Backend:
     resolve = getattr(backend, "resolve", None)
     taken: Backend = backend if resolve is None else await resolve()
     return taken
+
+
+async def aclose_backend(backend: Backend) -> None:
+    """Close a backend, and wait until it is closed where it has an `aclose()` to wait for."""
+    aclose = getattr(backend, "aclose", None)
+    if aclose is None:
+        backend.close()
+    else:
+        await aclose()
 
 
 def require_images(backend: Backend, images: Iterable[Image]) -> None:

@@ -25,7 +25,7 @@ import time
 import weakref
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from mellea_rx.core.dependents import Lost, Orphan, Owner, Resource
@@ -182,6 +182,10 @@ class Engine:
         """Close a kept resource soon, from any thread; it is waited for until it is closed."""
         self.call(lambda: self.loop.create_task(self._close(resource)))
 
+    async def aclose(self, resource: Resource) -> None:
+        """Close a kept resource, and wait here, on any loop, until it is closed."""
+        await self.run(partial(self._close, resource))
+
     async def _close(self, resource: Resource) -> None:
         await resource.aclose()
         self._resources.discard(resource)
@@ -284,6 +288,11 @@ class TaskHandle:
             self._engine.call(self._cancel)
         except EngineStoppedError:
             pass  # what stops the engine cancels all its tasks
+
+    async def ended(self) -> None:
+        """Wait for the end of the work, `EXIT_PATIENCE` at most. On the engine."""
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=EXIT_PATIENCE)
 
     def _start(
         self, work: Callable[[], Coroutine[Any, Any, Any]], context: contextvars.Context

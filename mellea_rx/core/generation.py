@@ -385,6 +385,11 @@ class Generation:
         if self.end(GenerationCancelledError(why)) and self._handle is not None:
             self._handle.cancel()
 
+    async def work_ended(self) -> None:
+        """Wait until nothing of its work runs any more, its request included. On the engine."""
+        if self._handle is not None:
+            await self._handle.ended()
+
     def abandon(self) -> None:
         """Nobody can read it any more: end its work.
 

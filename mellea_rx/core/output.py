@@ -64,6 +64,10 @@ class OutputView:
         """What is seen."""
         return self._generation
 
+    async def work_ended(self) -> None:
+        """Wait until nothing of its work runs any more. On the engine."""
+        await self._generation.work_ended()
+
     async def settled(self) -> None:
         """Wait for the end, good or bad."""
         await EndWatch(self._generation).wait()

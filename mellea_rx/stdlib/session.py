@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Iterable
 from contextvars import ContextVar, Token
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from mellea_rx.core.arguments import kind_of
-from mellea_rx.core.backend import Backend, decides_late, require_backend, require_images
+from mellea_rx.core.backend import (
+    Backend,
+    aclose_backend,
+    decides_late,
+    require_backend,
+    require_images,
+)
 from mellea_rx.core.component import Component
 from mellea_rx.core.context import Context, is_context
-from mellea_rx.core.engine import load_engine
+from mellea_rx.core.engine import engine, load_engine
 from mellea_rx.core.locks import ProcessLock
 from mellea_rx.core.logs import ChatForgets, LogEvent, StaleContext, log
 from mellea_rx.core.options import ModelOption, Options
@@ -22,7 +29,12 @@ from mellea_rx.core.output import OutputView
 from mellea_rx.core.requirement import Requirement, ValidationResult
 from mellea_rx.core.sampling import SamplingStrategy
 from mellea_rx.core.thunk import ModelOutputThunk
-from mellea_rx.errors import InvalidInputError, NoSessionError, SessionClosedError
+from mellea_rx.errors import (
+    EngineStoppedError,
+    InvalidInputError,
+    NoSessionError,
+    SessionClosedError,
+)
 from mellea_rx.formatters import template
 from mellea_rx.formatters.chat import prompt_for
 from mellea_rx.stdlib import answers
@@ -130,16 +142,39 @@ class MelleaSession(Verbs):
 
     def close(self) -> None:
         """End the calls that still run, and close the backend. Idempotent."""
-        if self._closed:
-            return
+        if not self._closed:
+            self._end_calls()
+            self._close_backend()
+
+    async def aclose(self) -> None:
+        """As `close`, and wait until the calls' work and the backend's connections have ended.
+
+        Being cancelled ends the wait only: the session is closed all the same. Idempotent.
+        """
+        running = [thunk.view() for thunk in self._running]
+        if not self._closed:
+            self._end_calls()
+        try:
+            if running:  # else there may be no engine yet, and none is needed
+                await engine().run(partial(_work_ended, running))
+        except EngineStoppedError:
+            pass  # it ended them
+        except BaseException:
+            self._close_backend()
+            raise
+        await self._aclose_backend()
+
+    def _end_calls(self) -> None:
         self._closed = True
         for thunk in list(self._running):
             thunk.cancel("its session was closed before its end")
         self._memory.close()
-        self._close_backend()
 
     def _close_backend(self) -> None:
         self.backend.close()
+
+    async def _aclose_backend(self) -> None:
+        await aclose_backend(self.backend)
 
     def __enter__(self) -> Self:
         self._require_open()
@@ -164,7 +199,8 @@ class MelleaSession(Verbs):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.__exit__(kind, error, traceback)
+        _sessions.reset(self._tokens.pop())
+        await self.aclose()
 
     # How a call begins.
 
@@ -274,6 +310,14 @@ class _Clone(MelleaSession):
 
     def _close_backend(self) -> None:
         pass
+
+    async def _aclose_backend(self) -> None:
+        pass
+
+
+async def _work_ended(running: Iterable[OutputView]) -> None:
+    for each in running:
+        await each.work_ended()
 
 
 def get_session() -> MelleaSession:

@@ -22,7 +22,7 @@ from mellea_rx import (
 from mellea_rx.stdlib.components import Instruction
 from mellea_rx.stdlib.requirements import req, simple_validate
 from mellea_rx.stdlib.sampling import Sampler, SamplingResult, WeakThenStrong
-from mellea_rx.testing import Recorder
+from mellea_rx.testing import Recorder, run_virtual
 from tests.core.hand import STREAM, Hand, soon, until
 from tests.support.server_process import ServerProcess
 
@@ -129,6 +129,84 @@ def test_closing_cancels_what_runs() -> None:
         await until(hand.answers[0].closed.is_set)
 
     asyncio.run(main())
+
+
+def test_aclose_waits_until_the_work_of_its_calls_has_ended() -> None:
+    async def main() -> None:
+        hand = Hand(3)
+        m = MelleaSession(hand)
+        thunks = [await m.ainstruct("Go.", model_options=STREAM) for _ in range(3)]
+        for answer in hand.answers:
+            await until(answer.asked.is_set)
+        await soon(asyncio.gather(m.aclose(), m.aclose()))
+        # Without a look for it: the requests have ended.
+        assert all(answer.closed.is_set() for answer in hand.answers)
+        assert all(thunk.cancelled for thunk in thunks)
+        with pytest.raises(SessionClosedError):
+            await m.ainstruct("Go.")
+        await m.aclose()
+        m.close()
+
+    asyncio.run(main())
+
+
+def test_leaving_async_with_waits_too_and_the_connections_are_closed(server: ServerProcess) -> None:
+    async def main() -> None:
+        server.script("m", chunks=["a"] * 100, delay=0.05)
+        backend = OllamaBackend("m", base_url=server.url)
+        async with MelleaSession(backend) as m:
+            thunk = await m.ainstruct("Go.", stream=True)
+            await thunk.astream()
+            assert backend._client.connections.is_open
+        assert not backend._client.connections.is_open
+        assert thunk.cancelled
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_aclose_has_closed_the_session() -> None:
+    closed: list[bool] = []
+
+    class Slow(ScriptedBackend):
+        async def aclose(self) -> None:
+            await asyncio.sleep(30)
+
+        def close(self) -> None:
+            closed.append(True)
+
+    async def main() -> None:
+        m = MelleaSession(Slow("a", delay=30))
+        thunk = await m.ainstruct("Go.")
+        closing = asyncio.ensure_future(m.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await soon(closing)
+        assert thunk.cancelled
+        with pytest.raises(SessionClosedError):
+            await m.ainstruct("Go.")
+
+    asyncio.run(main())
+    assert closed == [True]
+
+
+def test_aclose_of_a_clone_leaves_the_backend_open() -> None:
+    async def main() -> None:
+        async with session() as m:
+            await m.clone().aclose()
+            assert await (await m.ainstruct("Go.")) == "a"
+
+    asyncio.run(main())
+
+
+def test_aclose_in_virtual_time() -> None:
+    async def main() -> None:
+        m = MelleaSession(ScriptedBackend(["a"], delay=100))
+        thunk = await m.ainstruct("Go.")
+        await m.aclose()
+        assert thunk.cancelled
+
+    run_virtual(main())
 
 
 def test_closing_leaves_what_is_computed() -> None:
