@@ -22,6 +22,7 @@ from mellea_rx.errors import (
     MelleaRxError,
     WaitTimeoutError,
 )
+from mellea_rx.errors.root import raisable
 
 __all__ = [
     "Announcement",
@@ -159,7 +160,8 @@ class Subscriber(Generic[T]):
         hub, observer = self._hub, self._observer
         self.dispose()
         hub.taken()
-        finish(observer, self._failure or hub.error)
+        error = self._failure or hub.error
+        finish(observer, None if error is None else raisable(error))
 
     def undeliverable(self) -> None:
         self.dispose()
@@ -224,6 +226,7 @@ class EndWatch(_ForTheEnd):
             try:
                 await pending
             finally:
+                pending.leave()
                 generation.detach(self)
                 end_wait(waiter, generation)
 

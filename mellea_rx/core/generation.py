@@ -310,11 +310,14 @@ class Generation:
             self._value = self._fold.peek()
             self._error = error
             self._dependencies = ()
-            if error is not None and not error.text:
-                error.text = self._value.text
+            if error is not None:
+                # Its frames are the pipeline's, and refer to this call and to what it is made of.
+                error.__traceback__ = None
+                error.text = error.text or self._value.text
             consumers, self._consumers = self._consumers, []
             if self.announcement is not None:
                 consumers.append(self.announcement)
+                self.announcement = None  # it refers to this generation: no circle
             if self.witness is not None:
                 # First: who goes on after the end finds it in the log.
                 consumers.insert(0, self.witness)

@@ -12,6 +12,7 @@ from mellea_rx.core.pending import Pending
 from mellea_rx.core.pull_reader import PullReader
 from mellea_rx.core.waits import Waiter, begin_wait, end_wait
 from mellea_rx.errors import MelleaRxError
+from mellea_rx.errors.root import raisable
 
 __all__ = ["Inbox"]
 
@@ -107,7 +108,7 @@ class Inbox(PullReader["str | None"]):
         generation.seen = True
         if failure is not None:
             generation.error_observed = True
-            raise failure.with_traceback(None)
+            raise raisable(failure)
         return piece or None
 
     def _begin_wait(self, pending: Pending) -> Waiter | None:

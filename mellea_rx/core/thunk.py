@@ -31,6 +31,7 @@ from mellea_rx.core.reader import ThunkStream
 from mellea_rx.core.sampling_result import SamplingResult
 from mellea_rx.core.tool import Tool
 from mellea_rx.errors import MelleaRxError
+from mellea_rx.errors.root import raisable
 
 __all__ = ["ComputedThunk", "EventStream", "ModelOutputThunk"]
 
@@ -209,7 +210,7 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
         error = self._generation.error
         if error is not None:
             self._generation.error_observed = True
-            raise error.with_traceback(None)
+            raise raisable(error)
         return self._generation.answer().text
 
     # What is known now.

@@ -16,6 +16,7 @@ from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.pending import Pending
 from mellea_rx.core.pull_reader import PullReader
 from mellea_rx.errors import BackpressureError, BlockingWaitError
+from mellea_rx.errors.root import raisable
 from mellea_rx.operators.backlog import BoundedBacklog, Overflow, backlog
 
 __all__ = ["END", "Channel"]
@@ -108,7 +109,7 @@ class Channel(PullReader[T]):
             self._changed.notify_all()
             return item
         if self._error is not None:
-            raise self._error.with_traceback(None)
+            raise raisable(self._error)
         end: T = END
         return end
 

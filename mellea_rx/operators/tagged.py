@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from reactivex import Observable
 
 from mellea_rx.core.chunk import Chunk
+from mellea_rx.errors.root import raisable
 
 __all__ = ["Outcome", "Tagged", "as_chunk"]
 
@@ -53,7 +54,7 @@ class Outcome(Generic[S]):
     def value(self) -> str:
         """The whole text. Raises the error of a source that failed."""
         if self.error is not None:
-            raise self.error.with_traceback(None)
+            raise raisable(self.error)
         return self.chunk.text
 
     def __str__(self) -> str:
