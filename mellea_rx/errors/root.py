@@ -45,6 +45,7 @@ def raisable(error: E) -> E:
         return error.with_traceback(None)
     kind = type(error)
     again = kind.__new__(kind, *error.args)
+    again.args = error.args  # an OSError takes them in `__init__`, which is not called again
     again.__dict__.update(error.__dict__)
     again.__cause__ = error.__cause__
     again.__context__ = error.__context__

@@ -9,6 +9,7 @@ import pytest
 
 from mellea_rx import errors
 from mellea_rx.errors import MelleaRxError, StatusError
+from mellea_rx.errors.root import raisable
 
 KINDS = [getattr(errors, name) for name in errors.__all__]
 
@@ -43,3 +44,16 @@ def test_the_tree_lists_all_there_are() -> None:
 
     ours = {n for n in below(MelleaRxError) if hasattr(errors, n)}
     assert ours == set(errors.__all__)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_what_is_raised_of_a_kept_error_says_the_same(kind: type[MelleaRxError]) -> None:
+    more = {"status": 503} if issubclass(kind, StatusError) else {}
+    kept = kind("what was wrong", text="so far", **more)
+    kept.__cause__ = ZeroDivisionError()
+    raised = raisable(kept)
+    assert type(raised) is kind
+    assert raised is not kept
+    assert (str(raised), raised.args) == ("what was wrong", kept.args)
+    assert vars(raised) == vars(kept)
+    assert (raised.__cause__, raised.__suppress_context__) == (kept.__cause__, True)
