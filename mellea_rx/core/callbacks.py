@@ -57,6 +57,8 @@ def is_async(function: Callable[..., Any]) -> bool:
     (`inspect.iscoroutinefunction` finds nothing in objects with an async `__call__`.) An object
     may say so itself, with an attribute `is_async`.
     """
+    while isinstance(function, partial):
+        function = function.func
     if inspect.iscoroutinefunction(function) or getattr(function, "is_async", False) is True:
         return True
     kind = function if isinstance(function, type) else type(function)

@@ -11,7 +11,7 @@ import pytest
 
 from mellea_rx import BlockingWaitError, InvalidInputError, MelleaSession, ScriptedBackend
 from mellea_rx.errors import ValidatorError
-from mellea_rx.stdlib.requirements import PerAttempt, check
+from mellea_rx.stdlib.requirements import PerAttempt, check, simple_validate
 from mellea_rx.stdlib.sampling import BestOfN, RejectionSampling
 from tests.core.hand import soon
 
@@ -63,6 +63,8 @@ FORMS: dict[str, Any] = {
     "an object": AtMost(),
     "an async object": AsyncAtMost(),
     "a method of an object": AtMost().count,
+    "a partial of an object": partial(AtMost()),
+    "a partial of an async object": partial(AsyncAtMost()),
     "a class": AtMost,
     "a factory": PerAttempt(lambda: AtMost(2)),
     "an object with for_attempt": Its(),
@@ -166,7 +168,10 @@ def test_a_factory_that_raises_later_is_told_with_its_requirement() -> None:
         MelleaSession(ScriptedBackend(GOOD)).instruct("Go.", requirements=[short])
 
 
-@pytest.mark.parametrize("function", [AsyncAtMost(), AsyncAtMost, PerAttempt(AsyncAtMost)])
+@pytest.mark.parametrize(
+    "function",
+    [AsyncAtMost(), AsyncAtMost, PerAttempt(AsyncAtMost), partial(AsyncAtMost())],
+)
 def test_a_blocking_wait_for_an_async_object_on_its_own_loop_is_refused(function: Any) -> None:
     async def main() -> None:
         m = MelleaSession(ScriptedBackend(GOOD))
@@ -174,3 +179,15 @@ def test_a_blocking_wait_for_an_async_object_on_its_own_loop_is_refused(function
             m.instruct("Go.", requirements=[check("short", stream_validate=function)])
 
     asyncio.run(soon(main()))
+
+
+def test_an_async_object_may_decide_for_the_whole_answer() -> None:
+    async def main() -> None:
+        m = MelleaSession(ScriptedBackend(GOOD))
+        for function in (AsyncAtMost(), partial(AsyncAtMost())):
+            fine = check("fine", simple_validate(function))
+            thunk = await m.ainstruct("Go.", requirements=[fine])
+            assert await soon(thunk.avalue()) == GOOD
+            assert thunk.sampling
+
+    asyncio.run(main())

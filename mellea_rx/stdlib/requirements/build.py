@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from functools import wraps
 from typing import Any, TypeAlias, cast
 
 from mellea_rx.core.arguments import kind_of
+from mellea_rx.core.callbacks import is_async
 from mellea_rx.core.placeholders import NOT_RENDERED, warn_of_placeholders
 from mellea_rx.core.requirement import (
     Requirement,
@@ -106,7 +106,7 @@ def simple_validate(
     async def avalidate(text: str) -> ValidationResult:
         return verdict(await cast("Callable[[str], Awaitable[Verdict]]", fn)(text), reason)
 
-    return avalidate if inspect.iscoroutinefunction(fn) else validate
+    return avalidate if is_async(fn) else validate
 
 
 def verdict(value: Any, reason: str | None = None) -> ValidationResult:

@@ -73,11 +73,13 @@ def is_stateful(function: Callable[..., Any]) -> bool:
 
     Functions (lambdas, builtins, partials of functions) are taken as they are.
     """
+    while isinstance(function, partial):
+        function = function.func
     if isinstance(function, type):
         return call_method(function) is not None  # else it is a function of a unit, as `bool`
     if inspect.ismethod(function):
         return not isinstance(function.__self__, (type, ModuleType))
-    return not inspect.isroutine(function) and not isinstance(function, partial)
+    return not inspect.isroutine(function)
 
 
 def for_attempt(function: Callable[..., Any]) -> Callable[..., Any]:
