@@ -104,7 +104,8 @@ def _drive(coroutine: Coroutine[Any, Any, R], wait: Callable[[ModelOutputThunk[A
 def _wait(thunk: ModelOutputThunk[T]) -> ComputedThunk[T]:
     try:
         return thunk.wait()
-    except (KeyboardInterrupt, SystemExit):
+    except BaseException:
+        # Ctrl-C, or a wait that is refused: nobody gets the thunk. A call that failed has ended.
         thunk.cancel()
         raise
 

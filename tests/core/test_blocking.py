@@ -62,6 +62,20 @@ def test_a_sync_verb_with_an_async_validator_in_a_running_loop_is_refused_at_onc
     asyncio.run(main())
 
 
+def test_a_sync_verb_that_is_refused_ends_its_call() -> None:
+    hand = Hand()
+
+    async def main() -> BlockingWaitError:
+        with pytest.raises(BlockingWaitError) as caught:
+            MelleaSession(hand).instruct("Go.", requirements=NEEDS_LOOP)
+        return caught.value
+
+    refused = asyncio.run(main())
+    if hand.requests:
+        assert hand.answers[0].closed.wait(PATIENCE)
+    assert refused.__traceback__ is not None  # which has kept the thunk all the time
+
+
 def test_a_sync_verb_with_an_async_validator_without_a_loop_works() -> None:
     assert MelleaSession(ScriptedBackend("a b")).instruct("Go.", requirements=NEEDS_LOOP).value
 
