@@ -118,12 +118,18 @@ class CallPieces:
         return tuple(_joined(call, who, finish_reason) for call in self._calls)
 
 
+_CUT_OFF = {
+    "length": " (it was cut off by its length)",
+    "content_filter": " (it was cut off by the server's content filter)",
+}
+
+
 def _joined(call: _Call, who: str, finish_reason: str) -> ToolCall:
     raw = "".join(call.arguments)
     try:
         arguments = msgspec.json.decode(raw or "{}", type=dict[str, Any])
     except (ValueError, RecursionError):
-        why = " (it was cut off by its length)" if finish_reason == "length" else ""
+        why = _CUT_OFF.get(finish_reason, "")
         raise ProtocolError(
             f"{who} sent a call of tool {printable(call.name, 80)!r} whose arguments are no JSON "
             f"object{why}: {excerpt(raw.encode('utf-8', 'replace'))}"

@@ -25,6 +25,7 @@ from mellea_rx.errors import (
     GenerationTimeoutError,
     ModelNotFoundError,
 )
+from mellea_rx.errors.escapes import escaped
 
 __all__ = [
     "AnswerCut",
@@ -80,18 +81,15 @@ class LogEvent:
 
 
 def log(event: LogEvent) -> None:
-    """Log an event, where its level is on.
+    """Log an event, where its level is on, on one line: texts in it may be a stranger's.
 
     Handlers take locks and run code of the user's: the caller must hold no lock of this package,
     and must not be a finalizer (there: `log_later`).
     """
     if _log.isEnabledFor(event.level):
+        args = (escaped(each) if isinstance(each, str) else each for each in event.args)
         _log.log(
-            event.level,
-            event.template,
-            *event.args,
-            exc_info=event.raised,
-            extra={"event": event},
+            event.level, event.template, *args, exc_info=event.raised, extra={"event": event}
         )
 
 

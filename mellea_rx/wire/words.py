@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from mellea_rx.errors.escapes import escaped
+
 __all__ = ["error_message", "excerpt", "printable", "told"]
 
 _EXCERPT = 200
@@ -24,14 +26,7 @@ def printable(text: str, limit: int = _TOLD) -> str:
         >>> print(printable("no\\x1b[2J such model"))
         no\\x1b[2J such model
     """
-    shown = text[:limit]
-    if not shown.isprintable():
-        shown = "".join(c if c.isprintable() else _escaped(c) for c in shown)
-    return shown + ("…" if len(text) > limit else "")
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
+    return escaped(text[:limit]) + ("…" if len(text) > limit else "")
 
 
 def excerpt(data: bytes, limit: int = _EXCERPT) -> str:

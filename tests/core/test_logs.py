@@ -19,6 +19,7 @@ from reactivex import operators as ops
 import mellea_rx
 from mellea_rx import (
     ChatContext,
+    Chunk,
     MelleaSession,
     ModelOption,
     OllamaBackend,
@@ -419,3 +420,18 @@ def test_nothing_else_in_the_package_has_a_logger() -> None:
         if "getLogger" in path.read_text("utf-8")
     }
     assert with_logger == {"core/logs.py", "cli/notices.py"}
+
+
+@pytest.mark.parametrize("odd", ["\x1b[2J", "\nERROR forged", "\r", "\u202e", "\u2066", "\ud83d"])
+def test_a_record_is_one_line_that_drives_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, odd: str
+) -> None:
+    monkeypatch.setenv("MELLEA_RX_LOG_CONTENT", "1")
+    answer = [f"an{odd}swer", Chunk(model=f"mo{odd}del")]
+    with caplog.at_level(logging.DEBUG, "mellea_rx"):
+        MelleaSession(ScriptedBackend(answer, model_id=f"na{odd}me")).instruct(
+            "Ask{{x}}.", user_variables={"x": odd.replace("\ud83d", "")}
+        )
+    messages = [record.getMessage() for record in caplog.records]
+    assert any("answers: an" in each for each in messages)
+    assert all(each.isprintable() for each in messages), messages

@@ -55,6 +55,15 @@ def test_a_filter_of_the_servers_says_so() -> None:
     assert (answer.text, answer.finish_reason) == ("Once ", "content_filter")
 
 
+@pytest.mark.parametrize(
+    ("reason", "why"), [("length", "its length"), ("content_filter", "the server's content filter")]
+)
+def test_a_call_that_was_cut_off_says_by_what(reason: str, why: str) -> None:
+    one = decoder()
+    fed(one, [call(name="f", arguments='{"x": ') + delta(reason=reason) + DONE])
+    assert f"no JSON object (it was cut off by {why})" in str(one.error)
+
+
 def choice(index: Any, text: str = "", reason: str | None = None) -> dict[str, Any]:
     return {"index": index, "delta": {"content": text}, "finish_reason": reason}
 
