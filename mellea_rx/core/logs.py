@@ -43,6 +43,7 @@ __all__ = [
     "LoopHeld",
     "PlaceholderLeft",
     "PromptSent",
+    "RecordingEnded",
     "RequestRetried",
     "RequirementsUnmet",
     "StaleContext",
@@ -88,9 +89,7 @@ def log(event: LogEvent) -> None:
     """
     if _log.isEnabledFor(event.level):
         args = (escaped(each) if isinstance(each, str) else each for each in event.args)
-        _log.log(
-            event.level, event.template, *args, exc_info=event.raised, extra={"event": event}
-        )
+        _log.log(event.level, event.template, *args, exc_info=event.raised, extra={"event": event})
 
 
 def logs_calls() -> bool:
@@ -381,6 +380,26 @@ class AnswerCut(LogEvent):
     )
 
     tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingEnded(LogEvent):
+    """A recording can no longer be written to; the answers that it was made of go on.
+
+    Attributes:
+        path: Its file.
+        lines: How many lines that has.
+        reason: What is wrong.
+    """
+
+    level: ClassVar[int] = logging.WARNING
+    template: ClassVar[str] = (
+        "the recording %s ends after line %d: %s; the answers go on unrecorded"
+    )
+
+    path: str
+    lines: int
+    reason: str
 
 
 # Sessions and contexts.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -26,6 +25,7 @@ from mellea_rx.core.backend import (
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine
 from mellea_rx.core.locks import ProcessLock
+from mellea_rx.core.logs import RecordingEnded, log
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
 from mellea_rx.core.source import ChunkSource, Push, forward
@@ -33,8 +33,6 @@ from mellea_rx.errors import RecordingError
 from mellea_rx.testing.recordings import Exchange, Failure, Heading, encoded, plain
 
 __all__ = ["Recorder"]
-
-_log = logging.getLogger("mellea_rx")
 
 
 _READ_BY_OWNER = 0o600
@@ -71,26 +69,30 @@ class _Tape:
     def save(self, request: dict[str, Any] | None, backend: Backend, **answer: Any) -> None:
         """Append a request and its answer; before the first, a heading. Never raises: what goes
         wrong here ends the recording, and not the answer."""
-        with self._lock:
-            if self.failure is not None or request is None:
-                return
-            try:
-                lines = [_line(Exchange(request=request, **answer))]
-                if not self._lines:
-                    lines.insert(0, _line(_heading(backend)))
-                self._append("".join(lines).encode())
-                self._lines += len(lines)
-            except Exception as error:
-                self.end(error)
+        if request is None:
+            return
+        try:
+            with self._lock:
+                if self.failure is None:
+                    self._add(Exchange(request=request, **answer), backend)
+        except Exception as error:
+            self.end(error)
+
+    def _add(self, exchange: Exchange, backend: Backend) -> None:
+        lines = [_line(exchange)]
+        if not self._lines:
+            lines.insert(0, _line(_heading(backend)))
+        self._append("".join(lines).encode())
+        self._lines += len(lines)
 
     def end(self, error: Exception) -> None:
         """Record no more: an answer that is missing in the middle would play another's."""
-        if self.failure is None:
-            self.failure = RecordingError(
-                f"the recording {self.path} ends after line {self._lines}: {_reason(error)}; the "
-                "answers go on unrecorded"
-            )
-            _log.warning("%s", self.failure)
+        with self._lock:
+            if self.failure is not None:
+                return
+            ended = RecordingEnded(str(self.path), self._lines, _reason(error))
+            self.failure = RecordingError(ended.template % ended.args)
+        log(ended)  # without the lock: handlers run code of the user's
 
     def _append(self, data: bytes) -> None:
         number = os.open(
