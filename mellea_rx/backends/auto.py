@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from inspect import signature
 from typing import Any
 
 from reactivex import Observable
@@ -45,7 +46,10 @@ class AutoBackend:
         base_url: Where to look for Ollama; `OLLAMA_HOST`, else http://localhost:11434.
         api_key: A key for it.
         model_options: Options for every request which does not set them itself.
-        embedded_options: What `LocalBackend` takes besides, where it is taken.
+        embedded_options: Further arguments of `LocalBackend`, for where it is taken.
+
+    Raises:
+        TypeError: `LocalBackend` has no such argument.
     """
 
     def __init__(
@@ -59,6 +63,8 @@ class AutoBackend:
     ) -> None:
         api_key = as_key(api_key)  # under its own name: no traceback shows the caller's
         base_url = None if base_url is None else Address(base_url)
+        # Also where it is not taken: else a misspelled one would do nothing, and say nothing.
+        signature(LocalBackend).bind_partial(**embedded_options)
         self.model_options = Options(model_options)
         self._model_id = model_id
         self._base_url = base_url

@@ -197,6 +197,9 @@ def offered(given: Iterable[Any]) -> tuple[Tool[..., Any] | Mapping[str, Any], .
     Raises:
         InvalidInputError: Something else, a function that can be no tool, or two of one name.
     """
+    if not isinstance(given, Iterable) or isinstance(given, (str, Mapping)):
+        name = getattr(given, "name", None) or getattr(given, "__name__", type(given).__name__)
+        raise InvalidInputError(f"tools are a list of tools, not {name} alone: give [{name}]")
     each = tuple(_offered(one) for one in given)
     names = Counter(name for one in each if (name := described_name(described(one))))
     twice = [name for name, count in names.items() if count > 1]

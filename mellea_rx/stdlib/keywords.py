@@ -90,6 +90,9 @@ _ADVICE: Mapping[str, str] = {
     **dict.fromkeys(("context", "documents"), "did you mean grounding_context=?"),
     **dict.fromkeys(("variables", "inputs"), "did you mean user_variables=?"),
     "examples": "did you mean icl_examples=?",
+    "backend": (
+        "did you mean backend_name=? (an object goes into MelleaSession, as MelleaSession(backend))"
+    ),
     "options": "did you mean model_options=?",
     **dict.fromkeys(
         ("schema", "response_format", "response_model", "output_type"), "did you mean format=?"

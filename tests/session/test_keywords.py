@@ -23,6 +23,7 @@ from mellea_rx import (
     Requirement,
     ScriptedBackend,
     UnknownBackendError,
+    call_tools,
     generative,
     react,
     start_session,
@@ -244,6 +245,33 @@ def test_a_parameter_of_the_backend_stays_its_own() -> None:
 def test_what_a_session_does_not_take(how: dict[str, Any], told: str) -> None:
     with pytest.raises(InvalidInputError, match=told):
         start_session("scripted", **how)
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"temprature": 1}, r"backend 'auto' does not take 'temprature': did you mean temperature"),
+        ({"backend": "ollama"}, r"does not take 'backend': did you mean backend_name=\?"),
+        ({"timeout": 1}, "stream_timeout="),
+    ],
+)
+def test_auto_refuses_keywords_before_it_decides(how: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidInputError, match=told):
+        start_session("auto", **how)
+    start_session("auto", parallel=2, threads=1, context_window=512).close()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m: react(m, "Go.", lookup),
+        lambda m: call_tools(m.instruct("Go."), lookup),
+        lambda m: m.instruct("Go.", tools=lookup),
+    ],
+)
+def test_a_tool_without_a_list_is_told(call: Any) -> None:
+    with pytest.raises(InvalidInputError, match="a list of tools, not"):
+        call(MelleaSession(ScriptedBackend("a")))
 
 
 @pytest.mark.parametrize(
