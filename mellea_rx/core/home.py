@@ -48,7 +48,13 @@ class Home:
             target=_serve, args=(loop,), name="mellea-rx-subscription", daemon=True
         ).start()
         future = _run(work, loop)
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
+
+        def stop(_: Future[None]) -> None:
+            loop.call_soon_threadsafe(loop.stop)
+
+        # Added on the loop, and so after what passes a cancellation on to the coroutine there:
+        # callbacks are called in order, and that one must not find the loop closed.
+        loop.call_soon_threadsafe(future.add_done_callback, stop)
         return future
 
     def call(self, function: Callable[[], object], lost: Callable[[], object]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from reactivex import Observable
 from reactivex.scheduler import NewThreadScheduler, ThreadPoolScheduler
 
 from mellea_rx import GenerationCancelledError, MelleaSession, ModelOutputThunk, ScriptedBackend
+from mellea_rx.core.home import home_for
 from mellea_rx.errors import NoAnswerError
 from mellea_rx.operators import as_completed, combine_latest, gather, hedge, merge, race, zip
 from tests.core.hand import PATIENCE, STREAM, until_blocking
@@ -151,3 +154,24 @@ def test_what_a_thread_disposes_of_is_silent_on_that_thread() -> None:
         subscriptions.append(merged.subscribe(leave, observer.on_error, observer.on_completed))
         until_blocking(lambda seen=observer: seen.disposed_on or seen.terminals)
         assert observer.faults == []
+
+
+def test_a_subscription_without_a_loop_that_is_left_at_once_complains_of_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for number in range(300):
+            running = home_for(None).spawn(forever)
+            time.sleep(number % 7 * 1e-4)  # the loop of its thread is anywhere in its beginning
+            running.cancel()
+    finally:
+        sys.setswitchinterval(interval)
+    until_blocking(
+        lambda: not any(each.name == "mellea-rx-subscription" for each in threading.enumerate())
+    )
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
