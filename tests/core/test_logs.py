@@ -294,6 +294,17 @@ def test_a_wait_that_holds_a_loop_is_told_of_once_a_place(kept: Kept) -> None:
     assert second.place.startswith(f"{__file__}:")
 
 
+def test_a_cell_of_a_notebook_may_wait(kept: Kept) -> None:
+    cell = compile("str(thunk)", "/tmp/ipykernel_7/1234.py", "exec")
+
+    async def main() -> None:
+        with MelleaSession(ScriptedBackend("a b", delay=0.15)) as m:
+            exec(cell, {"__name__": "__main__", "thunk": await m.ainstruct("Go.")})
+
+    asyncio.run(main())
+    assert kept.events(LoopHeld) == []
+
+
 def test_a_wait_without_a_loop_and_a_short_one_are_not(kept: Kept) -> None:
     async def short() -> None:
         with MelleaSession(ScriptedBackend("a")) as m:
