@@ -28,6 +28,7 @@ def test_every_fault_has_its_row_in_order() -> None:
 def test_every_row_names_tests_that_exist() -> None:
     for heading in (
         "## Faults",
+        "## Random programs",
         "## Answers that are no text",
         "## Functions of yours",
         "## What is refused at the door",

@@ -13,60 +13,86 @@ import faulthandler
 import itertools
 import logging
 import resource
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.search.programs import BACKENDS, FLAGS, draw_program
+from tests.search.programs import BACKENDS, FLAGS, Program, draw_program
 from tests.search.searcher import Searcher
 
 
 def main() -> int:
-    """Search until the time is over; 1 where something was found."""
+    """Search until the time is over, or a signal comes; 1 where something was found."""
     given = _arguments()
     logging.getLogger("mellea_rx").setLevel(logging.CRITICAL)
     faulthandler.enable()
-    backends = tuple(given.backend.split(","))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    report = _Report(given.seed, given.first)
+    with (
+        suppress(KeyboardInterrupt),
+        tempfile.TemporaryDirectory() as folder,
+        Searcher(Path(folder), given.patience) as searcher,
+    ):
+        for program in _programs(given):
+            wrong = searcher.wrong_with(program)
+            report.add(program, wrong)
+            if wrong and given.shrink:
+                print(f"  shortest: {searcher.shrink(program, given.again)}", flush=True)
+                break
+    print(report, flush=True)
+    return int(report.found > 0)
+
+
+def _programs(given: Any) -> Iterator[Program]:
+    """What is to be played, as long as there is time."""
     numbers: Iterable[int] = itertools.count(given.first)
     if given.only is not None:
         numbers = [given.only] * given.again
     until = time.monotonic() + given.seconds
-    kinds: Counter[str] = Counter()
-    found = played = 0
-    memory = _Memory()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Searcher(Path(folder), given.patience) as searcher,
-    ):
-        for number in numbers:
-            if time.monotonic() > until:
-                break
-            program = draw_program(given.seed, number, backends, frozenset(given.off))
-            if given.keep:
-                program = program.keep(tuple(map(int, given.keep.split(","))))
-            wrong = searcher.wrong_with(program)
-            played += 1
-            kinds[program.backend] += 1
-            if wrong:
-                found += 1
-                print(program, *(f"  WRONG: {each}" for each in wrong), sep="\n", flush=True)
-                if given.shrink:
-                    print(f"  shortest: {searcher.shrink(program, given.again)}", flush=True)
-                    break
-            grown = memory.look(played)
-            if grown:
-                found += 1
-                print(f"seed {given.seed}, up to program {number}: {grown}", flush=True)
-        print(
-            f"seed {given.seed}: {played} programs from {given.first} on, {found} wrong;",
-            ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())),
-            flush=True,
-        )
-    return int(found > 0)
+    backends, off = tuple(given.backend.split(",")), frozenset(given.off)
+    for number in numbers:
+        if time.monotonic() > until:
+            return
+        program = draw_program(given.seed, number, backends, off)
+        yield program.keep(tuple(map(int, given.keep.split(",")))) if given.keep else program
+
+
+class _Report:
+    """Tells what was found, and counts."""
+
+    def __init__(self, seed: int, first: int) -> None:
+        self.found = 0
+        self._seed, self._first = seed, first
+        self._kinds: Counter[str] = Counter()
+        self._memory = 0
+
+    def add(self, program: Program, wrong: list[str]) -> None:
+        """One more program, and what is wrong with it."""
+        self._kinds[program.backend] += 1
+        if self._kinds.total() % 1000 == 0:
+            wrong = [*wrong, *self._grown()]
+        if wrong:
+            self.found += 1
+            print(program, *(f"  WRONG: {each}" for each in wrong), sep="\n", flush=True)
+
+    def _grown(self) -> Iterator[str]:
+        """How memory has grown, where it has."""
+        now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before, self._memory = self._memory, max(self._memory, now)
+        # Twice the peak of before, after thousands of programs, is no noise.
+        if before and now > 2 * before:
+            yield f"memory grew from {before} to {now} KB"
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self._kinds.items()))
+        played = f"{self._kinds.total()} programs from {self._first} on"
+        return f"seed {self._seed}: {played}, {self.found} wrong; {kinds}"
 
 
 def _arguments() -> Any:
@@ -82,22 +108,6 @@ def _arguments() -> Any:
     parser.add_argument("--off", nargs="*", default=[], choices=FLAGS, help="moves to leave out")
     parser.add_argument("--patience", type=float, default=120, help="seconds until it is a hang")
     return parser.parse_args()
-
-
-class _Memory:
-    """Looks whether memory grows without an end."""
-
-    def __init__(self) -> None:
-        self._base = 0
-
-    def look(self, played: int) -> str:
-        """How it has grown, in words; "" where it has not."""
-        if played % 1000 != 0:
-            return ""
-        now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        before, self._base = self._base, max(self._base, now)
-        # Twice the peak of before, after thousands of programs, is no noise.
-        return f"memory grew from {before} to {now} KB" if before and now > 2 * before else ""
 
 
 if __name__ == "__main__":
