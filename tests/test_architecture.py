@@ -23,7 +23,7 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
     "core": {"errors"},
-    "wire": {"errors"},
+    "wire": {"errors", "_version"},
     "operators": {"errors", "core"},
     "formatters": {"errors", "core"},
     "helpers": {"errors", "core"},
@@ -34,9 +34,11 @@ ARROWS: dict[str, set[str]] = {
 
 # Where each heavy dependency lives; nothing else may import it.
 HOMES: dict[str, set[str]] = {
-    # The connections, how a body is read, and what its errors mean.
-    "aiohttp": {"wire/connections.py", "wire/eager.py", "wire/http.py"},
-    "yarl": {"wire/connections.py", "wire/http.py"},
+    "httptools": {"wire/http1.py"},
+    "aiohappyeyeballs": {"wire/connecting.py"},
+    "aiohttp": set(),
+    "yarl": {"wire/connecting.py", "wire/http.py", "wire/http1.py", "wire/transport.py"},
+    "multidict": {"wire/http1.py"},
     "jinja2": {"formatters/template.py"},
     "jsonschema": {"stdlib/formats/schemas.py"},
     "referencing": {"stdlib/formats/schemas.py"},  # what jsonschema looks references up with
@@ -162,6 +164,29 @@ def test_each_heavy_dependency_has_one_home(dependency: str) -> None:
         and not (name in homes or name.split("/")[0] in homes)
     }
     assert strays == set()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("wire/")])
+def test_the_wire_touches_no_private_part_of_anything(name: str) -> None:
+    """Of asyncio, its parser, aiohttp or reactivex: only what they document."""
+    private = []
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.Attribute):
+            own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            if node.attr == "__class__" or (_is_private(node.attr) and not own):
+                private.append(f"line {node.lineno}: {ast.unparse(node)}")
+        elif isinstance(node, ast.ImportFrom) and not (node.module or "").startswith(PACKAGE):
+            parts = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+            private += [f"line {node.lineno}: {part}" for part in parts if _is_private(part)]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "setattr"):
+            named = node.args[1]
+            if isinstance(named, ast.Constant) and _is_private(str(named.value)):
+                private.append(f"line {node.lineno}: {ast.unparse(node)}")
+    assert not private
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -27,9 +27,10 @@ from mellea_rx.errors import (
     ResponseTooLargeError,
     StatusError,
     StreamInterruptedError,
+    TLSError,
 )
-from mellea_rx.wire.connections import Connections
 from mellea_rx.wire.http import HttpClient
+from mellea_rx.wire.transport import Transport
 from mellea_rx.wire.words import excerpt
 
 __all__ = ["Dialect", "HttpBackend", "StreamDecoder", "arguments_too_large"]
@@ -156,7 +157,7 @@ class HttpBackend:
         self._client = client
         self._holder: Engine | None = None
         # A backend that is dropped unclosed still closes its connections, on the engine.
-        weakref.finalize(self, _close_soon, client.connections).atexit = False
+        weakref.finalize(self, _close_soon, client.transport).atexit = False
 
     @property
     def capabilities(self) -> Capabilities:
@@ -217,20 +218,20 @@ class HttpBackend:
 
     def close(self) -> None:
         """Close the connections. A later request opens new ones."""
-        _close_soon(self._client.connections)
+        _close_soon(self._client.transport)
 
     async def aclose(self) -> None:
         """As `close`, and wait until the connections are closed."""
-        if not self._client.connections.is_open:
+        if not self._client.transport.is_open:
             return
         try:
-            await engine().aclose(self._client.connections)
+            await engine().aclose(self._client.transport)
         except EngineStoppedError:
             pass  # it closed them
 
     async def _produce(self, request: Request, push: Push) -> None:
         require_images(self, request.images)
-        self._hold_connections()
+        self._hold_transport()
         dialect, model = self._dialect, self.model
         decoder = dialect.decoder()
         try:
@@ -242,6 +243,7 @@ class HttpBackend:
                     dialect.generate_path,
                     _encoded(dialect.encode(request, model)),
                     answer.feed,
+                    watch.queued,
                 )
             self._finish(decoder, push)
         except BackendError as error:
@@ -273,18 +275,20 @@ class HttpBackend:
             error.is_passing = False
         # Between the origins, which are our own words: a key may be called as the host is.
         said = self.origin.join(map(self._client.redact, str(error).split(self.origin)))
-        advice = self._dialect.advice(error, self.model)
+        # It answers, so nothing has to be started; the error itself says what TLS misses.
+        is_tls = isinstance(error, TLSError)
+        advice = "" if is_tls else self._dialect.advice(error, self.model)
         error.args = (f"{said}\n  {advice}" if advice and advice not in said else said,)
 
-    def _hold_connections(self) -> None:
+    def _hold_transport(self) -> None:
         running = engine()
         if self._holder is not running:
-            running.keep(self._client.connections)
-            running.adopt(self._client.connections)
+            running.keep(self._client.transport)
+            running.adopt(self._client.transport)
             self._holder = running
 
     async def _ask(self, path: str, body: bytes | None, read: Callable[[Any], _T]) -> _T:
-        self._hold_connections()
+        self._hold_transport()
         try:
             document = await self._client.get_json(path, timeout=MODELS_TIMEOUT, body=body)
             return read(document)
@@ -321,10 +325,10 @@ def arguments_too_large(who: str, limit: int) -> ResponseTooLargeError:
     )
 
 
-def _close_soon(connections: Connections) -> None:
-    if not connections.is_open:
+def _close_soon(transport: Transport) -> None:
+    if not transport.is_open:
         return
     try:
-        engine().close(connections)
+        engine().close(transport)
     except MelleaRxError:
         pass  # the engine has stopped, and closed them

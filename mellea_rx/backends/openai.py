@@ -97,10 +97,11 @@ class OpenAIBackend(HttpBackend):
 def with_version(address: str) -> str:
     """An address with its "/v1", where it has no path of its own."""
     try:
-        bare = urlsplit(address).path in ("", "/")
+        parts = urlsplit(address)
     except ValueError:
         return address
-    return Address(address.rstrip("/") + "/v1" if bare else address.rstrip("/"))
+    path = parts.path.rstrip("/") or "/v1"
+    return Address(parts._replace(path=path).geturl())
 
 
 class OpenAIDialect:

@@ -154,6 +154,14 @@ class StallWatch:
         if self._began or ModelOption.FIRST_TOKEN_TIMEOUT not in self._options.standard:
             self._last = self._loop.time()
 
+    def queued(self, waits: bool) -> None:
+        """Do not look while the request waits for others of this program; then begin anew."""
+        if waits:
+            self._disarm()
+        else:
+            self._last = self._loop.time()
+            self._arm(self._options.first_token_timeout)
+
     def look(self) -> None:
         """End the task if it is time; else look again later. Called by what `_wait` left behind."""
         assert self._limit is not None

@@ -34,8 +34,11 @@ _KINDS: Mapping[int, type[StatusError]] = {
 
 def packing(headers: Mapping[str, str]) -> str:
     """How a body is compressed, in the server's words; "" where it is not."""
-    named = headers.get("Content-Encoding", "").lower()
-    return named if _PACKED.intersection(re.split(r"[\s,]+", named)) else ""
+    for header in ("Content-Encoding", "Transfer-Encoding"):
+        named = headers.get(header, "").lower()
+        if _PACKED.intersection(re.split(r"[\s,]+", named)):
+            return named
+    return ""
 
 
 def refusal(who: str, status: int, headers: Mapping[str, str], told: str) -> BackendError:
@@ -51,7 +54,7 @@ def refusal(who: str, status: int, headers: Mapping[str, str], told: str) -> Bac
         return ProtocolError(
             f"{who} sent its answer compressed ({packing(headers)}), and was asked not to"
         )
-    if status < 300:
+    if status < 300 or status == 304:  # not modified, as nobody asked
         return ProtocolError(f"{who} sent status {status}, which is no answer")
     if status < 400:
         return RedirectRefusedError(

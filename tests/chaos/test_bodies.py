@@ -55,7 +55,7 @@ def test_a_fault_right_behind_the_head_is_an_interruption(trial: Trial) -> None:
     error = trial.failure()
     assert type(error) is StreamInterruptedError
     assert f"the answer of {trial.server.url} broke off (" in str(error)
-    assert "Error)" in str(error)
+    assert "chunk size)" in str(error)
 
 
 @pytest.mark.parametrize("more", [1, 10_000])

@@ -52,9 +52,7 @@ def test_the_names_come_sorted_however_the_list_is_cut(trial: Trial, split: int 
 @pytest.mark.parametrize("kept", [0, 9])
 def test_a_list_that_breaks_off_is_an_interruption(trial: Trial, kept: int) -> None:
     wire = [head(trial.wire, f"Content-Length: {len(LIST)}"), LIST[:kept]]
-    with pytest.raises(
-        StreamInterruptedError, match=r"broke off \(ClientPayloadError\)$"
-    ) as caught:
+    with pytest.raises(StreamInterruptedError, match=r"broke off \(.* closed .*\)$") as caught:
         models(trial, wire=wire)
     assert trial.server.url in str(caught.value)
 

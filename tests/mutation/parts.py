@@ -40,16 +40,23 @@ PARTS = {
     "wire": Part(
         files=tuple(
             f"mellea_rx/wire/{name}.py"
-            for name in ("lines", "payload", "secrets", "sse", "statuses", "turns", "words")
+            for name in ("lines", "payload", "secrets", "sse", "statuses", "words")
         ),
         tests=("tests/wire",),
     ),
     "http": Part(
-        files=tuple(f"mellea_rx/wire/{name}.py" for name in ("connections", "eager", "http")),
+        files=tuple(
+            f"mellea_rx/wire/{name}.py"
+            for name in ("connecting", "http", "http1", "slots", "transport")
+        ),
         tests=(
             "tests/wire/test_addresses.py",
             "tests/wire/test_connections.py",
-            "tests/wire/test_turns.py",
+            "tests/wire/test_base_url.py",
+            "tests/wire/test_connection_limit.py",
+            "tests/wire/test_responses.py",
+            "tests/wire/test_stray_bytes.py",
+            "tests/wire/test_tls_faults.py",
             "tests/chaos/test_bodies.py",
             "tests/chaos/test_models.py",
             "tests/chaos/test_strangers.py",

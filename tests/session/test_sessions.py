@@ -157,8 +157,8 @@ def test_leaving_async_with_waits_too_and_the_connections_are_closed(server: Ser
         async with MelleaSession(backend) as m:
             thunk = await m.ainstruct("Go.", stream=True)
             await thunk.astream()
-            assert backend._client.connections.is_open
-        assert not backend._client.connections.is_open
+            assert backend._client.transport.is_open
+        assert not backend._client.transport.is_open
         assert thunk.cancelled
 
     asyncio.run(main())
