@@ -344,7 +344,7 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
 
     def when_ended(
         self, outlet: Outlet, ended: Callable[[], object], lost: Callable[[], object]
-    ) -> abc.DisposableBase:
+    ) -> CompletionCallback:
         """Have a function called once this thunk is computed or has failed; as a wait for it.
 
         Args:
@@ -365,7 +365,7 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
             self._generation.seen = True
             ended()
 
-        return Disposable(CompletionCallback(self._generation, outlet, told, lost).dispose)
+        return CompletionCallback(self._generation, outlet, told, lost)
 
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:

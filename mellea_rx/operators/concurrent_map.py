@@ -26,7 +26,7 @@ from mellea_rx.core.home import home_for
 from mellea_rx.core.observers import finish, give
 from mellea_rx.core.outlet import loop_outlet, running_loop
 from mellea_rx.core.waits import RUNNING
-from mellea_rx.core.worker_threads import started_in_worker_thread
+from mellea_rx.core.worker_threads import is_given_up, started_in_worker_thread
 from mellea_rx.errors import GenerationCancelledError
 from mellea_rx.operators.from_async_iterable import Inputs
 from mellea_rx.operators.input_feeds import feed_of
@@ -231,7 +231,7 @@ class Row:
             elif result is not _NO_RESULT:
                 self._go_on(then, result)
 
-        future = started_in_worker_thread(_closed_if, self._is_cancelled, function, self.input)
+        future = started_in_worker_thread(_called, function, self.input)
         self._cancel = future.cancel
         future.add_done_callback(returned)
 
@@ -271,9 +271,6 @@ class Row:
     def _settle(self) -> None:
         if self._is_finished and self._is_taken:
             self.run.row_ended(self)
-
-    def _is_cancelled(self) -> bool:
-        return self.run.is_stopped
 
     def _wait(self, coroutine: Any, then: Callable[[Any], object]) -> None:
         def ended(task: asyncio.Future[Any]) -> None:
@@ -319,10 +316,10 @@ async def _awaited(awaitable: Any) -> Any:
     return await awaitable
 
 
-def _closed_if(is_cancelled: Callable[[], bool], function: Callable[[Any], Any], item: Any) -> Any:
-    """What a function returns; a coroutine that nobody will await is closed."""
+def _called(function: Callable[[Any], Any], item: Any) -> Any:
+    """What a function returns; a coroutine that nobody will await any more is closed."""
     result = function(item)
-    if iscoroutine(result) and is_cancelled():
+    if iscoroutine(result) and is_given_up():
         result.close()
         return None
     return result

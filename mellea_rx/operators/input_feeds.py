@@ -10,6 +10,7 @@ from contextlib import aclosing, suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 from reactivex import Observable
+from reactivex.disposable import SingleAssignmentDisposable
 
 from mellea_rx.core.worker_threads import returned, started_in_worker_thread
 from mellea_rx.errors import GenerationCancelledError
@@ -59,10 +60,13 @@ def feed_of(inputs: Inputs[A], taker: InputTaker[A]) -> InputFeed:
 
     Args:
         inputs: A list and its like is stepped in place. Another iterable is stepped in a worker
-            thread, since its steps may block. An async iterable, or an Observable, by a task.
+            thread, since its steps may block; an async iterable in a task. An Observable pushes:
+            what it emits waits until it is asked for.
         taker: Gets the inputs.
     """
-    if isinstance(inputs, (Observable, AsyncIterable)):
+    if isinstance(inputs, Observable):
+        return _PushFeed(inputs, taker)
+    if isinstance(inputs, AsyncIterable):
         return _TaskFeed(inputs, taker)
     if type(inputs) in IN_PLACE:
         return _InPlaceFeed(inputs, taker)
@@ -184,10 +188,62 @@ class _Failure:
         self.error = error
 
 
+class _PushFeed(Generic[A]):
+    """Keeps what an Observable emits, on any thread, until it is asked for."""
+
+    def __init__(self, inputs: Observable[A], taker: InputTaker[A]) -> None:
+        self._inputs = inputs
+        self._taker = taker
+        self._loop = asyncio.get_running_loop()
+        self._asked = 0
+        self._came: deque[A | _Failure] = deque()
+        self._is_telling = False
+        self._is_closed = False
+        self._subscription: SingleAssignmentDisposable | None = None
+
+    def ask(self, count: int) -> None:
+        self._asked += count
+        if self._subscription is None:
+            self._subscription = SingleAssignmentDisposable()
+            self._subscription.disposable = self._inputs.subscribe(
+                self._add, lambda error: self._add(_Failure(error)), lambda: self._add(_END)
+            )
+        self._serve()
+
+    async def close(self) -> None:
+        self._is_closed = True
+        if self._subscription is not None:
+            self._subscription.dispose()
+
+    def _add(self, item: A | _Failure) -> None:
+        self._came.append(item)
+        # One wake-up for all that came since; the flag is cleared before they are taken.
+        if not self._is_telling:
+            self._is_telling = True
+            with suppress(RuntimeError):  # the loop is closed: nobody takes them
+                self._loop.call_soon_threadsafe(self._told)
+
+    def _told(self) -> None:
+        self._is_telling = False
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._asked and self._came and not self._is_closed:
+            item = self._came.popleft()
+            if isinstance(item, _Failure):
+                self._taker.fail(item.error)
+            elif item is _END:
+                self._asked = 0
+                self._taker.inputs_ended()
+            else:
+                self._asked -= 1
+                self._taker.input_came(item)
+
+
 class _TaskFeed(Generic[A]):
     """Steps an async iterable in one task."""
 
-    def __init__(self, inputs: Inputs[A], taker: InputTaker[A]) -> None:
+    def __init__(self, inputs: AsyncIterable[A], taker: InputTaker[A]) -> None:
         self._inputs = inputs
         self._taker = taker
         self._asked = 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-import reactivex as rx
-from reactivex import Observable
+from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
 
 from mellea_rx.core.arguments import count
 from mellea_rx.operators.sources import Combined, Opening, Source, branches
@@ -89,13 +90,88 @@ def concat(*sources: Source[S]) -> Observable[Tagged[S]]:
 
 
 def lanes(sources: Sequence[Observable[T]], limit: int | None) -> Observable[T]:
-    """All of them merged, so many at once.
+    """All of them merged, so many at once; each end starts the next one there and then.
 
-    Each lane takes the next source when the one before it is complete. (RxPY's own
-    `merge(max_concurrent=)` may lose a source when another one completes on another thread
-    meanwhile.)
+    The observer has to serialize: sources may call it on several threads.
+
+    Args:
+        sources: Subscribed to in their order.
+        limit: How many at once; None for all.
     """
-    if limit is None or limit >= len(sources):
-        return rx.merge(*sources)
-    waiting = iter(sources)
-    return rx.merge(*(rx.concat_with_iterable(waiting) for _ in range(limit)))
+
+    def subscribe(
+        observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        return _Lanes(sources, observer, scheduler).begin(limit or max(1, len(sources)))
+
+    return Observable(subscribe)
+
+
+class _Lanes(Generic[T]):
+    """One subscription to several sources, so many at once."""
+
+    def __init__(
+        self,
+        sources: Sequence[Observable[T]],
+        observer: abc.ObserverBase[T],
+        scheduler: abc.SchedulerBase | None,
+    ) -> None:
+        self._waiting = iter(sources)
+        self._observer = observer
+        self._scheduler = scheduler
+        self._group = CompositeDisposable()
+        # The lock keeps the counts of sources that end on several threads at a time. Nobody is
+        # called with it.
+        self._lock = threading.Lock()
+        self._room = 0
+        self._running = 0
+        self._is_filling = False
+        self._is_over = False
+
+    def begin(self, limit: int) -> abc.DisposableBase:
+        """Subscribe to the first of them; returns what ends it."""
+        self._fill(limit)
+        return self._group
+
+    def _fill(self, room: int) -> None:
+        # Whoever is at it goes on for those that end meanwhile, in a loop: no source is lost, and
+        # no number of sources that end at once makes the stack deeper.
+        with self._lock:
+            self._room += room
+            if self._is_filling:
+                return
+            self._is_filling = True
+        while (source := self._next()) is not None:
+            self._subscribe(source)
+
+    def _next(self) -> Observable[T] | None:
+        """The source to subscribe to now; None when there is no room, or no more of them."""
+        with self._lock:
+            source = None
+            if self._room and not self._group.is_disposed:
+                source = next(self._waiting, None)
+            if source is None:
+                self._is_filling = False
+                is_over = self._room > 0 and self._running == 0 and not self._is_over
+                self._is_over = self._is_over or is_over
+            else:
+                self._room -= 1
+                self._running += 1
+                is_over = False
+        if is_over and not self._group.is_disposed:
+            self._observer.on_completed()
+        return source
+
+    def _subscribe(self, source: Observable[T]) -> None:
+        lane = SingleAssignmentDisposable()
+        self._group.add(lane)
+
+        def completed() -> None:
+            self._group.remove(lane)
+            with self._lock:
+                self._running -= 1
+            self._fill(1)
+
+        lane.disposable = source.subscribe(
+            self._observer.on_next, self._observer.on_error, completed, scheduler=self._scheduler
+        )

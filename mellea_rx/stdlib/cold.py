@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -25,16 +25,32 @@ def _cold(
     """The cold twin of an async verb: signature and types kept."""
     start = starting(averb)
     signature = inspect.signature(averb)
+    fits = _usual_arguments(signature)
 
     @wraps(averb)
     def verb(self: ColdVerbs, /, *args: P.args, **kwargs: P.kwargs) -> ColdCall[T]:
-        bound = signature.bind(self, *args, **kwargs)  # a wrong argument is told of here
-        require_keywords(averb, bound.arguments.get("options", ()))
+        if not fits(args, kwargs):  # a wrong argument is told of here
+            bound = signature.bind(self, *args, **kwargs)
+            require_keywords(averb, bound.arguments.get("options", ()))
         return ColdCall(partial(start, self._session, *args, **kwargs))
 
     verb.__name__ = averb.__name__.removeprefix("a")
     verb.__qualname__ = f"ColdVerbs.{verb.__name__}"
     return verb
+
+
+def _usual_arguments(
+    signature: inspect.Signature,
+) -> Callable[[tuple[Any, ...], Mapping[str, Any]], bool]:
+    """Tells arguments that fit a verb for sure: the required ones by place, others by name.
+
+    (`bind` tells it of any, and costs as much as starting a call.)
+    """
+    given = list(signature.parameters.values())[1:]
+    by_place = [each for each in given if each.kind is each.POSITIONAL_OR_KEYWORD]
+    required = sum(each.default is each.empty for each in by_place)
+    by_name = {each.name for each in given if each.kind is each.KEYWORD_ONLY}
+    return lambda args, kwargs: len(args) == required and kwargs.keys() <= by_name
 
 
 class ColdVerbs:

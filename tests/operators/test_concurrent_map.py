@@ -15,7 +15,7 @@ import reactivex as rx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reactivex import operators as ops
-from reactivex.disposable import SingleAssignmentDisposable
+from reactivex.disposable import Disposable, SingleAssignmentDisposable
 from reactivex.scheduler import NewThreadScheduler
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 from reactivex.subject import Subject
@@ -27,7 +27,14 @@ from mellea_rx import (
     ScriptedBackend,
 )
 from mellea_rx.core.outlet import running_loop
-from mellea_rx.operators import map_async, map_generate, map_thunks, to_async_iterator, to_iterator
+from mellea_rx.operators import (
+    map_async,
+    map_generate,
+    map_thunks,
+    merge,
+    to_async_iterator,
+    to_iterator,
+)
 from mellea_rx.operators.concurrent_map import ConcurrentMap, Row
 from mellea_rx.testing import run_virtual
 from tests.core.hand import PATIENCE, STREAM, Hand, Recorder, soon, until
@@ -651,5 +658,100 @@ def test_soon_after_an_end_the_next_row_starts() -> None:
             hand.answers[n].say(str(n)).end()
         await soon(until(lambda: recorder.terminals))
         assert recorder.texts == ["0", "1", "2"]
+
+    asyncio.run(main())
+
+
+# merge with a cap
+
+
+@pytest.mark.parametrize("limit", [1, 7, None])
+def test_sources_that_end_at_once_make_the_stack_no_deeper(limit: int | None) -> None:
+    seen: list[int] = []
+    ends: list[str] = []
+    sources = [rx.of(str(n)) for n in range(3_000)]
+    merge(*sources, max_concurrent=limit).subscribe(
+        lambda item: seen.append(item.index),
+        lambda error: ends.append(repr(error)),
+        lambda: ends.append("end"),
+    )
+    assert seen == list(range(3_000))
+    assert ends == ["end"]
+
+
+def test_no_source_is_lost_when_they_end_on_many_threads_at_once() -> None:
+    running = most = 0
+    lock = threading.Lock()
+
+    def in_a_thread(n: int) -> rx.Observable[str]:
+        def subscribe(observer: Any, _: Any = None) -> Disposable:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+
+            def run() -> None:
+                nonlocal running
+                observer.on_next(str(n))
+                with lock:
+                    running -= 1
+                observer.on_completed()
+
+            threading.Thread(target=run).start()
+            return Disposable()
+
+        return rx.create(subscribe)
+
+    for _ in range(5):
+        recorder = Recorder()
+        recorder.to(merge(*(in_a_thread(n) for n in range(200)), max_concurrent=4))
+        assert recorder.ended.wait(PATIENCE)
+        assert recorder.error is None
+        assert sorted(map(int, recorder.texts)) == list(range(200))
+    assert most <= 4
+
+
+def test_a_merge_that_is_left_subscribes_to_no_more_sources() -> None:
+    subscribed: list[int] = []
+
+    def source(n: int) -> rx.Observable[str]:
+        return rx.defer(lambda _: subscribed.append(n) or rx.of(str(n)))  # type: ignore[func-returns-value]
+
+    merge(*(source(n) for n in range(9)), max_concurrent=1).pipe(ops.take(3)).subscribe()
+    assert subscribed == [0, 1, 2]
+    failing = merge(source(1), rx.throw(ZeroDivisionError("oops")), source(3), max_concurrent=1)
+    subscribed.clear()
+    errors: list[Exception] = []
+    failing.subscribe(lambda _: None, errors.append)
+    assert subscribed == [1]
+    assert isinstance(errors[0], ZeroDivisionError)
+
+
+# Observables as inputs
+
+
+def test_what_an_observable_emits_on_other_threads_waits_until_it_is_asked_for() -> None:
+    async def main() -> None:
+        inputs: Subject[int] = Subject()
+        gates: dict[int, asyncio.Future[None]] = {}
+
+        async def work(n: int) -> int:
+            gates[n] = asyncio.get_running_loop().create_future()
+            await gates[n]
+            return n
+
+        recorder = Recorder()
+        recorder.to(map_async(work, max_concurrent=2)(inputs))
+        await until(lambda: inputs.observers)
+        await asyncio.to_thread(lambda: [inputs.on_next(n) for n in range(4)])
+        await asyncio.to_thread(inputs.on_error, ZeroDivisionError("oops"))
+        await until(lambda: set(gates) == {0, 1})
+        for n in range(4):
+            await until(lambda at=n: at in gates)
+            assert not recorder.terminals  # its error comes after what came before it
+            gates[n].set_result(None)
+        await until(lambda: recorder.terminals)
+        assert isinstance(recorder.error, ZeroDivisionError)
+        assert recorder.texts[:3] == ["0", "1", "2"]
 
     asyncio.run(main())
