@@ -6,10 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from mellea_rx.core.chunk import Chunk
+from mellea_rx.core.stream import Stream
 from mellea_rx.core.thunk import ModelOutputThunk
 
 __all__ = ["ColdCall"]
@@ -17,7 +18,7 @@ __all__ = ["ColdCall"]
 T = TypeVar("T")
 
 
-class ColdCall(Observable[Chunk], Generic[T]):
+class ColdCall(Stream[Chunk], Generic[T]):
     """A call that waits to be made: a cold `Observable[Chunk]`, as `session.cold.instruct(…)`.
 
     Each subscription makes the call anew, and disposing it ends its request on the server. So

@@ -10,12 +10,13 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Generic, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import abc
 from reactivex.disposable import Disposable
 
 from mellea_rx.core.consumers import Subscriber
 from mellea_rx.core.home import home_for
 from mellea_rx.core.hub import Consumer
+from mellea_rx.core.stream import Stream
 from mellea_rx.errors import GenerationCancelledError
 
 __all__ = ["AsyncSource", "Emit", "Emitter"]
@@ -26,7 +27,7 @@ Emit = Callable[[T], Awaitable[None]]
 """Gives the subscriber an item; returns when it takes it. So a slow one holds the source up."""
 
 
-class AsyncSource(Observable[T]):
+class AsyncSource(Stream[T]):
     """An Observable that runs `produce` on its subscriber's loop, anew for each subscription.
 
     Without a loop (sync code, or a scheduler of another kind) it runs on one of its own, in a

@@ -14,6 +14,7 @@ from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine
 from mellea_rx.core.home import Home
 from mellea_rx.core.observers import finish
+from mellea_rx.core.stream import Stream
 from mellea_rx.errors import CallerLoopClosedError
 
 __all__ = ["ChunkSource", "Push", "forward", "forward_at"]
@@ -27,7 +28,7 @@ _CLOSED_LOOP_CHECK = 1.0
 """Seconds between two looks at whether the user's loop is still there."""
 
 
-class ChunkSource(Observable[Chunk]):
+class ChunkSource(Stream[Chunk]):
     """An Observable that runs `produce` on the engine, anew for each subscription.
 
     Disposing the subscription cancels it; what it raises goes to `on_error`.

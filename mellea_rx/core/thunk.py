@@ -29,6 +29,7 @@ from mellea_rx.core.outlet import Outlet, outlet_for, running_loop
 from mellea_rx.core.output import OutputView
 from mellea_rx.core.reader import ThunkStream
 from mellea_rx.core.sampling_result import SamplingResult
+from mellea_rx.core.stream import Stream
 from mellea_rx.core.tool import Tool
 from mellea_rx.errors import MelleaRxError
 from mellea_rx.errors.root import raisable
@@ -40,7 +41,7 @@ T = TypeVar("T")
 _making_a_reader = ProcessLock()
 
 
-class ModelOutputThunk(Observable[Chunk], Generic[T]):
+class ModelOutputThunk(Stream[Chunk], Generic[T]):
     """A generation that runs, or ran: a hot, replaying `Observable[Chunk]`, and a value.
 
     The verbs of a session make thunks; `T` is the type of `parsed`.
@@ -58,6 +59,11 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
 
     Dropping the last reference to a running thunk ends its request on the server.
     """
+
+    ADVICE = (
+        "its pieces are `async for piece in thunk.astream()` or `for piece in thunk.stream()`, its "
+        "text is `str(thunk)` or `await thunk`, its chunks are `to_iterator(thunk)`"
+    )
 
     tools: tuple[Tool[..., Any], ...]
     """The tools that the model was offered and that can be called."""
@@ -132,6 +138,10 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
         while (piece := inbox.read_blocking()) is not None:
             yield piece
 
+    def __aiter__(self) -> ThunkStream:
+        """The pieces of `astream()`."""
+        return self.astream()
+
     def _reader(self) -> Inbox:
         # Not `is_computed`: an end that the reader has not been told of is still its own to find.
         if self._generation.has_ended and self._generation.seen:
@@ -205,6 +215,10 @@ class ModelOutputThunk(Observable[Chunk], Generic[T]):
     def __str__(self) -> str:
         """The whole text; waits for it. Raises what `wait` raises."""
         return self.wait().value
+
+    def __format__(self, spec: str) -> str:
+        """The whole text, formatted; waits for it."""
+        return format(str(self), spec)
 
     def _result(self) -> str:
         error = self._generation.error
@@ -475,7 +489,7 @@ def _rank(name: str) -> tuple[int, str]:
     return (0 if is_own or name == "tools" else 1), str(name)
 
 
-class EventStream(Observable[Event]):
+class EventStream(Stream[Event]):
     """A thunk's events; see `ModelOutputThunk.events`.
 
     Args:

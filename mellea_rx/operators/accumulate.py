@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from operator import add
 
-from reactivex import Observable, compose
+from reactivex import Observable
 from reactivex import operators as ops
 
+from mellea_rx.core.stream import stream_of
 from mellea_rx.operators.text import text
 
 __all__ = ["accumulate"]
@@ -33,4 +34,4 @@ def accumulate() -> Callable[[Observable[object]], Observable[str]]:
     Returns:
         An operator that takes chunks or strings.
     """
-    return compose(text(), ops.scan(add, ""))
+    return lambda source: stream_of(source.pipe(text(), ops.scan(add, "")))

@@ -12,6 +12,7 @@ from reactivex.disposable import CompositeDisposable, SerialDisposable
 from mellea_rx.core.arguments import seconds
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.fold import TextBuffer
+from mellea_rx.core.stream import Stream
 from mellea_rx.core.timers import scheduler_for
 from mellea_rx.errors import (
     FirstTokenTimeoutError,
@@ -81,7 +82,7 @@ def chunk_timeout(
                 ),
             )
 
-        return Observable(subscribe)
+        return Stream(subscribe)
 
     return operator
 

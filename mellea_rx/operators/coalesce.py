@@ -13,6 +13,7 @@ from reactivex.disposable import CompositeDisposable, SerialDisposable
 from mellea_rx.core.arguments import seconds
 from mellea_rx.core.chunk import Chunk, as_chunk
 from mellea_rx.core.fold import Fold
+from mellea_rx.core.stream import Stream
 from mellea_rx.core.timers import scheduler_for
 
 __all__ = ["coalesce"]
@@ -79,6 +80,6 @@ def coalesce(
                 timer, chunks.subscribe(on_next, on_error, on_completed, scheduler=scheduler_)
             )
 
-        return Observable(subscribe)
+        return Stream(subscribe)
 
     return operator

@@ -25,6 +25,7 @@ from mellea_rx.core.emitter import Emitter
 from mellea_rx.core.home import home_for
 from mellea_rx.core.observers import finish, give
 from mellea_rx.core.outlet import loop_outlet, running_loop
+from mellea_rx.core.stream import Stream
 from mellea_rx.core.waits import RUNNING
 from mellea_rx.core.worker_threads import is_given_up, started_in_worker_thread
 from mellea_rx.errors import GenerationCancelledError
@@ -70,7 +71,7 @@ class Operation(Protocol):
         ...
 
 
-class ConcurrentMap(Observable[R]):
+class ConcurrentMap(Stream[R]):
     """The results of some work for each input.
 
     An input is pulled when there is room for its work, and there is room again when its work is

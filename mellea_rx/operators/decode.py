@@ -7,6 +7,8 @@ from typing import Protocol, TypeVar
 
 from reactivex import Observable, abc
 
+from mellea_rx.core.stream import Stream
+
 __all__ = ["Decoder", "decode"]
 
 A = TypeVar("A")
@@ -72,7 +74,7 @@ def decode(
 
             return source.subscribe(on_next, on_error, on_completed, scheduler=scheduler)
 
-        return Observable(subscribe)
+        return Stream(subscribe)
 
     return operator
 

@@ -13,6 +13,7 @@ from mellea_rx.core.consumers import Subscriber
 from mellea_rx.core.emitter import Emitter
 from mellea_rx.core.home import home_for
 from mellea_rx.core.outlet import running_loop
+from mellea_rx.core.stream import Stream
 from mellea_rx.errors import GenerationCancelledError, InvalidInputError
 
 __all__ = ["from_future"]
@@ -63,7 +64,7 @@ def from_future(
         _when_done(future, lambda done: _tell(emitter, done))
         return Disposable(subscriber.dispose)
 
-    return Observable(subscribe)
+    return Stream(subscribe)
 
 
 def _tell(emitter: Emitter[T], done: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from reactivex import Observable
 from reactivex import operators as ops
 
+from mellea_rx.errors.root import raisable
 from mellea_rx.operators.as_completed import as_completed
 from mellea_rx.operators.sources import Source
 from mellea_rx.operators.tagged import Outcome
@@ -82,7 +83,7 @@ def _in_order(outcomes: list[Outcome[S]]) -> tuple[Outcome[S], ...]:
 
 def _raise_its_error(outcome: Outcome[S]) -> None:
     if outcome.error is not None:
-        raise outcome.error
+        raise raisable(outcome.error)
 
 
 def _texts(outcomes: list[Outcome[S]]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 
 from mellea_rx.core.logs import FunctionRaised, log
+from mellea_rx.core.stream import stream_of
 from mellea_rx.errors import InvalidInputError
 
 __all__ = ["observe"]
@@ -54,7 +55,7 @@ def observe(
             actions = [guard.around(each) for each in (on_next, on_error, on_completed)]
             return source.pipe(cast("Any", ops.do_action(*actions)))
 
-        return rx.defer(watched)
+        return stream_of(rx.defer(watched))
 
     return operator
 

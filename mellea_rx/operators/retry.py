@@ -10,6 +10,7 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 
 from mellea_rx.core.retry import RetryPolicy
+from mellea_rx.core.stream import Stream
 from mellea_rx.core.timers import scheduler_for
 from mellea_rx.errors import InvalidInputError
 
@@ -65,7 +66,7 @@ def retry(
             attempts = rx.catch_with_iterable(_attempts(source, policy, after_text, clock))
             return attempts.subscribe(observer, scheduler=scheduler_)
 
-        return Observable(subscribe)
+        return Stream(subscribe)
 
     return operator
 

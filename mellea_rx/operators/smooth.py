@@ -11,6 +11,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from mellea_rx.core.arguments import seconds
+from mellea_rx.core.stream import Stream
 from mellea_rx.core.timers import scheduler_for
 from mellea_rx.operators.by_unit import by_word
 
@@ -67,7 +68,7 @@ def smooth(
                 ),
             )
 
-        return Observable(subscribe)
+        return Stream(subscribe)
 
     return operator
 

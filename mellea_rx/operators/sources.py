@@ -18,6 +18,7 @@ from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.emitter import AsyncSource, Emit
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.observers import Serialized
+from mellea_rx.core.stream import Stream
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.operators.from_future import from_future
@@ -181,7 +182,7 @@ def _a_kind(value: object) -> str:
     return f"a {type(value).__name__}" + (": give them one by one, with a *" if many else "")
 
 
-class Combined(Observable[T]):
+class Combined(Stream[T]):
     """An Observable over several sources, made anew for each subscription.
 
     Whatever threads the sources call on, the subscriber gets serial calls and one terminal. When

@@ -15,6 +15,7 @@ from mellea_rx.core.consumers import Subscriber
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.generation import Generation, as_ours
 from mellea_rx.core.outlet import outlet_for
+from mellea_rx.core.stream import Stream
 
 __all__ = ["tee"]
 
@@ -57,7 +58,7 @@ def tee(
 
     def operator(source: Observable[object]) -> tuple[Observable[Chunk], ...]:
         shared = _Shared(source.pipe(ops.map(as_chunk)), scheduler)
-        return tuple(Observable(shared.subscribe) for _ in range(n))
+        return tuple(Stream(shared.subscribe) for _ in range(n))
 
     return operator
 

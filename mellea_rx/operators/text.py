@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reactivex import Observable, compose
+from reactivex import Observable
 from reactivex import operators as ops
+
+from mellea_rx.core.stream import stream_of
 
 __all__ = ["text"]
 
@@ -25,4 +27,4 @@ def text() -> Callable[[Observable[object]], Observable[str]]:
     Returns:
         An operator; an item's text is `str(item)`, so it takes chunks, strings, and a thunk.
     """
-    return compose(ops.map(str), ops.filter(bool))
+    return lambda source: stream_of(source.pipe(ops.map(str), ops.filter(bool)))

@@ -9,7 +9,7 @@ from tests.docs.pages import ROOT, table_rows
 
 PAGE = "docs/reliability.md"
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
-FAULTS = 25
+FAULTS = 26
 CONTROL_TOKENS = "## Text that looks like a control token"
 
 

@@ -43,7 +43,7 @@ from mellea_rx.operators import (
     text,
 )
 from tests.core.hand import STREAM, soon, started
-from tests.operators.virtual import END, Log, cold, seen
+from tests.operators.virtual import END, Log, cold, same_error, seen
 
 Operator = Callable[[Observable[Any]], Observable[Any]]
 
@@ -245,7 +245,7 @@ def test_a_thunk_that_has_failed_gives_its_text_and_its_error(name: str, cancell
         )
         await soon(done.wait())
         assert log.text == "One. Tw"
-        assert log.error is thunk.error
+        assert same_error(log.error, thunk.error)
 
     asyncio.run(main())
 

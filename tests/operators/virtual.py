@@ -72,3 +72,8 @@ def seen(time: TestScheduler, source: Observable[Any], until: float = 1000.0) ->
     log.to(source, scheduler=time)
     time.advance_to(until)
     return log
+
+
+def same_error(seen: Exception | None, kept: Exception | None) -> bool:
+    """Whether it is the same error, or a copy of it that says the same: who raises it keeps none."""
+    return (type(seen), str(seen), vars(seen)) == (type(kept), str(kept), vars(kept))

@@ -1,0 +1,79 @@
+"""Observables that say what to write where they are taken for a sequence or a text.
+
+RxPY's `observable[n]` is the stream of its n-th item, for every n. Python takes whatever has
+`__getitem__` for a sequence, so a plain `for`, `in`, `list` or `join` over an Observable counts up
+for ever and eats memory; a web handler that returns one by mistake would stop its server.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+
+from reactivex import Observable
+
+__all__ = ["Stream", "stream_of"]
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+S = TypeVar("S", bound=Observable[Any])
+
+
+class Stream(Observable[T_co]):
+    """An Observable that is no sequence.
+
+    What `pipe` and the operators that are methods give of it is one, too. Slices stay RxPY's:
+    `stream[2:5]` is a stream of three items.
+    """
+
+    ADVICE = "iterate it with to_iterator(it) or to_async_iterator(it) of mellea_rx.operators"
+    """What to write instead, for messages."""
+
+    if not TYPE_CHECKING:  # RxPY's overloads have the types
+
+        def pipe(self, *operators: Any) -> Any:
+            """As RxPY's."""
+            return stream_of(super().pipe(*operators))
+
+    def __iter__(self) -> Iterator[NoReturn]:
+        raise TypeError(f"a {type(self).__name__} is no sequence: {self.ADVICE}")
+
+    def __contains__(self, item: object) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} contains nothing: {self.ADVICE}")
+
+    def __add__(self, other: Observable[T]) -> Observable[T_co | T]:
+        """The items of this stream, then those of another; as RxPY's `concat`."""
+        return stream_of(super().__add__(self._streams(other)))  # type: ignore[arg-type]
+
+    def __radd__(self, other: object) -> NoReturn:
+        self._streams(other)
+        raise AssertionError("a stream before a stream is added by `__add__`")
+
+    def __iadd__(self, other: Observable[T]) -> Observable[T_co | T]:
+        return self + other
+
+    def _streams(self, other: T) -> T:
+        if isinstance(other, Observable):
+            return other
+        raise TypeError(
+            f"a {type(self).__name__} and a {type(other).__name__} cannot be added: {self.ADVICE}"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str):
+            warnings.warn(
+                f"a {type(self).__name__} is no text, and equal to none: {self.ADVICE}",
+                stacklevel=2,
+            )
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
+
+
+def stream_of(source: S) -> S:
+    """A stream of the same items as a plain Observable of RxPY's; what is more, as it is."""
+    if type(source) is not Observable:
+        return source
+    return cast("S", Stream(source._subscribe_core))
