@@ -22,7 +22,6 @@ from mellea_rx.errors import (
     MelleaRxError,
     WaitTimeoutError,
 )
-from mellea_rx.errors.root import raisable
 
 __all__ = [
     "Announcement",
@@ -88,6 +87,7 @@ class Subscriber(Generic[T]):
         "_keep",
         "_observer",
         "_outlet",
+        "_told",
         "has_ended",
     )
 
@@ -98,8 +98,10 @@ class Subscriber(Generic[T]):
         outlet: Outlet,
         backlog: Backlog[T],
         keep: object,
+        told: Callable[[Exception], Exception] = lambda error: error,
     ) -> None:
         self._hub = hub
+        self._told = told
         self._observer = observer
         self._outlet = outlet
         self._backlog = backlog
@@ -161,7 +163,7 @@ class Subscriber(Generic[T]):
         self.dispose()
         hub.taken()
         error = self._failure or hub.error
-        finish(observer, None if error is None else raisable(error))
+        finish(observer, None if error is None else self._told(error))
 
     def undeliverable(self) -> None:
         self.dispose()

@@ -396,7 +396,10 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         self, observer: abc.ObserverBase[Chunk], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         outlet = outlet_for(scheduler)
-        return Disposable(Subscriber(self._generation, observer, outlet, Fold(), keep=self).dispose)
+        subscriber = Subscriber(
+            self._generation, observer, outlet, Fold(), keep=self, told=raisable
+        )
+        return Disposable(subscriber.dispose)
 
     @property
     def events(self) -> EventStream:

@@ -75,5 +75,5 @@ def seen(time: TestScheduler, source: Observable[Any], until: float = 1000.0) ->
 
 
 def same_error(seen: Exception | None, kept: Exception | None) -> bool:
-    """Whether it is the same error, or a copy of it that says the same: who raises it keeps none."""
+    """Whether one is a copy of the other: what is raised of a thunk's error, no thunk keeps."""
     return (type(seen), str(seen), vars(seen)) == (type(kept), str(kept), vars(kept))
