@@ -126,7 +126,7 @@ class _Talk:
                 await self._write(_BUSY)
                 raise _Closed
             case "hints":
-                await self._write(_HINTS * plan.size)
+                await self._write(_HINTS * min(plan.size, 10))
             case "flood":
                 for _ in range(50):
                     await self._write(_HINTS * 20)
