@@ -52,6 +52,8 @@ __all__ = ["MelleaSession", "get_session"]
 
 T = TypeVar("T")
 
+_CLOSED = "its session was closed before its end"
+
 _sessions: ContextVar[tuple[MelleaSession, ...]] = ContextVar("mellea_rx_sessions", default=())
 
 
@@ -151,7 +153,7 @@ class MelleaSession(Verbs):
 
         Being cancelled ends the wait only: the session is closed all the same. Idempotent.
         """
-        running = [thunk.view() for thunk in self._running]
+        running = [thunk.view() for thunk in self._calls()]
         if not self._closed:
             self._end_calls()
         try:
@@ -166,9 +168,26 @@ class MelleaSession(Verbs):
 
     def _end_calls(self) -> None:
         self._closed = True
-        for thunk in list(self._running):
-            thunk.cancel("its session was closed before its end")
+        for thunk in self._calls():
+            thunk.cancel(_CLOSED)
         self._memory.close()
+
+    def _calls(self) -> list[ModelOutputThunk[Any]]:
+        """The calls that somebody still has."""
+        while True:
+            try:
+                return list(self._running)
+            except RuntimeError:  # another thread starts one
+                continue
+
+    def _enroll(self, thunk: ModelOutputThunk[Any]) -> None:
+        # First in the set, then the look: a thread that closes sets the flag first, then looks
+        # into the set, so that one of the two ends this call. No lock, for signal handlers close.
+        self._running.add(thunk)
+        if self._closed:
+            thunk.cancel(_CLOSED)
+            self._close_backend()  # which the call may have opened again
+            self._require_open()
 
     def _close_backend(self) -> None:
         self.backend.close()
@@ -235,7 +254,7 @@ class MelleaSession(Verbs):
             )
             thunk = start_call(call, action)
             self.ctx = ctx.add(action, prompt.messages, thunk)
-        self._running.add(thunk)
+        self._enroll(thunk)
         if surprise is not None:
             log(surprise)
         return thunk
@@ -263,7 +282,7 @@ class MelleaSession(Verbs):
         judged = self._latest_output() if output is None else output
         options = self._options(model_options)
         thunk = start_validation(requirements, judged, self.backend, options, self._sources)
-        self._running.add(thunk)
+        self._enroll(thunk)
         return thunk
 
     def _latest_output(self) -> OutputView:

@@ -19,11 +19,12 @@ from mellea_rx import (
     SessionClosedError,
     get_session,
 )
+from mellea_rx.backends.scripted import Pause
 from mellea_rx.stdlib.components import Instruction
 from mellea_rx.stdlib.requirements import req, simple_validate
 from mellea_rx.stdlib.sampling import Sampler, SamplingResult, WeakThenStrong
 from mellea_rx.testing import Recorder, run_virtual
-from tests.core.hand import STREAM, Hand, soon, until
+from tests.core.hand import STREAM, Hand, soon, until, until_blocking
 from tests.support.server_process import ServerProcess
 
 
@@ -344,3 +345,52 @@ def test_what_is_no_backend_is_refused_with_what_to_give(
 ) -> None:
     with pytest.raises(InvalidInputError, match=words):
         taker(given, tmp_path)
+
+
+def test_a_call_that_begins_while_the_session_closes_is_refused_and_ended() -> None:
+    closed: list[str] = []
+
+    class Closing(Hand):
+        """Its session is closed, as by another thread, in the middle of a verb."""
+
+        def check(self, options: Any) -> None:
+            if closed == ["ready"]:
+                m.close()
+
+        def close(self) -> None:
+            closed.append("closed")
+
+    hand = Closing()
+    m = MelleaSession(hand)
+    closed.append("ready")
+    with pytest.raises(SessionClosedError):
+        m.instruct("Go.")
+    assert closed == ["ready", "closed", "closed"]  # again, since the call may have opened it
+    if hand.requests:
+        assert hand.answers[0].closed.wait(5)
+    m.close()
+
+
+def test_calls_that_begin_in_many_threads_while_the_session_closes_all_end() -> None:
+    backend = ScriptedBackend(["a", Pause(60)])
+    m = MelleaSession(backend)
+    ends: list[str] = []
+
+    def work() -> None:
+        while True:
+            try:
+                m.instruct("Go.")
+            except (SessionClosedError, GenerationCancelledError) as error:
+                ends.append(type(error).__name__)
+                if isinstance(error, SessionClosedError):
+                    return
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for each in threads:
+        each.start()
+    until_blocking(lambda: backend.running)
+    m.close()
+    for each in threads:
+        each.join(10)
+    assert ends.count("SessionClosedError") == 8
+    until_blocking(lambda: backend.running == 0)
