@@ -95,9 +95,17 @@ class _Check:
             names |= {"DependencyError"}
         if self._player.closes:
             names |= _CLOSING | {""}
-        if sum(each.plan.fault == "bye" for each in self._program.calls) > 1:
-            names.add("ConnectionFailedError")  # each of its tries may meet one that closes
+        if self._may_meet_closed_ones(call.plan):
+            names.add("ConnectionFailedError")
         return names
+
+    def _may_meet_closed_ones(self, plan: Plan) -> bool:
+        """Whether each of a call's three tries may meet a connection that closes just then."""
+        plans = [call.plan for call in self._program.calls]
+        plans += [each for step in self._steps() for each in step.plans]
+        closing = [each for each in plans if each.fault in ("bye", "error", "stray")]
+        own = plan.fault in ("refuse", "busy")
+        return len(closing) + own >= 3
 
     # What was seen.
 
@@ -224,7 +232,7 @@ class _Check:
             allowed.add("")
         if self._player.closes:
             allowed |= _CLOSING
-        if sum(each.fault == "bye" for step in self._steps() for each in step.plans) > 1:
+        if self._may_meet_closed_ones(plan):
             allowed.add("ConnectionFailedError")
         if error not in allowed:
             yield f"map_generate: {plan.name} ended in {error or 'success'}, not {sorted(allowed)}"

@@ -23,7 +23,7 @@ _MOMENT = 0.02
 _CROSSING = 0.005
 """Seconds after unasked bytes within which a request may have been on its way already."""
 _NOISE = bytes(range(256)) + b"\n\xff\xfe{[\n"
-_BUSY = b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"
+_BUSY = b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 

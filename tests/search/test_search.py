@@ -14,7 +14,7 @@ from tests.search.programs import BACKENDS, Actor, Call, Program, Step, draw_pro
 from tests.search.searcher import Searcher
 from tests.support.server_process import ROOT
 
-KNOWN: list[str] = ["strays", "base exceptions", "many hints"]
+KNOWN: list[str] = ["base exceptions"]
 """Moves that are left out for now."""
 
 NOTHING: frozenset[str] = frozenset()
