@@ -427,7 +427,6 @@ class _Run(Generic[R]):
         try:
             self._is_due = True
             while self._is_due and self._may_go_on():
-                self._is_due = False
                 self._hand_out_due()
                 left -= self._context.run(self._start_rows, left)
         finally:
@@ -470,6 +469,7 @@ class _Run(Generic[R]):
     def _start_rows(self, most: int) -> int:
         """Ask for inputs and start those that came; returns how many were started."""
         self._ask(most - len(self._came))
+        self._is_due = False  # all that happened up to here is seen to
         started = 0
         while self._came and started < most and self._may_go_on():
             started += 1

@@ -252,25 +252,40 @@ def _maker(name: str, call: Any, template: str | None) -> _Maker:
     if not hasattr(call, "ainstruct"):
         raise InvalidInputError(f"{name} takes a template with a session only")
     session: Instructs = call
-    cold = _cold_instruct(session)
 
-    def start(item: Any) -> Any:
-        return cold(template, user_variables=variables_of(item))
+    def variables(item: Any) -> Mapping[str, Any]:
+        found = variables_of(item)
+        if "input" not in template and len(found) > 1:
+            del found["input"]  # the whole row once more, which nobody reads
+        return found
 
     async def instruct(item: Any) -> ModelOutputThunk[str]:
-        return await session.ainstruct(template, user_variables=variables_of(item))
+        return await session.ainstruct(template, user_variables=variables(item))
 
-    return _Maker(instruct) if cold is None else _Maker(start, is_quick=True)
+    if not _starts_at_once(session):
+        return _Maker(instruct)
+
+    def start(item: Any) -> ModelOutputThunk[str]:
+        coroutine = session.ainstruct(template, user_variables=variables(item))
+        try:
+            coroutine.send(None)
+        except StopIteration as ended:
+            thunk: ModelOutputThunk[str] = ended.value
+            return thunk
+        coroutine.close()
+        raise RuntimeError(f"{session!r} waits where it starts a call")
+
+    return _Maker(start, is_quick=True)
 
 
-def _cold_instruct(session: Instructs) -> Any:
-    """The cold verb of a session, which starts a call at once; None where it has none.
+def _starts_at_once(session: Instructs) -> bool:
+    """Whether the session's `ainstruct` never waits: it is the one that its cold verb is made of.
 
-    Nor where its class has an `ainstruct` of its own, of which the cold verb knows nothing.
+    (A subclass, or a session of another kind, may wait in its own.)
     """
     cold = getattr(getattr(session, "cold", None), "instruct", None)
     own = getattr(session.ainstruct, "__func__", None)
-    return cold if cold is not None and getattr(cold, "__wrapped__", None) is own else None
+    return own is not None and getattr(cold, "__wrapped__", None) is own
 
 
 class _Generations:
