@@ -90,6 +90,11 @@ class Plan:
         return " ".join(f"{key}={value!r}" for key, value in given.items() if key != "name")
 
 
+SLOW_PIECES = 20
+"""Pieces of a tool call's arguments, or of thinking, that come `SLOW_GAP` seconds apart."""
+SLOW_GAP = 0.1
+_LIMITS = {"stall": 0.4, "ping stall": 0.4, "slow call": 1.5}
+
 _DEFAULTS = asdict(Plan(""))
 
 
@@ -119,7 +124,7 @@ def _ends(plan: Plan) -> set[type[BackendError] | None]:
             return {None, FirstTokenTimeoutError, IdleTimeoutError}
         case "flood":
             return {None, ProtocolError, ConnectionFailedError, StreamInterruptedError}
-    if plan.limit < 10:
+    if plan.limit < 10 and plan.fault != "slow call":
         return {None, FirstTokenTimeoutError, IdleTimeoutError}
     return {None}
 
@@ -146,5 +151,5 @@ def draw_plan(chance: random.Random, name: str, faults: tuple[str, ...]) -> Plan
         stray=chance.choice(STRAYS) if fault == "stray" else "",
         pause=chance.choice((0.0, 0.0, 0.001, 0.005, 0.03)) if fault in ("stray", "bye") else 0.0,
         call=name if fault == "slow call" or chance.random() < 0.1 else None,
-        limit=chance.choice((0.3, 0.6)) if fault in ("stall", "ping stall") else 60.0,
+        limit=_LIMITS.get(fault, 60.0),
     )

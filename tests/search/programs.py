@@ -252,8 +252,9 @@ class _Draw:
         steps = [Step("start", (number,)) for number in own]
         ahead: set[int] = set()
         for _ in range(chance.choice((1, 2, 3, 4, 6, 9))):
-            at = chance.randrange(len(steps) + 1)
-            steps.insert(at, self._step(place, len(calls)))
+            # Mostly behind its own starts: a step whose call does not come does nothing.
+            first = len(own) if chance.random() < 0.8 else 0
+            steps.insert(chance.randrange(first, len(steps) + 1), self._step(place, len(calls)))
         if place != "thread":
             ahead = {
                 at for at, step in enumerate(steps) if step.act != "start" and chance.random() < 0.5

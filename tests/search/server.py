@@ -12,9 +12,10 @@ import http.client
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
-from tests.search.plans import Plan, plan_in
+from tests.search.plans import SLOW_GAP, SLOW_PIECES, Plan, plan_in
 from tests.support.dialects import DIALECTS, Answer, last_user_message, to_json
 from tests.support.scripted_server import Request, read_request, reset, serve
 from tests.support.server_process import ModuleProcess
@@ -106,9 +107,10 @@ class _Talk:
         script: dict[str, Any] = {"chunks": plan.pieces}
         if plan.fault == "thinking":
             script["thinking"] = ["hm ", "ok "] * 3
-        if plan.call is not None:
-            given = {"given": plan.call * (9 if plan.fault == "slow call" else 1)}
-            script["tool_calls"] = [{"name": "note", "arguments": given}]
+        if plan.fault == "slow call":
+            script["thinking"] = ["hm "] * SLOW_PIECES
+        elif plan.call is not None:
+            script["tool_calls"] = [{"name": "note", "arguments": {"given": plan.call}}]
         answer = dialect.answer(script, request.fields)
         if not request.fields.get("stream", not dialect.whole_by_default):
             await self._whole(200, answer.whole)
@@ -139,8 +141,10 @@ class _Talk:
             f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n"
             "Transfer-Encoding: chunked\r\n\r\n".encode()
         )
+        if plan.fault == "slow call":
+            await self._slowly(answer)
+            answer = replace(answer, before=[])
         frames = [*answer.before, *answer.chunks]
-        slow_end = answer.after if plan.fault == "slow call" else []
         for number, frame in enumerate(frames):
             if number == plan.at:
                 await self._strike(plan, answer, frame)
@@ -149,14 +153,18 @@ class _Talk:
             await self._piece(plan, frame)
         if plan.at >= len(frames):
             await self._strike(plan, answer, b"")
-        for frame in slow_end:
-            await asyncio.sleep(plan.gap)
-            await self._piece(plan, frame)
-        rest = b"" if slow_end else b"".join(answer.after)
+        rest = b"".join(answer.after)
         unasked = _unasked(plan, content_type) if plan.stray and not plan.pause else b""
         await self._write(_chunk(rest) + b"0\r\n\r\n" + unasked)
         if plan.stray == "timeout" and not plan.pause:
             raise _Closed
+
+    async def _slowly(self, answer: Answer) -> None:
+        """What is no text, and comes for longer than the limit on silence."""
+        is_openai = answer.error.startswith(b"data:")
+        for number, frame in enumerate(answer.before):
+            await asyncio.sleep(SLOW_GAP)
+            await self._write(_chunk(_arguments(number) if is_openai else frame))
 
     async def _strike(self, plan: Plan, answer: Answer, frame: bytes) -> None:
         match plan.fault:
@@ -229,6 +237,17 @@ class _Talk:
 
 def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def _arguments(number: int) -> bytes:
+    """A piece of a tool call's arguments, as OpenAI's servers send them."""
+    piece = '{"given": "' if number == 0 else '"}' if number == SLOW_PIECES - 1 else "x"
+    call: dict[str, Any] = {"index": 0, "function": {"arguments": piece}}
+    if number == 0:
+        call |= {"id": "call_0", "type": "function"}
+        call["function"]["name"] = "note"
+    delta = {"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}]}
+    return b"data: " + to_json(delta) + b"\n\n"
 
 
 def _comment(answer: Answer) -> bytes:
