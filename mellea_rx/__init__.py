@@ -29,6 +29,7 @@ from mellea_rx.core.thunk import ComputedThunk, ModelOutputThunk
 from mellea_rx.core.tool import Tool
 from mellea_rx.errors import *  # noqa: F403
 from mellea_rx.helpers.async_helpers import wait_for_all_mots
+from mellea_rx.helpers.run import engine_here, run
 from mellea_rx.stdlib.context import ChatContext, SimpleContext
 from mellea_rx.stdlib.session import MelleaSession, get_session
 from mellea_rx.stdlib.start import start_session
@@ -69,10 +70,12 @@ __all__ = [
     "acall_tools",
     "areact",
     "call_tools",
+    "engine_here",
     "generative",
     "get_session",
     "mify",
     "react",
+    "run",
     "start_session",
     "tool",
     "wait_for_all_mots",

@@ -24,7 +24,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
@@ -39,7 +39,9 @@ __all__ = [
     "ThreadEngine",
     "engine",
     "engine_loop",
+    "leave_engine",
     "load_engine",
+    "loop_factory",
     "running_engine",
     "use_engine",
 ]
@@ -68,6 +70,9 @@ class Engine:
         self._resources: set[Resource] = set()
         self._stopping = False
         self._ident: int | None = None
+        self.is_parents = False
+        """Whether this process is a fork of the one that ran it: it does not exist here."""
+        _engines.add(self)
 
     def enter(self) -> None:
         """The calling thread is the one that runs the loop, from now on."""
@@ -210,7 +215,7 @@ class Engine:
     def _abandon(self) -> None:
         """Leave this engine behind, in a forked child, where its thread does not run."""
         self.leave()  # a thread of the child's may get the same one
-        self._stopping = True
+        self._stopping = self.is_parents = True
         self.loop.set_exception_handler(lambda *_: None)
         _left_behind.append(self)
         for orphan in [*self._orphans, *(handle._owner for handle in self._tasks)]:
@@ -222,7 +227,7 @@ class ThreadEngine(Engine):
     """The engine of a process: an event loop in a daemon thread of its own."""
 
     def __init__(self) -> None:
-        super().__init__(_loop_factory()())
+        super().__init__(loop_factory()())
         self._thread = threading.Thread(target=self._run, name="mellea-rx-engine", daemon=True)
         try:
             self._thread.start()
@@ -325,6 +330,8 @@ class TaskHandle:
 
 
 _guard = threading.Lock()
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+"""All engines of this process; a forked child leaves them all behind."""
 _current: ThreadEngine | None = None
 _left_behind: list[Engine] = []
 _used: ContextVar[Engine | None] = ContextVar("mellea_rx_engine", default=None)
@@ -344,7 +351,8 @@ def engine() -> Engine:
 
 def running_engine() -> Engine | None:
     """The engine of this code, where there is one already; it starts none."""
-    return _used.get() or _current
+    used = _used.get()
+    return _current if used is None or used.is_parents else used
 
 
 def _forget(stopped: Engine) -> None:
@@ -360,18 +368,28 @@ def engine_loop() -> asyncio.AbstractEventLoop | None:
     return running.loop if running is not None and running.is_current else None
 
 
-def use_engine(other: Engine) -> None:
-    """Have this context, its tasks and its worker threads use another engine than the process's."""
-    _used.set(other)
+def use_engine(other: Engine) -> Token[Engine | None]:
+    """Have this context, its tasks and its worker threads use another engine than the process's.
+
+    Returns:
+        For `leave_engine`, which ends that.
+    """
+    return _used.set(other)
+
+
+def leave_engine(token: Token[Engine | None]) -> None:
+    """Have this context use the engine again that it used before `use_engine`."""
+    _used.reset(token)
 
 
 def load_engine() -> None:
     """Import what the engine runs on now: some 20 ms, once, that its start then does not take."""
-    _loop_factory()
+    loop_factory()
 
 
 @lru_cache(maxsize=1)
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Makes event loops for engines: of uvloop where that is installed, else of asyncio."""
     with no_fork:
         try:
             import uvloop  # not with the package: a program may never run anything
@@ -389,8 +407,8 @@ def _stop_at_exit() -> None:
 def _start_afresh_in_child() -> None:
     global _current, _guard
     _guard = threading.Lock()
-    parents, _current = _current, None
-    if parents is not None:
+    _current = None
+    for parents in list(_engines):
         parents._abandon()
 
 
