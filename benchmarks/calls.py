@@ -41,7 +41,7 @@ def first_text() -> Part:
 def short_calls(url: str) -> Part:
     """One after another, start to end."""
     ours = ["default call", "astream", "sync verb"]
-    clients = [*BY_HAND, "floor", *ours, "default call, uvloop"]
+    clients = [*BY_HAND, "floor", *ours, "default call, uvloop", "default call, own loop"]
     runs = in_turns("cost", dict.fromkeys(clients, SHORT), 5, url)
     title = "One short call (10 chunks) after another, 1,000 times"
     rows = []
@@ -56,6 +56,7 @@ def short_calls(url: str) -> Part:
 def at_once(url: str) -> Part:
     """Fifty calls at once by `gather`, then the next fifty."""
     clients = [*BY_HAND, "floor", "default call", "default call, uvloop"]
+    clients += ["default call, own loop"]
     runs = in_turns("cost", dict.fromkeys(clients, _AT_ONCE), 5, url)
     title = "3,000 short calls, 50 at once (`gather`)"
     rows = _cpu_and_wall(title, runs, "default call", BY_HAND, 0.85, 0.9)

@@ -5,7 +5,6 @@ A client is an async context manager: it takes the server's URL, and gives what 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -30,7 +29,8 @@ class Client:
         wire: "ndjson" or "sse": whom it is compared with.
         package: The package that it measures, "" for none but the project's own.
         home: Whose virtual environment that is in: "project", "peers" or "mellea".
-        loop: The event loop that the client's own code runs on: "asyncio" or "uvloop".
+        loop: The event loop that the client's own code runs on: "asyncio", "uvloop", or "engine"
+            for the library's engine on the same loop.
     """
 
     name: str
@@ -50,10 +50,8 @@ class Client:
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end, on the client's kind of event loop."""
-        if self.loop == "asyncio":
-            return asyncio.run(main)
-        uvloop = import_module("uvloop")
-        result: T = uvloop.run(main)
+        home = {"uvloop": "uvloop", "engine": "mellea_rx"}.get(self.loop, "asyncio")
+        result: T = import_module(home).run(main)
         return result
 
     def open(self, url: str) -> AbstractAsyncContextManager[Answers]:
@@ -77,6 +75,7 @@ _ALL = [
     Client("floor, 50 at a time", "floor", "fifty", loop="uvloop"),
     Client("default call", "ours", "default"),
     Client("default call, uvloop", "ours", "default", loop="uvloop"),
+    Client("default call, own loop", "ours", "default", loop="engine"),
     Client("default call and astream", "ours", "mixed"),
     Client("sync verb", "ours", "sync"),
     Client("map_generate", "ours", "mapped"),

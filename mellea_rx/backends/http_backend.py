@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -22,7 +23,6 @@ from mellea_rx.errors import (
     BackendError,
     EngineStoppedError,
     InvalidInputError,
-    MelleaRxError,
     ProtocolError,
     ResponseTooLargeError,
     StatusError,
@@ -155,9 +155,9 @@ class HttpBackend:
         dialect.check(self.model_options)
         self._dialect = dialect
         self._client = client
-        self._holder: Engine | None = None
-        # A backend that is dropped unclosed still closes its connections, on the engine.
-        weakref.finalize(self, _close_soon, client.transport).atexit = False
+        self._clients = _ClientOfEachEngine(client)
+        # A backend that is dropped unclosed still closes its connections, on their engines.
+        weakref.finalize(self, self._clients.close).atexit = False
 
     @property
     def capabilities(self) -> Capabilities:
@@ -218,27 +218,22 @@ class HttpBackend:
 
     def close(self) -> None:
         """Close the connections. A later request opens new ones."""
-        _close_soon(self._client.transport)
+        self._clients.close()
 
     async def aclose(self) -> None:
         """As `close`, and wait until the connections are closed."""
-        if not self._client.transport.is_open:
-            return
-        try:
-            await engine().aclose(self._client.transport)
-        except EngineStoppedError:
-            pass  # it closed them
+        await self._clients.aclose()
 
     async def _produce(self, request: Request, push: Push) -> None:
         require_images(self, request.images)
-        self._hold_transport()
+        client = self._clients.here()
         dialect, model = self._dialect, self.model
         decoder = dialect.decoder()
         try:
             with StallWatch(request.options, self._client.origin) as watch:
                 answer = _Answer(decoder, push, watch)
                 # The body has no name here: it would be kept as long as the answer streams.
-                await self._client.exchange(
+                await client.exchange(
                     "POST",
                     dialect.generate_path,
                     _encoded(dialect.encode(request, model)),
@@ -280,17 +275,10 @@ class HttpBackend:
         advice = "" if is_tls else self._dialect.advice(error, self.model)
         error.args = (f"{said}\n  {advice}" if advice and advice not in said else said,)
 
-    def _hold_transport(self) -> None:
-        running = engine()
-        if self._holder is not running:
-            running.keep(self._client.transport)
-            running.adopt(self._client.transport)
-            self._holder = running
-
     async def _ask(self, path: str, body: bytes | None, read: Callable[[Any], _T]) -> _T:
-        self._hold_transport()
+        client = self._clients.here()
         try:
-            document = await self._client.get_json(path, timeout=MODELS_TIMEOUT, body=body)
+            document = await client.get_json(path, timeout=MODELS_TIMEOUT, body=body)
             return read(document)
         except BackendError as error:
             self._amend(error)
@@ -303,6 +291,58 @@ class HttpBackend:
         if "_client" not in vars(self):  # a traceback may show one that could not be made
             return f"<{type(self).__name__}>"
         return f"<{type(self).__name__} {self.model!r} at {self.origin}>"
+
+
+class _ClientOfEachEngine:
+    """A client for each engine that sends requests: a connection lives on one event loop.
+
+    Most programs have one engine. A second one is there where a program runs one on its own loop
+    (`mellea_rx.run`), and after a fork.
+
+    Args:
+        client: Theirs are like this one.
+    """
+
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
+        # Each entry is made on its own engine's thread, and one dict operation is not torn by
+        # another thread's: no lock is needed.
+        self._clients: dict[Engine, HttpClient] = {}
+
+    def here(self) -> HttpClient:
+        """The client of the engine that this code runs on."""
+        running = engine()
+        client = self._clients.get(running)
+        return self._made_for(running) if client is None else client
+
+    def _made_for(self, running: Engine) -> HttpClient:
+        for other in list(self._clients):
+            if other.has_stopped:
+                self._clients.pop(other, None)
+        client = self._clients[running] = self._client.with_own_connections()
+        running.keep(client.transport)
+        running.adopt(client.transport)
+        return client
+
+    def _taken_out(self) -> list[tuple[Engine, Transport]]:
+        taken = [(running, self._clients.pop(running, None)) for running in list(self._clients)]
+        return [
+            (running, client.transport)
+            for running, client in taken
+            if client is not None and client.transport.is_open
+        ]
+
+    def close(self) -> None:
+        """Close all connections soon, each on its engine. From any thread."""
+        for running, transport in self._taken_out():
+            with suppress(EngineStoppedError):  # it closed them
+                running.close(transport)
+
+    async def aclose(self) -> None:
+        """Close all connections, and wait until they are closed."""
+        for running, transport in self._taken_out():
+            with suppress(EngineStoppedError):
+                await running.aclose(transport)
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:
@@ -323,12 +363,3 @@ def arguments_too_large(who: str, limit: int) -> ResponseTooLargeError:
         f"{who} sent a tool call whose arguments have more than {limit:,} bytes "
         "(Limits(tool_arguments=...))"
     )
-
-
-def _close_soon(transport: Transport) -> None:
-    if not transport.is_open:
-        return
-    try:
-        engine().close(transport)
-    except MelleaRxError:
-        pass  # the engine has stopped, and closed them

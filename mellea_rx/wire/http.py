@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -80,6 +80,10 @@ class HttpClient:
     def origin(self) -> str:
         """Scheme, host and port, without credentials."""
         return str(self.base_url.origin())
+
+    def with_own_connections(self) -> HttpClient:
+        """A client like this one, on connections of its own."""
+        return replace(self, transport=self.transport.anew())
 
     async def exchange(
         self, method: str, path: str, body: bytes | None, feed: Feed, queued: Queued = _unheard

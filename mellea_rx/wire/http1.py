@@ -502,6 +502,10 @@ class Http1Transport:
         """Whether there may be connections to close."""
         return self._pool is not None
 
+    def anew(self) -> Http1Transport:
+        """A transport like this one, with connections of its own."""
+        return Http1Transport(self._url, self._limits, self._faults)
+
     async def send(
         self, head: RequestHead, body: bytes | None, feed: Feed, queued: Queued
     ) -> Response | None:

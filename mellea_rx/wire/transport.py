@@ -141,6 +141,10 @@ class Transport(Protocol):
         """
         ...
 
+    def anew(self) -> Transport:
+        """A transport like this one, with connections of its own: they live on one event loop."""
+        ...
+
     async def aclose(self) -> None:
         """Close every connection; requests under way fail. Idempotent."""
         ...

@@ -151,18 +151,18 @@ def test_aclose_waits_until_the_work_of_its_calls_has_ended() -> None:
     asyncio.run(main())
 
 
-def test_leaving_async_with_waits_too_and_the_connections_are_closed(server: ServerProcess) -> None:
-    async def main() -> None:
+def test_leaving_async_with_waits_too_and_the_connections_are_closed() -> None:
+    async def main(server: ServerProcess) -> None:
         server.script("m", chunks=["a"] * 100, delay=0.05)
-        backend = OllamaBackend("m", base_url=server.url)
-        async with MelleaSession(backend) as m:
+        async with MelleaSession(OllamaBackend("m", base_url=server.url)) as m:
             thunk = await m.ainstruct("Go.", stream=True)
             await thunk.astream()
-            assert backend._client.transport.is_open
-        assert not backend._client.transport.is_open
+            assert server.connections() == 1
         assert thunk.cancelled
+        server.wait_for(lambda: server.connections() == 0)
 
-    asyncio.run(main())
+    with ServerProcess() as server:
+        asyncio.run(main(server))
 
 
 def test_a_cancelled_aclose_has_closed_the_session() -> None:
