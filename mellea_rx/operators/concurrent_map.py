@@ -120,14 +120,12 @@ class ConcurrentMap(Stream[R]):
     async def _run(self, delivery: Delivery) -> None:
         run: _Run[R] = _Run(self._begin(), delivery, self._max_concurrent, self._ordered)
         try:
-            await run.until_over(self._inputs)
-        except Exception as error:
+            delivery.end(await run.until_over(self._inputs))
+        except Exception as error:  # of closing the inputs
             delivery.end(error)
         except asyncio.CancelledError:
             delivery.end(GenerationCancelledError("the source was cancelled"))
             raise
-        else:
-            delivery.end(None)
 
 
 class Delivery(Protocol):
@@ -339,7 +337,9 @@ class _Run(Generic[R]):
         self._loop = asyncio.get_running_loop()
         # Callbacks come in whatever context woke them; work starts in the subscriber's.
         self._context = copy_context()
-        self._over: asyncio.Future[None] = self._loop.create_future()
+        # Why it failed, as a result: raised, it would keep all of this in its traceback, and this
+        # would keep it.
+        self._over: asyncio.Future[Exception | None] = self._loop.create_future()
         self._rows: set[Row] = set()
         self._index = 0  # of the next input
         self._asked = 0  # inputs that were asked for and have not come
@@ -356,16 +356,16 @@ class _Run(Generic[R]):
         self.tasks: set[asyncio.Future[Any]] = set()
         self.is_stopped = False
 
-    async def until_over(self, inputs: Inputs[Any]) -> None:
+    async def until_over(self, inputs: Inputs[Any]) -> Exception | None:
         """Do all the work.
 
-        Raises:
-            Exception: What the inputs, or the work on one of them, raised.
+        Returns:
+            What the inputs, or the work on one of them, raised; None when it is complete.
         """
         self._feed = feed_of(inputs, self)
         try:
             self.turn()
-            await self._over
+            return await self._over
         finally:
             await self._stop()
 
@@ -373,6 +373,8 @@ class _Run(Generic[R]):
 
     def input_came(self, item: Any) -> None:
         """An input that was asked for."""
+        if self.is_stopped:
+            return
         self._asked -= 1
         self._came.append(item)
         self.turn()
@@ -385,6 +387,8 @@ class _Run(Generic[R]):
 
     def hand_out(self, row: Row, result: R) -> None:
         """A row has its result."""
+        if self.is_stopped:
+            return
         if self._ordered:
             self._results[row.index] = row, result
         else:
@@ -402,7 +406,7 @@ class _Run(Generic[R]):
         """The stream ends with an error."""
         self.is_stopped = True
         if not self._over.done():
-            self._over.set_exception(error)
+            self._over.set_result(error)
 
     def abandon(self) -> None:
         """The loop is gone, so nothing can go on. On any thread."""
@@ -510,12 +514,13 @@ class _Run(Generic[R]):
 
     async def _stop(self) -> None:
         self.is_stopped = True
-        if self._over.done() and not self._over.cancelled():
-            self._over.exception()  # seen, also where the subscriber left in the same turn
         if self._later is not None:
             self._later.cancel()
         for row in list(self._rows):
             row.cancel()
         if self.tasks:
             await asyncio.wait(self.tasks)
+        self._rows.clear()
+        self._results.clear()
+        self._came.clear()
         await self._feed.close()

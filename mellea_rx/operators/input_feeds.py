@@ -150,7 +150,8 @@ class _ThreadFeed(Generic[A]):
             self._is_stepping = False
             closes = self._is_closed
         if closes:
-            self._close_iterator()
+            with suppress(Exception):  # the stream was left: nobody is told what closing raises
+                self._close_iterator()
         return False
 
     def _close_iterator(self) -> None:

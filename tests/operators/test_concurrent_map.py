@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import warnings
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -26,6 +27,7 @@ from mellea_rx import (
     ModelOutputThunk,
     ScriptedBackend,
 )
+from mellea_rx.backends.scripted import Pause
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.operators import (
     map_async,
@@ -268,6 +270,37 @@ def test_a_loop_that_is_closed_under_it_ends_its_calls() -> None:
         subscription.dispose()
         del subscription
         gc.collect()
+
+
+@pytest.mark.parametrize("way", ["failed", "left", "complete"])
+def test_nothing_of_its_rows_is_kept_without_the_collector(way: str) -> None:
+    thunks: list[weakref.ref[Any]] = []
+
+    async def call(n: int) -> Any:
+        if way == "failed" and n == 2:
+            await until(lambda: len(thunks) == 2)
+            raise ZeroDivisionError("oops")
+        answer: Any = "done" if way == "complete" else ["first", Pause(60)]
+        thunk = await MelleaSession(ScriptedBackend(answer)).ainstruct("Go.")
+        thunks.append(weakref.ref(thunk))
+        return thunk
+
+    async def main() -> None:
+        errors: list[Exception] = []
+        mapped = map_generate(call, max_concurrent=3)(range(3))
+        subscription = mapped.subscribe(lambda _: None, errors.append)
+        await until(lambda: len(thunks) == (2 if way == "failed" else 3))
+        if way == "left":
+            subscription.dispose()
+        await until(lambda: all(thunk() is None for thunk in thunks))
+        assert len(errors) == (way == "failed")
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
 
 
 # Inputs
