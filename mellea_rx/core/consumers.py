@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Generic, TypeVar
 
 from reactivex import abc
 
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine, engine_loop
-from mellea_rx.core.generation import Generation
+from mellea_rx.core.generation import Generation, Notice
 from mellea_rx.core.hub import Backlog, Hub
 from mellea_rx.core.loops import asyncio_loop
 from mellea_rx.core.observers import finish, give
 from mellea_rx.core.outlet import Outlet, loop_outlet, running_loop
 from mellea_rx.core.pending import LoopWait, Pending, ThreadWait
-from mellea_rx.core.waits import begin_wait, end_wait
+from mellea_rx.core.waits import RUNNING, begin_wait, end_wait
 from mellea_rx.errors import (
     BlockingWaitError,
     MelleaRxError,
@@ -80,6 +81,7 @@ class Subscriber(Generic[T]):
     __slots__ = (
         "_backlog",
         "_busy",
+        "_context",
         "_done",
         "_failure",
         "_got",
@@ -111,6 +113,10 @@ class Subscriber(Generic[T]):
         self._done = False
         self._got = False
         self._failure: MelleaRxError | None = None
+        # Called with the variables of where it was subscribed, wherever the wake-up comes from;
+        # but not as a part of a call that was subscribed from, which does not wait for it.
+        self._context = copy_context()
+        self._context.run(RUNNING.set, None)
         hub.attach(self)
 
     def add(self, item: T) -> bool:
@@ -140,20 +146,22 @@ class Subscriber(Generic[T]):
         self._outlet.wake(self)
 
     def deliver(self) -> None:
+        self._context.run(self._deliver)
+
+    def _deliver(self) -> None:
         with self._hub.lock:
             if self._done:
                 return
-            if self._backlog:
-                items = [self._backlog.take()]
+            has_item = bool(self._backlog)
+            if has_item:
+                item = self._backlog.take()
                 self._got = True
-            elif self.has_ended:
-                items = []
-            else:
+            elif not self.has_ended:
                 self._busy = False
                 return
-        if not items:
+        if not has_item:
             self._finish()
-        elif all(give(self._observer, item) for item in items):
+        elif give(self._observer, item):
             self._outlet.wake(self)
         else:
             self.dispose()
@@ -182,9 +190,6 @@ class _ForTheEnd:
 
     is_idle = False
 
-    has_ended = True
-    """Whoever is woken for the end only is woken once."""
-
     def add(self, chunk: Chunk) -> bool:
         return False
 
@@ -202,15 +207,29 @@ class EndWatch(_ForTheEnd):
         generation: The one to wait for.
     """
 
-    __slots__ = ("_generation", "_pending")
+    __slots__ = ("_generation", "_notice", "_pending", "_waiting")
 
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
         self._pending: Pending | None = None
+        self._waiting: LoopWait | None = None
+        self._notice: Notice | None = None
 
     def wake(self) -> None:
-        if self._pending is not None:
+        if self._waiting is not None:
+            self._waiting.outlet.wake(self)
+        elif self._pending is not None:
             self._pending.wake()
+
+    def deliver(self) -> None:
+        if self._notice is not None:
+            self._generation.seen = True
+        if self._waiting is not None:
+            self._waiting.deliver()
+
+    def undeliverable(self) -> None:
+        if self._notice is not None:
+            self._generation.seen = True
 
     async def wait(self) -> None:
         """Return when the generation has ended. Cancelling this wait ends nothing else.
@@ -223,13 +242,16 @@ class EndWatch(_ForTheEnd):
         asyncio_loop()  # also where nothing is left to wait for: it fails always, or never
         if not generation.has_ended:
             waiter = begin_wait(generation)
-            self._pending = pending = LoopWait()
+            self._waiting = waiting = LoopWait()
+            # This wait tells its loop of the end: one wake-up for both.
+            self._notice = generation.take_notice(waiting.outlet)
             generation.attach(self)
             try:
-                await pending
+                await waiting
             finally:
-                pending.leave()
+                waiting.leave()
                 generation.detach(self)
+                generation.give_back(self._notice)
                 end_wait(waiter, generation)
 
     def wait_blocking(self, timeout: float | None = None) -> None:
@@ -339,18 +361,18 @@ class Announcement(_ForTheEnd):
     """Tells a caller's loop that a generation ended, in a turn of that loop.
 
     So a thunk is never computed in the very turn in which its verb returned, even with a backend
-    that answers at once.
+    that answers at once. A wait for the end on the same loop does that meanwhile.
     """
 
-    __slots__ = ("_generation", "_outlet")
+    __slots__ = ("_generation", "outlet")
 
     def __init__(self, generation: Generation, loop: asyncio.AbstractEventLoop) -> None:
         self._generation = generation
-        self._outlet = loop_outlet(loop)
-        generation.announcement = self
+        self.outlet = loop_outlet(loop)
+        generation.notice = self
 
     def wake(self) -> None:
-        self._outlet.wake(self)
+        self.outlet.wake(self)
 
     def deliver(self) -> None:
         self._generation.seen = True

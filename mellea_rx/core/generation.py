@@ -11,7 +11,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import TaskHandle, engine
@@ -38,7 +38,7 @@ from mellea_rx.errors import (
     UnexpectedError,
 )
 
-__all__ = ["Generation", "Pipeline", "as_ours"]
+__all__ = ["Generation", "Notice", "Pipeline", "as_ours"]
 
 _UNPARSED: Any = object()
 _numbers = count(1)
@@ -83,6 +83,16 @@ def _settled(
     return generation
 
 
+class Notice(Consumer[Chunk], Protocol):
+    """Tells a loop that a generation has ended.
+
+    Attributes:
+        outlet: Where it is told.
+    """
+
+    outlet: Any
+
+
 class Generation:
     """The state behind a thunk.
 
@@ -114,11 +124,11 @@ class Generation:
         "_started_at",
         "_value",
         "about",
-        "announcement",
         "error_observed",
         "live",
         "lock",
         "loop",
+        "notice",
         "number",
         "sampling",
         "seen",
@@ -144,10 +154,10 @@ class Generation:
         self.lock = threading.Lock()
         self.seen = False
         """Whether its end has reached somebody; see `ModelOutputThunk.is_computed`."""
-        self.announcement: Consumer[Chunk] | None = None
+        self.notice: Notice | None = None
         """Told of the end like a consumer, but it takes nothing: nobody watches through it."""
         self.witness: Consumer[Chunk] | None = None
-        """As `announcement`, for the log."""
+        """As `notice`, for the log."""
         self.number = next(_numbers)
         """The call's number in this process: its name in the log."""
         self.error_observed = False
@@ -315,9 +325,9 @@ class Generation:
                 error.__traceback__ = None
                 error.text = error.text or self._value.text
             consumers, self._consumers = self._consumers, []
-            if self.announcement is not None:
-                consumers.append(self.announcement)
-                self.announcement = None  # it refers to this generation: no circle
+            if self.notice is not None:
+                consumers.append(self.notice)
+                self.notice = None  # it refers to this generation: no circle
             if self.witness is not None:
                 # First: who goes on after the end finds it in the log.
                 consumers.insert(0, self.witness)
@@ -361,6 +371,29 @@ class Generation:
         with self.lock:
             if consumer in self._consumers:
                 self._consumers.remove(consumer)
+
+    def take_notice(self, outlet: object) -> Notice | None:
+        """The notice for this outlet, for a wait there that gives it itself. None for another one.
+
+        Returns:
+            For `give_back`.
+        """
+        with self.lock:
+            notice = self.notice
+            if notice is None or notice.outlet is not outlet:
+                return None
+            self.notice = None
+            return notice
+
+    def give_back(self, notice: Notice | None) -> None:
+        """The wait is over, perhaps before the end: the notice is given as if it had not been."""
+        if notice is None:
+            return
+        with self.lock:
+            if self._ended_at is None:
+                self.notice = notice
+            else:
+                self.seen = True
 
     def leave(self, consumer: Consumer[Chunk], why: str) -> None:
         """Forget a consumer; end the generation when nobody else is attached.

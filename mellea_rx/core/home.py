@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,26 +59,23 @@ class Home:
         return future
 
     def call(self, function: Callable[[], object], lost: Callable[[], object]) -> None:
-        """Call a function where the subscriber is called, soon; from any thread.
+        """Call a function where the subscriber is called, soon; with the context variables of here.
 
         Args:
             function: What to call.
             lost: Called instead when that place is gone.
         """
-        self.outlet.wake(_Errand(function, lost))
+        self.outlet.wake(_Errand(function, lost, copy_context()))
 
 
 @dataclass(frozen=True, slots=True)
 class _Errand:
     function: Callable[[], object]
     lost: Callable[[], object]
-
-    @property
-    def has_ended(self) -> bool:
-        return True
+    context: Context
 
     def deliver(self) -> None:
-        self.function()
+        self.context.run(self.function)
 
     def undeliverable(self) -> None:
         self.lost()

@@ -10,7 +10,8 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Protocol, TypeGuard
 
 from reactivex import abc
@@ -37,20 +38,9 @@ __all__ = [
     "running_loop",
 ]
 
-WAKE_PAUSE = 0.002
-"""Seconds between two wake-ups of one loop, where several consumers are woken at a time.
-
-A lone consumer is woken at once: a pause would gather nothing for it.
-"""
-
 
 class Ready(Protocol):
     """A consumer that can be called on its outlet."""
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing more will come for it."""
-        ...
 
     def deliver(self) -> None:
         """Hand over all that came since the last call."""
@@ -64,122 +54,130 @@ class Ready(Protocol):
 class Outlet:
     """Calls consumers in the order in which they became ready, always in one place.
 
+    A wake-up is posted once for all that become ready until it is there. On the engine it is
+    posted after all that this turn of the engine reads, so that a burst of chunks, or the ends of
+    many calls, are one wake-up.
+
     Args:
         post: Schedules a function there; raises RuntimeError when the place is gone.
-        pause: Seconds between two wake-ups, while more than one consumer is woken at a time.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_crowded",
-        "_is_due",
-        "_lock",
-        "_next",
-        "_pause",
-        "_post",
-        "_posted",
-        "_ready",
-        "_told",
-        "_turning",
-    )
+    __slots__ = ("__weakref__", "_is_posted", "_ready", "post")
 
-    def __init__(
-        self, post: Callable[[Callable[[], None]], object], pause: float = WAKE_PAUSE
-    ) -> None:
-        self._post = post
-        self._pause = pause
-        self._lock = threading.Lock()
-        self._ready: list[Ready] = []
-        self._posted = False
-        self._is_due = False  # whether the engine's next turn posts what is ready
-        self._told = False  # whether a last word was posted in this turn
-        self._turning: asyncio.AbstractEventLoop | None = None  # whose next turn comes by here
-        self._next = 0.0
-        self._crowded = False  # whether the last wake-up was for more than one consumer
+    def __init__(self, post: Callable[[Callable[[], None]], object]) -> None:
+        self.post = post
+        self._ready: deque[Ready] = deque()
+        self._is_posted = False
 
     def wake(self, consumer: Ready) -> None:
         """Have `consumer.deliver` called soon. Thread-safe, never blocks."""
-        with self._lock:
-            if not self._ready or self._ready[-1] is not consumer:
-                self._ready.append(consumer)
-            # There is nothing to gather: no other consumer, and nothing more for this one.
-            is_last = consumer.has_ended and not self._crowded and len(self._ready) == 1
-            if self._posted and not is_last:
-                return
-            posted, self._posted = self._posted, True
+        # Without a lock. The order matters: appended before the mark is read, while `drain` clears
+        # the mark before it looks. So who finds the mark set is seen by the drain that it stands
+        # for. Two threads that both find it unset post twice, and the second drain finds nothing.
+        self._ready.append(consumer)
+        if self._is_posted:
+            return
+        self._is_posted = True
         here = engine_loop()
         if here is None:
-            if not posted:
-                self._post_drain()
-        elif is_last and not self._told:
-            self._post_last(here, posted)
-        elif not posted:
-            self._post_later(here)
-
-    def _post_last(self, here: asyncio.AbstractEventLoop, posted: bool) -> None:
-        # Once a turn: where many end together, only the first of them looks like the only one.
-        self._told = True
-        self._come_by(here)
-        if self._is_due or not posted:
-            self._is_due = False
             self._post_drain()
-
-    def _post_later(self, here: asyncio.AbstractEventLoop) -> None:
-        # On the engine: after all that is ready there now, and not before the pause of a crowd is
-        # over.
-        now = here.time()
-        if now >= self._next or not self._crowded:
-            self._next = now + self._pause
-            self._is_due = True
-            self._come_by(here)
         else:
-            here.call_at(self._next, self._post_drain)
-            self._next += self._pause
-
-    def _come_by(self, here: asyncio.AbstractEventLoop) -> None:
-        if self._turning is not here:
-            self._turning = here
-            here.call_soon(self._turn)
-
-    def _turn(self) -> None:
-        self._turning = None
-        self._told = False
-        if self._is_due:
-            self._is_due = False
-            self._post_drain()
+            here.call_soon(self._post_drain)
 
     def _post_drain(self) -> None:
         try:
-            self._post(self._drain)
+            self.post(self.drain)
         except RuntimeError:
-            with self._lock:
-                lost, self._ready, self._posted = self._ready, [], False
-            for each in lost:
-                each.undeliverable()
+            self._is_posted = False
+            for consumer in self._taken():
+                consumer.undeliverable()
 
-    def _drain(self) -> None:
-        with self._lock:
-            ready, self._ready = self._ready, []
-            self._posted = False
-        self._crowded = len(ready) > 1
+    def drain(self) -> None:
+        """Call those that are ready now; in that place."""
+        self._is_posted = False
         # Posted from within some call, which does not wait for what its consumers do.
         token = RUNNING.set(None)
         try:
-            self._deliver(ready)
+            self._deliver()
         finally:
             RUNNING.reset(token)
+            # Also where one was cut off by Ctrl-C: the others go on in a later turn.
+            if self._ready and not self._is_posted:
+                self._is_posted = True
+                self._post_drain()
 
-    def _deliver(self, ready: list[Ready]) -> None:
-        for index, consumer in enumerate(ready):
+    def _deliver(self) -> None:
+        # No more than were there: who is woken again by its own delivery has its next turn later.
+        for consumer in self._taken():
             try:
                 consumer.deliver()
             except Exception as error:
                 log(FunctionRaised("a consumer of chunks raised; the others go on", error))
-            except BaseException:  # Ctrl-C in a reader's step: the others go on in a later turn
-                for waiting in ready[index + 1 :]:
-                    self.wake(waiting)
-                raise
 
+    def _taken(self) -> Iterator[Ready]:
+        for _ in range(len(self._ready)):
+            try:
+                yield self._ready.popleft()
+            except IndexError:  # another thread of the same scheduler took it
+                return
+
+
+class _LoopPost:
+    """Calls an outlet's `drain` in a turn of its event loop, from any thread.
+
+    asyncio's own way writes a byte to a pair of sockets, and reads it with a buffer of 4 KiB. An
+    eventfd is one number, written and read: 50 us less for a call and its answer.
+
+    Args:
+        loop: Not kept alive: the table of outlets is keyed by it.
+    """
+
+    __slots__ = ("_fd", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)
+        self._fd: int | None = None
+
+    def __call__(self, function: Callable[[], None]) -> None:
+        # A strong reference, as long as this takes: with the loop dies the eventfd, and another
+        # file may get its number.
+        loop = self._loop()
+        if loop is None or loop.is_closed():
+            raise RuntimeError("the event loop is gone")
+        if running_loop() is loop:
+            loop.call_soon(function)
+        elif self._fd is None:
+            loop.call_soon_threadsafe(function)
+        else:
+            os.eventfd_write(self._fd, 1)
+
+    def listen(self, loop: asyncio.AbstractEventLoop, outlet: Outlet) -> None:
+        """Use an eventfd from here on, where there is one; on the loop's own thread.
+
+        Only on asyncio's own loop: uvloop has an eventfd itself, and a loop of another kind may
+        have to see each call that comes from outside.
+        """
+        if self._fd is not None or type(loop) is not _EVENTFD_LOOP:
+            return
+        fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        weakref.finalize(loop, os.close, fd)
+        drain = weakref.WeakMethod(outlet.drain)
+
+        def come() -> None:
+            os.eventfd_read(fd)
+            now = drain()
+            if now is not None:
+                now()
+
+        loop.add_reader(fd, come)
+        self._fd = fd
+
+    def forget(self) -> None:
+        """In a forked child the eventfd is the parent's as well: do without it."""
+        self._fd = None
+
+
+_EVENTFD_LOOP: type | None = asyncio.SelectorEventLoop if hasattr(os, "eventfd") else None
 
 _loop_outlets: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Outlet] = (
     weakref.WeakKeyDictionary()
@@ -204,18 +202,10 @@ def loop_outlet(loop: asyncio.AbstractEventLoop) -> Outlet:
         with _guard:
             outlet = _loop_outlets.get(loop)
             if outlet is None:
-                # The outlet must not keep its loop alive: the table is keyed by it.
-                reference = weakref.ref(loop)
-
-                def post(function: Callable[[], None]) -> None:
-                    target = reference()
-                    if target is None:
-                        raise RuntimeError("the event loop is gone")
-                    target.call_soon_threadsafe(function)
-
-                # The engine's own loop is awake when it wakes itself: there is nothing to spare.
-                pause = 0.0 if loop is engine_loop() else WAKE_PAUSE
-                outlet = _loop_outlets[loop] = Outlet(post, pause)
+                post = _LoopPost(loop)
+                outlet = _loop_outlets[loop] = Outlet(post)
+                if running_loop() is loop:
+                    post.listen(loop, outlet)
     return outlet
 
 
@@ -272,6 +262,9 @@ def _named_daemon(target: Callable[..., None]) -> threading.Thread:
 
 def _start_afresh_in_child() -> None:
     global _thread_scheduler, _thread_outlet, _guard, _loop_outlets
+    for outlet in _loop_outlets.values():
+        if isinstance(outlet.post, _LoopPost):
+            outlet.post.forget()
     _guard = threading.Lock()
     _thread_scheduler = _thread_outlet = None
     _loop_outlets = weakref.WeakKeyDictionary()

@@ -48,15 +48,15 @@ class LoopWait:
     future done, and nobody else is resumed by it.
     """
 
-    __slots__ = ("_cancels", "_future", "_has_left", "_outlet", "_task")
+    __slots__ = ("_cancels", "_future", "_has_left", "_is_woken", "_task", "outlet")
 
     blocks = False
-    has_ended = False
 
     def __init__(self) -> None:
         loop = asyncio_loop()
         self._future: asyncio.Future[None] = loop.create_future()
-        self._outlet = loop_outlet(loop)
+        self.outlet = loop_outlet(loop)
+        self._is_woken = False
         self._task = asyncio.current_task(loop)
         self._cancels = 0 if self._task is None else self._task.cancelling()
         self._has_left = False
@@ -70,7 +70,9 @@ class LoopWait:
         return task is not None and task.cancelling() > self._cancels
 
     def wake(self) -> None:
-        self._outlet.wake(self)
+        if not self._is_woken:  # once, however many chunks come before its turn
+            self._is_woken = True
+            self.outlet.wake(self)
 
     def deliver(self) -> None:
         """Its loop's turn: the task goes on in the next one."""

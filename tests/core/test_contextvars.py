@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from mellea_rx import MelleaSession, ScriptedBackend
 from mellea_rx.core.request import Request
 from mellea_rx.stdlib.requirements import req, simple_validate
+from tests.core.hand import soon, started, until
 
 who: ContextVar[str] = ContextVar("who", default="nobody")
 
@@ -86,5 +87,24 @@ def test_what_a_pipeline_sets_stays_in_it() -> None:
     async def main() -> None:
         await (await MelleaSession(ScriptedBackend(set_it)).ainstruct("Go."))
         assert who.get() == "nobody"
+
+    asyncio.run(main())
+
+
+def test_a_subscriber_has_those_of_where_it_subscribed() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        seen: list[tuple[str, str]] = []
+
+        async def subscribe(name: str) -> None:
+            who.set(name)
+            thunk.subscribe(lambda chunk: seen.append((who.get(), str(chunk))))
+
+        await asyncio.create_task(subscribe("Ada"))
+        await asyncio.create_task(subscribe("Bob"))
+        answer.say("a").end()
+        await soon(thunk.avalue())
+        await until(lambda: len(seen) == 2)
+        assert seen == [("Ada", "a"), ("Bob", "a")]
 
     asyncio.run(main())

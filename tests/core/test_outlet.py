@@ -1,27 +1,52 @@
-"""When a consumer is called: at once where it is alone, gathered where there is a crowd."""
+"""When a consumer is called: once for all that became ready, and never after a fixed pause."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import threading
 from collections.abc import Callable
+from typing import Any
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mellea_rx import MelleaSession, ScriptedBackend
 from mellea_rx.core.engine import engine
-from mellea_rx.core.outlet import Outlet
-
-PAUSE = 3600.0
-"""Longer than any test: whoever waits for it is not called."""
+from mellea_rx.core.outlet import Outlet, loop_outlet
+from tests.core.hand import PATIENCE, STREAM, engine_has_told, soon, started, until, until_blocking
 
 
 class Counted:
-    def __init__(self) -> None:
+    """A consumer that counts its calls, and may do something in each."""
+
+    def __init__(self, then: Callable[[], object] = lambda: None) -> None:
         self.calls = 0
-        self.has_ended = False
+        self.lost = 0
+        self._then = then
 
     def deliver(self) -> None:
         self.calls += 1
+        self._then()
 
     def undeliverable(self) -> None:
-        raise AssertionError("its place is there")
+        self.lost += 1
+
+
+class Place:
+    """Where functions are posted, and called when the test says so."""
+
+    def __init__(self) -> None:
+        self.posted: list[Callable[[], None]] = []
+        self.outlet = Outlet(self.posted.append)
+
+    def turn(self) -> None:
+        """Call what is posted now."""
+        now, self.posted[:] = list(self.posted), []
+        for function in now:
+            function()
 
 
 def on_engine(work: Callable[[], object]) -> None:
@@ -35,121 +60,238 @@ def on_engine(work: Callable[[], object]) -> None:
     asyncio.run(engine().run(run))
 
 
-def test_a_lone_consumer_never_waits_for_the_pause() -> None:
-    posted: list[Callable[[], None]] = []
-    consumer = Counted()
-    outlet = Outlet(posted.append, PAUSE)
+def test_each_wake_up_is_posted_at_once_when_nothing_is_posted() -> None:
+    place, consumer = Place(), Counted()
     for count in range(1, 5):
-        on_engine(lambda: outlet.wake(consumer))
-        assert len(posted) == 1
-        posted.pop()()
+        on_engine(lambda: place.outlet.wake(consumer))
+        assert len(place.posted) == 1
+        place.turn()
         assert consumer.calls == count
 
 
-def test_a_crowd_is_gathered_until_the_pause_is_over() -> None:
-    posted: list[Callable[[], None]] = []
-    first, second = Counted(), Counted()
-    outlet = Outlet(posted.append, PAUSE)
+def test_all_of_one_turn_of_the_engine_is_one_wake_up_posted_after_it() -> None:
+    place, consumers = Place(), [Counted() for _ in range(50)]
+    during: list[int] = []
 
-    def both() -> None:
-        outlet.wake(first)
-        outlet.wake(second)
-
-    on_engine(both)
-    posted.pop()()
-    assert (first.calls, second.calls) == (1, 1)
-    on_engine(both)
-    assert posted == []
-    assert (first.calls, second.calls) == (1, 1)
-
-
-def test_what_follows_a_turn_later_is_delivered_with_it() -> None:
-    posted: list[Callable[[], None]] = []
-    consumer = Counted()
-    outlet = Outlet(posted.append, PAUSE)
-
-    def text_then_end() -> None:
-        outlet.wake(consumer)
-        asyncio.get_running_loop().call_soon(outlet.wake, consumer)
-
-    on_engine(text_then_end)
-    assert len(posted) == 1
-    posted.pop()()
-    assert consumer.calls == 1
-    assert posted == []
-
-
-def test_the_last_word_for_a_lone_consumer_does_not_wait_for_a_turn() -> None:
-    posted: list[Callable[[], None]] = []
-    consumer = Counted()
-    outlet = Outlet(posted.append, PAUSE)
-
-    def text_then_end() -> None:
-        outlet.wake(consumer)
-        assert posted == []
-        consumer.has_ended = True
-        outlet.wake(consumer)
-        assert len(posted) == 1
-
-    on_engine(text_then_end)
-    assert len(posted) == 1
-    posted.pop()()
-    assert consumer.calls == 1
-
-    def end_alone() -> None:
-        outlet.wake(consumer)
-        assert len(posted) == 1
-
-    on_engine(end_alone)
-    assert len(posted) == 1
-
-
-def test_the_last_word_is_not_posted_twice() -> None:
-    posted: list[Callable[[], None]] = []
-    consumer = Counted()
-    outlet = Outlet(posted.append, PAUSE)
-    on_engine(lambda: outlet.wake(consumer))
-    consumer.has_ended = True
-    on_engine(lambda: outlet.wake(consumer))  # nobody has come by yet for what was posted
-    assert len(posted) == 1
-
-
-def test_of_many_that_end_in_one_turn_only_the_first_is_told_at_once() -> None:
-    posted: list[Callable[[], None]] = []
-    consumers = [Counted() for _ in range(50)]
-    outlet = Outlet(posted.append, 0.0)
-    told: list[int] = []
-
-    def all_end() -> None:
+    def many() -> None:
         for consumer in consumers:
-            consumer.has_ended = True
-            outlet.wake(consumer)
-            if len(posted) > len(told):
-                told.append(1)
-                posted[-1]()  # its loop is quick: it has come by before the next one ends
+            place.outlet.wake(consumer)
+        during.append(len(place.posted))
 
-    on_engine(all_end)
-    assert len(posted) == 2
-    posted[-1]()
-    assert [consumer.calls for consumer in consumers] == [1] * 50
+    for _ in range(3):  # no pause, whatever came before
+        on_engine(many)
+        assert len(place.posted) == 1
+        place.turn()
+    assert during == [0, 0, 0]
+    assert [each.calls for each in consumers] == [3] * 50
 
 
-def test_the_ends_of_several_are_gathered() -> None:
-    posted: list[Callable[[], None]] = []
-    first, second = Counted(), Counted()
-    first.has_ended = second.has_ended = True
-    outlet = Outlet(posted.append, PAUSE)
+def test_from_another_thread_than_the_engines_it_is_posted_at_once() -> None:
+    place, consumer = Place(), Counted()
+    place.outlet.wake(consumer)
+    place.outlet.wake(consumer)
+    assert len(place.posted) == 1
+    place.turn()
+    assert (consumer.calls, place.posted) == (2, [])
 
-    def text_of_one_then_both_ends() -> None:
-        first.has_ended = False
-        outlet.wake(first)
-        outlet.wake(second)
-        first.has_ended = True
-        outlet.wake(first)
-        assert posted == []
 
-    on_engine(text_of_one_then_both_ends)
-    assert len(posted) == 1
-    posted.pop()()
-    # Woken after `second`, so told again: it finds nothing there.
-    assert (first.calls, second.calls) == (2, 1)
+def test_who_is_woken_again_by_its_own_call_has_a_turn_of_its_own() -> None:
+    place = Place()
+    greedy = Counted(lambda: place.outlet.wake(greedy))
+    modest = Counted()
+    place.outlet.wake(greedy)
+    place.outlet.wake(modest)
+    for count in range(1, 4):
+        place.turn()
+        assert (greedy.calls, modest.calls) == (count, 1)
+
+
+def test_one_that_raises_takes_nothing_from_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("oops")
+
+    place, bad, good = Place(), Counted(fail), Counted()
+    place.outlet.wake(bad)
+    place.outlet.wake(good)
+    place.turn()
+    assert (bad.calls, good.calls) == (1, 1)
+    assert "oops" in caplog.text
+
+
+def test_after_an_interrupt_in_one_the_others_are_called_in_a_later_turn() -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    place, bad, good = Place(), Counted(interrupt), Counted()
+    place.outlet.wake(bad)
+    place.outlet.wake(good)
+    with pytest.raises(KeyboardInterrupt):
+        place.turn()
+    assert good.calls == 0
+    place.turn()
+    assert good.calls == 1
+
+
+def test_where_the_place_is_gone_each_is_told_so() -> None:
+    def post(_: object) -> None:
+        raise RuntimeError("gone")
+
+    outlet, consumers = Outlet(post), [Counted(), Counted()]
+    for consumer in consumers:
+        outlet.wake(consumer)
+    assert [each.lost for each in consumers] == [1, 1]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from(["wake 0", "wake 1", "wake 2", "turn"]), max_size=30))
+def test_nobody_is_forgotten_or_called_for_nothing(steps: list[str]) -> None:
+    place, consumers = Place(), [Counted() for _ in range(3)]
+    woken = [0, 0, 0]
+    for step in [*steps, "turn", "turn"]:
+        if step == "turn":
+            place.turn()
+        else:
+            number = int(step[-1])
+            woken[number] += 1
+            place.outlet.wake(consumers[number])
+    assert [each.calls for each in consumers] == woken
+    assert place.posted == []
+
+
+def test_wake_ups_from_many_threads_are_never_lost() -> None:
+    async def main() -> None:
+        outlet = loop_outlet(asyncio.get_running_loop())
+        consumers = [Counted() for _ in range(8)]
+
+        def work(consumer: Counted) -> None:
+            for _ in range(500):
+                outlet.wake(consumer)
+
+        await soon(asyncio.gather(*(asyncio.to_thread(work, each) for each in consumers)), 60)
+        await until(lambda: sum(each.calls for each in consumers) == 500 * 8)
+        assert [each.calls for each in consumers] == [500] * 8
+
+    asyncio.run(main())
+
+
+def test_a_wake_up_on_the_loops_own_thread_is_a_later_turn_of_it() -> None:
+    async def main() -> None:
+        outlet, consumer = loop_outlet(asyncio.get_running_loop()), Counted()
+        outlet.wake(consumer)
+        assert consumer.calls == 0
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert consumer.calls == 1
+
+    asyncio.run(main())
+
+
+def test_a_default_call_wakes_its_callers_loop_once() -> None:
+    async def main() -> None:
+        outlet = loop_outlet(asyncio.get_running_loop())
+        wakes: list[Any] = []
+        post = outlet.post
+        outlet.post = lambda function: (wakes.append(function), post(function))
+        thunk, answer = started(stream=False)
+        waiting = asyncio.create_task(thunk.avalue())
+        await asyncio.sleep(0)
+        answer.say("a", "b").end()
+        assert await soon(waiting) == "ab"
+        await asyncio.to_thread(engine_has_told)
+        await asyncio.sleep(0)
+        assert len(wakes) == 1
+
+    asyncio.run(main())
+
+
+def test_a_wait_that_is_given_up_leaves_the_news_of_the_end_to_its_loop() -> None:
+    async def main() -> None:
+        thunk, answer = started(stream=False)
+        for _ in range(2):
+            waiting = asyncio.create_task(thunk.avalue())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait({waiting})
+        answer.say("all").end()
+        until_blocking(lambda: repr(thunk).startswith("<ModelOutputThunk computed"))
+        await asyncio.to_thread(engine_has_told)
+        assert thunk.value == "all"
+
+    asyncio.run(main())
+
+
+def test_a_wait_that_is_given_up_as_the_end_comes_leaves_the_news_too() -> None:
+    async def main() -> None:
+        thunk, answer = started(stream=False)
+        waiting = asyncio.create_task(thunk.avalue())
+        await asyncio.sleep(0)
+        answer.say("all").end()
+        until_blocking(lambda: repr(thunk).startswith("<ModelOutputThunk computed"))
+        engine_has_told()
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        assert thunk.value == "all"
+
+    asyncio.run(main())
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_loops_that_close_leave_no_file_open() -> None:
+    m = MelleaSession(ScriptedBackend("a b"))
+
+    async def ask() -> str:
+        return await (await m.ainstruct("Go."))
+
+    asyncio.run(ask())
+    gc.collect()
+    before = open_files()
+    for _ in range(20):
+        assert asyncio.run(ask()) == "a b"
+    gc.collect()
+    assert open_files() == before
+
+
+def test_a_loop_that_is_stopped_and_run_again_gets_what_came_meanwhile() -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        thunk, answer = loop.run_until_complete(_in_a_loop())
+        reading = loop.create_task(_next(thunk))
+        loop.run_until_complete(asyncio.sleep(0))
+        answer.say("a")
+        until_blocking(lambda: thunk.text)
+        engine_has_told()
+        assert loop.run_until_complete(asyncio.wait_for(reading, PATIENCE)) == "a"
+        thunk.cancel()
+    finally:
+        loop.close()
+
+
+async def _in_a_loop() -> Any:
+    return started()
+
+
+async def _next(thunk: Any) -> str:
+    piece: str = await thunk.astream()
+    return piece
+
+
+def test_loops_come_and_go_while_chunks_come() -> None:
+    m = MelleaSession(ScriptedBackend([f"{n} " for n in range(200)], delay=0.0002))
+
+    async def leave() -> None:
+        thunk = await m.ainstruct("Go.", model_options=STREAM)
+        await thunk.astream()
+
+    def work() -> None:
+        for _ in range(20):
+            asyncio.run(leave())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
