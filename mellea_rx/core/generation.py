@@ -323,6 +323,8 @@ class Generation:
             if error is not None:
                 # Its frames are the pipeline's, and refer to this call and to what it is made of.
                 error.__traceback__ = None
+                if error.__suppress_context__:  # nobody is shown it, and it has frames as well
+                    error.__context__ = None
                 error.text = error.text or self._value.text
             consumers, self._consumers = self._consumers, []
             if self.notice is not None:

@@ -251,6 +251,28 @@ class TestLife:
 
         run(main)
 
+    def test_close_unloads_the_model_under_a_running_call_without_the_collector(
+        self, tiny_model: Path
+    ):
+        backend = LocalBackend(tiny_model, parallel=1, context_window=8192, batch=32)
+
+        async def main() -> None:
+            thunk = ask(backend, "hello", {TOKENS: 8000})
+            assert await thunk.astream()
+            assert backend._use is not None
+            model = weakref.ref(backend._use.model)
+            gc.collect()
+            gc.disable()
+            try:
+                backend.close()
+                with pytest.raises(GenerationCancelledError, match="closed"):
+                    await thunk
+                await until(lambda: model() is None)
+            finally:
+                gc.enable()
+
+        run(main)
+
     def test_close_lets_the_model_go_that_a_call_is_about_to_use(self, tiny_model: Path):
         backend = LocalBackend(tiny_model, parallel=1, context_window=2048)
         started, closed = threading.Event(), threading.Event()

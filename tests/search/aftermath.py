@@ -67,7 +67,13 @@ class Aftermath:
 
     def _extra_threads(self) -> list[str]:
         others = [each for each in threading.enumerate() if each not in self._own]
-        return [each.name for each in others if not each.name.startswith(_POOLS)]
+        return [each.name for each in others if not (each.name.startswith(_POOLS) or _is_rx(each))]
+
+
+def _is_rx(thread: threading.Thread) -> bool:
+    """Whether it is a thread of RxPY's own, which now and then outlives its scheduler."""
+    target = getattr(thread, "_target", None)
+    return type(getattr(target, "__self__", None)).__module__.startswith("reactivex.")
 
 
 def _alive(player: Player) -> list[str]:
