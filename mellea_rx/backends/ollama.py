@@ -321,12 +321,12 @@ class OllamaDialect:
             "stream": True,
         }
         options: dict[str, Any] = {
-            name: given.standard[option]
-            for option, name in _OPTION_NAMES.items()
-            if option in given.standard
+            _OPTION_NAMES[option]: value
+            for option, value in given.standard.items()
+            if option in _OPTION_NAMES
         }
-        if given.stop_sequences:
-            options["stop"] = given.stop_sequences
+        if stop := given.stop_sequences:
+            options["stop"] = stop
         if ModelOption.THINKING in given.standard:
             body["think"] = given.standard[ModelOption.THINKING]
         if given.get(ModelOption.TOOLS):

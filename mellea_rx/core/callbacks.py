@@ -46,7 +46,7 @@ def loops_for(
     functions: Iterable[Callable[..., Any]], loop: asyncio.AbstractEventLoop | None
 ) -> tuple[asyncio.AbstractEventLoop, ...]:
     """The caller's loop, where a function is async and so has to run on it."""
-    if loop is not None and any(is_async(each) for each in functions):
+    if loop is not None and any(map(is_async, functions)):
         return (loop,)
     return ()
 

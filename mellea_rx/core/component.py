@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+
+import msgspec
 
 from mellea_rx.core.image import Image
 from mellea_rx.core.request import Role
@@ -30,8 +32,7 @@ _PLAIN = (str, bytes, int, float)
 _SEQUENCES = (list, tuple, set, frozenset)
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(msgspec.Struct, frozen=True):
     """A Jinja template and its values.
 
     Example:
@@ -46,7 +47,7 @@ class Template:
     """
 
     source: str
-    variables: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    variables: Mapping[str, Any] = MappingProxyType({})
     name: str = ""
 
     def given(self, **variables: Any) -> Template:
@@ -83,8 +84,7 @@ class Component(Protocol[T_co]):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(msgspec.Struct, frozen=True):
     """One message of a component: a template, and what stands beside its text.
 
     Attributes:
@@ -129,7 +129,7 @@ def said_by(component: Component[Any]) -> tuple[Said, ...]:
     if said is None:
         return (Said(template_of(component)),)
     given = _told(component, said)
-    if not (given and isinstance(given, tuple) and all(isinstance(each, Said) for each in given)):
+    if not (given and isinstance(given, tuple) and all(isinstance(s, Said) for s in given)):
         kind = type(component).__name__
         raise InvalidInputError(f"{kind}.said() has to return a tuple of Said, not {given!r}")
     return given
@@ -176,12 +176,14 @@ def parts_of(value: object) -> Iterable[object]:
     return ()
 
 
-def thunks_in(value: object) -> Iterator[ModelOutputThunk[Any]]:
-    """Every thunk that a prompt's value is made of, in order, each part looked into."""
-    if isinstance(value, ModelOutputThunk):
-        yield value
-        return
-    for part in parts_of(value):
+def thunks_in(parts: Iterable[object]) -> list[ModelOutputThunk[Any]]:
+    """Every thunk among a prompt's parts, in order, each part looked into."""
+    found: list[ModelOutputThunk[Any]] = []
+    for part in parts:
         if isinstance(part, _PLAIN) or (isinstance(part, _SEQUENCES) and not part):
-            continue  # most parts, and not worth a generator
-        yield from thunks_in(part)
+            continue  # most parts
+        if isinstance(part, ModelOutputThunk):
+            found.append(part)
+        else:
+            found += thunks_in(parts_of(part))
+    return found

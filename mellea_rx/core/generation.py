@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from itertools import count
 from typing import Any, Protocol
 
@@ -150,7 +151,7 @@ class Generation:
         self.waits_for: tuple[Waiter, ...] = ()
         self.live = live
         self._loops = needs
-        self._dependencies = tuple(each for each in dependencies if not each.has_ended)
+        self._dependencies = tuple([each for each in dependencies if not each.has_ended])
         self.lock = threading.Lock()
         self.seen = False
         """Whether its end has reached somebody; see `ModelOutputThunk.is_computed`."""
@@ -215,7 +216,7 @@ class Generation:
 
     def start(self, pipeline: Pipeline) -> None:
         """Run `pipeline` on the engine, with the caller's contextvars."""
-        self._handle = engine().spawn(lambda: self._run(pipeline), owner=self, lost=self.end)
+        self._handle = engine().spawn(partial(self._run, pipeline), owner=self, lost=self.end)
 
     def push(self, chunk: Chunk) -> None:
         """One more chunk of the answer. Ignored after the end."""

@@ -232,11 +232,14 @@ class Options:
         self.standard = self.extra = _NOTHING  # a traceback may show what could not be made
         if values is not None and not isinstance(values, Mapping):
             raise OptionError(f"model_options must be a dict, not {type(values).__name__}")
+        self.spelled, self.tools = _UNSPELLED, ()
+        if not values:
+            return
         standard: dict[ModelOption, Any] = {}
         extra: dict[str, Any] = {}
         spelled: dict[ModelOption, str] = {}
         given: dict[ModelOption | str, tuple[object, object]] = {}
-        for key, value in _items(values or {}):
+        for key, value in _items(values):
             option = standard_option(key)
             name = key if option is None else option
             if name in given:
@@ -252,14 +255,15 @@ class Options:
             standard[option] = value
             if key in _SERVER_NAMES:
                 spelled[option] = key
-        self.tools = ()
         if ModelOption.TOOLS in standard:
             described = [each for each in standard[ModelOption.TOOLS] if isinstance(each, Mapping)]
             _require_json(ModelOption.TOOLS, described)
             standard[ModelOption.TOOLS], self.tools = offer_of(standard[ModelOption.TOOLS])
         self.standard = MappingProxyType(standard)
-        self.extra = MappingProxyType(extra) if extra else _NOTHING
-        self.spelled = MappingProxyType(spelled) if spelled else _UNSPELLED
+        if extra:
+            self.extra = MappingProxyType(extra)
+        if spelled:
+            self.spelled = MappingProxyType(spelled)
 
     def get(self, option: ModelOption, default: Any = None) -> Any:
         """The value of `option`, or `default` where it is not set."""

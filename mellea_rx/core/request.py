@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from itertools import chain
+from operator import attrgetter
+from typing import Any, Literal, Protocol
 
 from mellea_rx.core.chunk import ToolCall
 from mellea_rx.core.image import Image
 from mellea_rx.core.options import Options
 
-__all__ = ["Request", "Role", "WireMessage", "begins"]
+__all__ = ["Request", "Role", "WireMessage", "begins", "images_of"]
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -39,6 +41,21 @@ class WireMessage:
 def begins(messages: Sequence[WireMessage]) -> bool:
     """Whether the last message is the assistant's: how the answer begins."""
     return bool(messages) and messages[-1].role == "assistant"
+
+
+class _Illustrated(Protocol):
+    """A message, before or after it is rendered."""
+
+    @property
+    def images(self) -> tuple[Image, ...]: ...
+
+
+_images = attrgetter("images")
+
+
+def images_of(messages: Iterable[_Illustrated]) -> tuple[Image, ...]:
+    """All pictures of these messages."""
+    return tuple(chain.from_iterable(map(_images, messages)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +87,4 @@ class Request:
     @property
     def images(self) -> tuple[Image, ...]:
         """All its pictures."""
-        return tuple(image for message in self.messages for image in message.images)
+        return images_of(self.messages)

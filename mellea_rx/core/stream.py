@@ -68,8 +68,7 @@ class Stream(Observable[T_co]):
             )
         return NotImplemented
 
-    def __hash__(self) -> int:
-        return object.__hash__(self)
+    __hash__ = Observable.__hash__
 
 
 def stream_of(source: S) -> S:

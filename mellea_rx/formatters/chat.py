@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any, TypeAlias
+
+import msgspec
 
 from mellea_rx.core.component import Component, Said, said_by, thunks_in
 from mellea_rx.core.context import Exchange, Turn
@@ -13,7 +15,7 @@ from mellea_rx.core.image import Image
 from mellea_rx.core.json_value import lone_surrogate, surrogate_told
 from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.output import OutputView
-from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.request import Request, WireMessage, images_of
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.core.worker_threads import in_worker_thread
 from mellea_rx.errors import DependencyError, InvalidInputError
@@ -26,9 +28,10 @@ __all__ = ["Prompt", "Recall", "prompt_for", "rendered"]
 Recall: TypeAlias = Callable[[tuple[Exchange, ...]], Awaitable[tuple[Exchange, ...]]]
 """What of a history to say again. Awaited on the engine, when all of it is there."""
 
+_messages = attrgetter("messages")
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+
+class Prompt(msgspec.Struct, frozen=True):
     """Everything that a request is made of, before its thunks are computed.
 
     Attributes:
@@ -54,6 +57,8 @@ class Prompt:
     @property
     def awaited(self) -> list[OutputView]:
         """What it is made of and is not there yet: of the action, and of the history."""
+        if not self.history and not self.dependencies:
+            return []
         before = [turn.output for turn in self.history if turn.thunk is not None]
         own = [thunk.view() for thunk in self.dependencies]
         return [each for each in (*own, *before) if each.is_running]
@@ -67,12 +72,14 @@ class Prompt:
         """
         for turn in self.history:
             await turn.output.settled()
-        await _computed(self.dependencies)
-        if self.messages is not None and all(turn.messages is not None for turn in self.history):
-            past, asked = self._said()
-        else:
+        for thunk in self.dependencies:
+            await thunk.view().settled()
+            _require_output(thunk)
+        if None in (self.messages, *map(_messages, self.history)):
             # In a worker thread: the values' own code (attributes, __str__) is the user's.
             past, asked = await in_worker_thread(self._said)
+        else:
+            past, asked = self._said()
         recalled = past.closed
         if recalled and self.recall is not None:
             recalled = await self.recall(recalled)
@@ -103,7 +110,7 @@ def rendered(action: Component[Any], sources: Sources = NO_SOURCES) -> tuple[Wir
 
 
 def _rendered(messages: tuple[Said, ...], sources: Sources) -> tuple[WireMessage, ...]:
-    return tuple(
+    rendered = [
         WireMessage(
             said.role,
             template.render(said.template, sources),
@@ -112,7 +119,8 @@ def _rendered(messages: tuple[Said, ...], sources: Sources) -> tuple[WireMessage
             tool_call_id=said.tool_call_id,
         )
         for said in messages
-    )
+    ]
+    return tuple(rendered)
 
 
 def prompt_for(
@@ -150,7 +158,7 @@ def prompt_for(
         raise InvalidInputError(
             f"this {type(action).__name__} contains itself, or its parts are nested too deeply"
         ) from None
-    images = tuple(image for each in said for image in each.images)
+    images = images_of(said)
     return Prompt(action, history, options, sources, messages, dependencies, images, recall)
 
 
@@ -170,10 +178,8 @@ def _require_characters(messages: tuple[WireMessage, ...]) -> None:
             )
 
 
-async def _computed(thunks: tuple[ModelOutputThunk[Any], ...]) -> None:
-    for thunk in thunks:
-        await thunk.view().settled()
-        if thunk.error is not None:
-            raise DependencyError(
-                f"this prompt needs the output of a call that failed: {thunk.error}"
-            ) from thunk.error
+def _require_output(thunk: ModelOutputThunk[Any]) -> None:
+    if thunk.error is not None:
+        raise DependencyError(
+            f"this prompt needs the output of a call that failed: {thunk.error}"
+        ) from thunk.error

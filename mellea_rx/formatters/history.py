@@ -32,6 +32,9 @@ class Past:
     open: tuple[WireMessage, ...] = ()
 
 
+_NOTHING = Past()
+
+
 def past_of(turns: Iterable[Turn], render: Render, *, goes_on: bool = False) -> Past:
     """What was said in these turns; those that failed or were cancelled were never said.
 
@@ -51,7 +54,9 @@ def past_of(turns: Iterable[Turn], render: Render, *, goes_on: bool = False) -> 
             exchanges[-1] = _joined(exchanges[-1], said)
         else:
             exchanges.append(said)
-    opened = exchanges.pop().messages if goes_on and exchanges else ()
+    if not exchanges:
+        return _NOTHING
+    opened = exchanges.pop().messages if goes_on else ()
     system = _leading_system(exchanges[0].messages if exchanges else opened)
     if system and exchanges:
         exchanges[0] = replace(exchanges[0], messages=exchanges[0].messages[len(system) :])
@@ -63,7 +68,7 @@ def past_of(turns: Iterable[Turn], render: Render, *, goes_on: bool = False) -> 
 
 def joined_system(messages: Sequence[WireMessage]) -> tuple[WireMessage, ...]:
     """These messages, with the system's at their front as one: chat templates take only one."""
-    system = _leading_system(messages)
+    system = _leading_system(messages) if len(messages) > 1 else ()
     if len(system) < 2:
         return tuple(messages)
     text = "\n\n".join(message.content for message in system)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+import msgspec
 
 from mellea_rx.core.advice import with_advice
 from mellea_rx.core.backend import Backend
@@ -48,8 +49,7 @@ __all__ = ["Call", "start_call", "start_validation"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """Everything that a generation needs.
 
     Attributes:

@@ -234,13 +234,15 @@ class MelleaSession(Verbs):
         options, given = spec.options_over(self._base_options, self._own_options)
         if spec.tool_calls and not options.get(ModelOption.TOOLS):
             raise InvalidInputError("tool_calls=True needs tools: give some in ModelOption.TOOLS")
-        answers.check(self.backend, options)
+        decided = not decides_late(self.backend)
+        if options is not self._base_options or not decided:  # else checked with the session
+            answers.check(self.backend, options)
         with self._lock:
             ctx = self.ctx
             surprise = self._surprise(ctx, action)  # logged without the lock: handlers take others
             recall = None if ctx.is_simple else partial(self._memory.recall, ctx, options)
             prompt = prompt_for(action, ctx.history(), options, self._sources, recall)
-            if not decides_late(self.backend):
+            if decided:
                 require_images(self.backend, prompt.images)
             call = Call(
                 self.backend,

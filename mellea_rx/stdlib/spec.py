@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
+
+import msgspec
 
 from mellea_rx.core.format import OutputFormat
 from mellea_rx.core.image import Images
@@ -34,8 +35,7 @@ DEFAULT_STRATEGY = RejectionSampling()
 """Two attempts, where there is something to be met."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallSpec:
+class CallSpec(msgspec.Struct, frozen=True):
     """How a call is to be made, as its verb was told.
 
     Attributes:
@@ -56,21 +56,25 @@ class CallSpec:
     tool_calls: bool | None = None
     tools: tuple[Tool[..., Any], ...] | None = None
 
-    def options_over(self, *bases: Options) -> Iterator[Options]:
-        """The call's options over each of these.
+    def options_over(self, *bases: Options) -> tuple[Options, ...]:
+        """The call's options over each of these; the very same where the call sets none.
 
         Raises:
             OptionError: A model option cannot be used.
         """
+        if self.model_options is None and self.tools is None and self.tool_calls is not False:
+            return bases
         given = Options(self.model_options)
         offer = None if self.tools is None else Options({ModelOption.TOOLS: self.tools})
-        for base in bases:
-            options = given.over(base)
-            if offer is not None:
-                options = offer.over(options.without(ModelOption.TOOLS))
-            if self.tool_calls is False:
-                options = options.without(ModelOption.TOOLS, ModelOption.TOOL_CHOICE)
-            yield options
+        return tuple([self._over(base, given, offer) for base in bases])
+
+    def _over(self, base: Options, given: Options, offer: Options | None) -> Options:
+        options = given.over(base)
+        if offer is not None:
+            options = offer.over(options.without(ModelOption.TOOLS))
+        if self.tool_calls is False:
+            options = options.without(ModelOption.TOOLS, ModelOption.TOOL_CHOICE)
+        return options
 
 
 class Asking(StreamKwargs, total=False):

@@ -130,7 +130,7 @@ class Verbs(ABC):
         """
         model_options = with_keywords(self.ainstruct, model_options, options)
         checks = as_requirements(requirements)
-        stated = tuple(each.description for each in checks if not each.check_only)
+        stated = tuple([each.description for each in checks if not each.check_only])
         action = Instruction(
             description,
             stated,

@@ -364,7 +364,7 @@ def test_a_call_that_begins_while_the_session_closes_is_refused_and_ended() -> N
     m = MelleaSession(hand)
     closed.append("ready")
     with pytest.raises(SessionClosedError):
-        m.instruct("Go.")
+        m.instruct("Go.", seed=1)  # an option of its own, so that its backend is asked
     assert closed == ["ready", "closed", "closed"]  # again, since the call may have opened it
     if hand.requests:
         assert hand.answers[0].closed.wait(5)

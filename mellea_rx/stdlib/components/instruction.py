@@ -91,7 +91,7 @@ class Instruction:
         # What was asked is what it was at the time of the call, whatever becomes of the caller's.
         keep = object.__setattr__
         words = [self.requirements] if isinstance(self.requirements, str) else self.requirements
-        keep(self, "requirements", tuple(require_text(each, "a requirement") for each in words))
+        keep(self, "requirements", tuple([require_text(each, "a requirement") for each in words]))
         if self.user_variables is not None:
             kind = OptionalVariables if isinstance(self.user_variables, OptionalVariables) else dict
             keep(self, "user_variables", kind(self.user_variables))
@@ -105,8 +105,8 @@ class Instruction:
 
     def _check_placeholders(self) -> None:
         """Refuse variables that are not used, and warn of placeholders that are never filled."""
-        examples = tuple(as_parts(self.icl_examples, "icl_examples"))
-        context = tuple(part for _, part in as_named_parts(self.grounding_context, "context"))
+        examples = as_parts(self.icl_examples, "icl_examples")
+        context = [part for _, part in as_named_parts(self.grounding_context, "context")]
         if self.user_variables is None:
             warn_of_placeholders("the description", self.description, _NO_VARIABLES)
         else:
@@ -114,10 +114,11 @@ class Instruction:
             used = variables_of(self.description)
             if used.issubset(self.user_variables):  # else one is missing, and the prompt is refused
                 require_used(self.description, used, self.user_variables, unrendered)
-        places = {"an example": examples, "the grounding context": context}
-        for place, parts in {**places, "the prefix": (self.prefix,)}.items():
-            for part in parts:
-                warn_of_placeholders(place, part, NOT_RENDERED)
+        for part in examples:
+            warn_of_placeholders("an example", part, NOT_RENDERED)
+        for part in context:
+            warn_of_placeholders("the grounding context", part, NOT_RENDERED)
+        warn_of_placeholders("the prefix", self.prefix, NOT_RENDERED)
 
     def template(self) -> Template:
         """The description, then the requirements, examples and context that there are."""
