@@ -98,8 +98,8 @@ def test_a_row_has_its_verdict(met: bool | None, word: str) -> None:
     [
         (0.80, 0.0, "met"),
         (0.80, 1.5, "met"),
-        (0.82, 0.0, "MISSED"),
-        (0.82, 0.8, "not judged: others took 0.8 processors"),
+        (0.96, 0.0, "MISSED"),
+        (0.96, 0.8, "not judged: others took 0.8 processors"),
     ],
 )
 def test_the_guard_holds_the_goal(figure: float, taken: float, said: str) -> None:
