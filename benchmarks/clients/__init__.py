@@ -73,6 +73,8 @@ _ALL = [
     Client("floor", "floor", "ndjson", loop="uvloop"),
     Client("floor, SSE", "floor", "sse", wire="sse", loop="uvloop"),
     Client("floor, 50 at a time", "floor", "fifty", loop="uvloop"),
+    Client("http1", "transports", "http1", loop="uvloop"),
+    Client("aiohttp session", "transports", "session", loop="uvloop"),
     Client("default call", "ours", "default"),
     Client("default call, uvloop", "ours", "default", loop="uvloop"),
     Client("default call, own loop", "ours", "default", loop="engine"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -168,6 +169,11 @@ class HttpBackend:
     def origin(self) -> str:
         """Where the server is: scheme, host and port."""
         return self._client.origin
+
+    @property
+    def loops(self) -> tuple[asyncio.AbstractEventLoop, ...]:
+        """The event loops that have to run for its requests: that of an `http_session`."""
+        return self._client.loops
 
     def check(self, options: Options) -> None:
         """Refuse options that this server does not have.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -32,6 +32,9 @@ from mellea_rx.wire.lines import LineDecoder
 from mellea_rx.wire.payload import PayloadDecoder, as_count, as_text
 from mellea_rx.wire.secrets import as_key, credentials, without_login
 from mellea_rx.wire.words import told
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
 
 __all__ = ["DEFAULT_MODEL", "ListedModel", "OllamaBackend", "ollama_address"]
 
@@ -75,6 +78,8 @@ class OllamaBackend(HttpBackend):
         api_key: A key for a server behind a proxy that asks for one; sent as a bearer token.
         model_options: Options for every request which does not set them itself.
         limits: What to wait for and take at most.
+        http_session: A session of aiohttp that carries the requests (proxies, client certificates,
+            tracing), on its own event loop; never closed here. Connections of our own by default.
 
     Example:
         >>> backend = OllamaBackend("llama3.2", model_options={ModelOption.TEMPERATURE: 0})
@@ -82,7 +87,7 @@ class OllamaBackend(HttpBackend):
         'ollama'
 
     Raises:
-        InvalidInputError: `base_url` is no http or https address.
+        InvalidInputError: `base_url` is no http(s) address, or `http_session` no open session.
         OptionError: A model option that this server does not have.
     """
 
@@ -94,11 +99,14 @@ class OllamaBackend(HttpBackend):
         api_key: str | None = None,
         model_options: Mapping[Any, Any] | None = None,
         limits: Limits | None = None,
+        http_session: ClientSession | None = None,
     ) -> None:
         api_key = as_key(api_key)  # under its own name: no traceback shows the caller's
         base_url, login = without_login(base_url or ollama_address(os.environ.get("OLLAMA_HOST")))
         known = credentials(api_key, login)
-        client = open_client(base_url, known.headers, known.secrets, limits or Limits())
+        client = open_client(
+            base_url, known.headers, known.secrets, limits or Limits(), http_session
+        )
         super().__init__(
             "ollama",
             OllamaDialect(client.origin, client.limits),

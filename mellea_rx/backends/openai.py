@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mellea_rx.backends.http_backend import HttpBackend
@@ -30,6 +30,9 @@ from mellea_rx.errors import (
 )
 from mellea_rx.wire.http import Limits, open_client
 from mellea_rx.wire.secrets import Address, as_key, credentials, without_login
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
 
 __all__ = ["DEFAULT_BASE_URL", "DEFAULT_MODEL", "OpenAIBackend"]
 
@@ -56,6 +59,8 @@ class OpenAIBackend(HttpBackend):
             environment (or the default) gives: a key goes to no server that it was not given for.
         model_options: Options for every request which does not set them itself.
         limits: What to wait for and take at most.
+        http_session: A session of aiohttp that carries the requests (proxies, client certificates,
+            tracing), on its own event loop; never closed here. Connections of our own by default.
 
     Example:
         >>> backend = OpenAIBackend("qwen3", base_url="http://localhost:8000")
@@ -63,7 +68,7 @@ class OpenAIBackend(HttpBackend):
         'http://localhost:8000'
 
     Raises:
-        InvalidInputError: `base_url` is no http or https address.
+        InvalidInputError: `base_url` is no http(s) address, or `http_session` no open session.
         ConfigurationError: It is OpenAI's own server, and there is no key.
         OptionError: A model option that this protocol does not have.
     """
@@ -76,6 +81,7 @@ class OpenAIBackend(HttpBackend):
         api_key: str | None = None,
         model_options: Mapping[Any, Any] | None = None,
         limits: Limits | None = None,
+        http_session: ClientSession | None = None,
     ) -> None:
         api_key = as_key(api_key)  # under its own name: no traceback shows the caller's
         default = without_login(os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
@@ -84,7 +90,9 @@ class OpenAIBackend(HttpBackend):
         if api_key is None and login is None and address == with_version(default[0]):
             api_key = as_key(os.environ.get("OPENAI_API_KEY"))
         known = credentials(api_key, login)
-        client = open_client(address, known.headers, known.secrets, limits or Limits())
+        client = open_client(
+            address, known.headers, known.secrets, limits or Limits(), http_session
+        )
         has_key = bool(known.secrets)
         dialect = OpenAIDialect(client.origin, has_key=has_key, limits=client.limits)
         dialect.require_key()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeGuard
@@ -21,6 +22,7 @@ __all__ = [
     "capabilities_of",
     "decides_late",
     "is_backend",
+    "loops_of_backend",
     "require_backend",
     "require_images",
     "resolved",
@@ -118,6 +120,12 @@ def capabilities_of(backend: Backend) -> Capabilities:
     """What a backend says of itself in `capabilities`; nothing, where it has no such attribute."""
     told = getattr(backend, "capabilities", None)
     return told if isinstance(told, Capabilities) else Capabilities()
+
+
+def loops_of_backend(backend: Backend) -> tuple[AbstractEventLoop, ...]:
+    """The event loops that have to run for a backend's requests; none, where it does not say."""
+    loops: tuple[AbstractEventLoop, ...] = getattr(backend, "loops", ())
+    return loops
 
 
 def decides_late(backend: Backend) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from reactivex import abc
 
@@ -56,11 +56,13 @@ def refuse_deadlock(generation: Generation) -> None:
         if loop is here:
             raise BlockingWaitError(
                 "a blocking wait on the event loop that has to run this call's async functions "
-                "could never end: use `await thunk.avalue()` (or the verb with an a- prefix)"
+                "(or its http_session) could never end: use `await thunk.avalue()` (or the verb "
+                "with an a- prefix)"
             )
         if not loop.is_running():
             raise BlockingWaitError(
-                "this call's async functions run on an event loop that does not run now: "
+                "this call's async functions (or its http_session) run on an event loop that does "
+                "not run now: "
                 "wait inside it, with `await thunk.avalue()`"
             )
 
@@ -153,15 +155,14 @@ class Subscriber(Generic[T]):
             if self._done:
                 return
             has_item = bool(self._backlog)
-            if has_item:
-                item = self._backlog.take()
-                self._got = True
-            elif not self.has_ended:
+            if not has_item and not self.has_ended:
                 self._busy = False
                 return
+            item = self._backlog.take() if has_item else None
+            self._got = self._got or has_item
         if not has_item:
             self._finish()
-        elif give(self._observer, item):
+        elif give(self._observer, cast(T, item)):
             self._outlet.wake(self)
         else:
             self.dispose()

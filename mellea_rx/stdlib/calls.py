@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mellea_rx.core.advice import with_advice
-from mellea_rx.core.backend import Backend
+from mellea_rx.core.backend import Backend, loops_of_backend
 from mellea_rx.core.call_log import log_call, log_prompt
 from mellea_rx.core.callbacks import call_user, loops_for
 from mellea_rx.core.chunk import Chunk
@@ -152,9 +152,9 @@ class Call(msgspec.Struct, frozen=True):
 
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
-        """The event loops that run functions of the user's for this call."""
+        """The event loops that run functions of the user's, or its backend's requests."""
         functions = (*_functions(self.requirements), *getattr(self.strategy, "callables", ()))
-        return loops_for(functions, self.loop)
+        return (*loops_for(functions, self.loop), *loops_of_backend(self.backend))
 
 
 def _why_failed(sampled: SamplingResult, chosen: MelleaRxError) -> MelleaRxError:
@@ -226,7 +226,7 @@ def start_validation(
 
     return ModelOutputThunk(
         run,
-        needs=loops_for(_functions(requirements), loop),
+        needs=(*loops_for(_functions(requirements), loop), *loops_of_backend(backend)),
         dependencies=() if isinstance(output, str) else [_view_of(output)],
         parse=lambda _: list(results),
         about="a validation",

@@ -11,18 +11,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from yarl import URL
 
 from mellea_rx._version import __version__
 from mellea_rx.errors import BackendError, ConnectTimeoutError, InvalidInputError, ProtocolError
-from mellea_rx.wire.http1 import Http1Transport
 from mellea_rx.wire.secrets import Address, Redactor, Secret
 from mellea_rx.wire.statuses import packing, refusal
 from mellea_rx.wire.transport import Faults, Feed, Limits, Queued, RequestHead, Response, Transport
 from mellea_rx.wire.words import error_message, excerpt
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
 
 __all__ = ["HttpClient", "Limits", "open_client"]
 
@@ -64,6 +66,7 @@ class HttpClient:
         transport: Carries the requests.
         limits: What it waits for and takes at most.
         redact: Takes that key out of a text.
+        loops: Event loops of the user's that have to run for its requests.
     """
 
     base_url: URL
@@ -71,6 +74,7 @@ class HttpClient:
     transport: Transport
     limits: Limits = field(default_factory=Limits)
     redact: Redactor = field(default_factory=lambda: Redactor(()))
+    loops: tuple[asyncio.AbstractEventLoop, ...] = ()
     _heads: dict[tuple[str, str], RequestHead] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
@@ -153,7 +157,11 @@ class HttpClient:
 
 
 def open_client(
-    base_url: str, headers: Mapping[str, str], secrets: tuple[str, ...], limits: Limits
+    base_url: str,
+    headers: Mapping[str, str],
+    secrets: tuple[str, ...],
+    limits: Limits,
+    http_session: ClientSession | None = None,
 ) -> HttpClient:
     """A client for one origin; it opens no connection yet.
 
@@ -162,10 +170,12 @@ def open_client(
         headers: Sent with every request.
         secrets: What of them no message may show.
         limits: What to wait for and take at most.
+        http_session: A session of the user's that carries the requests; None for connections of
+            our own.
 
     Raises:
         InvalidInputError: `base_url` is no http or https URL, a key cannot be sent, or `limits`
-            are none.
+            or `http_session` are none.
     """
     if not isinstance(limits, Limits):
         raise InvalidInputError(f"limits must be Limits(...), not a {type(limits).__name__}")
@@ -174,8 +184,24 @@ def open_client(
         raise InvalidInputError("api_key holds a line end or another character that is not printed")
     held = {name: Secret(value) for name, value in headers.items()}
     redact = Redactor((*secrets, *filter(None, (url.password,)), *_keys_of(url)))
-    transport = Http1Transport(url.origin(), limits, Faults(str(url.origin()), limits))
-    return HttpClient(url, held, transport, limits, redact)
+    faults = Faults(str(url.origin()), limits)
+    if http_session is None:
+        return HttpClient(url, held, _transport(url.origin(), limits, faults), limits, redact)
+    from mellea_rx.wire.aiohttp_session import transport_over
+
+    transport, loops = transport_over(http_session, limits, faults)
+    return HttpClient(url, held, transport, limits, redact, loops)
+
+
+def _transport(origin: URL, limits: Limits, faults: Faults) -> Transport:
+    """Connections of our own; over aiohttp's where httptools does not install (PyPy)."""
+    try:
+        from mellea_rx.wire.http1 import Http1Transport
+    except ImportError:
+        from mellea_rx.wire.aiohttp_session import SessionTransport
+
+        return SessionTransport(limits, faults)
+    return Http1Transport(origin, limits, faults)
 
 
 def _joined(base_url: URL, path: str) -> URL:

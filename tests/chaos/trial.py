@@ -19,6 +19,7 @@ from mellea_rx import (
 from mellea_rx.core.engine import engine
 from tests.core.hand import PATIENCE, Recorder, until_blocking
 from tests.support.server_process import ServerProcess
+from tests.support.session_loop import SessionLoop
 
 BACKENDS: dict[str, Any] = {"ollama": OllamaBackend, "openai": OpenAIBackend}
 PATHS = {"ollama": "/api/chat", "openai": "/v1/chat/completions"}
@@ -90,11 +91,15 @@ class Trial:
     Args:
         wire: The backend's name.
         server: The scripted server.
+        sessions: Makes the sessions that carry the requests; None for connections of our own.
     """
 
-    def __init__(self, wire: str, server: ServerProcess) -> None:
+    def __init__(
+        self, wire: str, server: ServerProcess, sessions: SessionLoop | None = None
+    ) -> None:
         self.wire = wire
         self.server = server
+        self.sessions = sessions
         self._backends: list[Any] = []
 
     def close(self) -> None:
@@ -105,6 +110,8 @@ class Trial:
     def backend(self, url: str | None = None, key: str | None = KEY, **how: Any) -> Any:
         """A backend for the model `m` there."""
         url = url or self.server.url
+        if self.sessions is not None:
+            how["http_session"] = self.sessions.make()
         self._backends.append(BACKENDS[self.wire]("m", base_url=url, api_key=key, **how))
         return self._backends[-1]
 

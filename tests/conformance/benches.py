@@ -13,6 +13,7 @@ from mellea_rx.backends import Backend, OllamaBackend, OpenAIBackend, ScriptedBa
 from mellea_rx.testing import failing, stalling
 from mellea_rx.testing.conformance import Bench
 from tests.support.server_process import ServerProcess
+from tests.support.session_loop import SessionLoop
 
 CHUNKS = ["Once ", "upon ", "a ", "time, ", "é\u2028😀"]
 ENDLESS = 10_000
@@ -58,11 +59,14 @@ class HttpBench(Bench):
     _names = itertools.count()
 
     def __init__(
-        self, kind: type[OllamaBackend] | type[OpenAIBackend], server: ServerProcess
+        self,
+        kind: type[OllamaBackend] | type[OpenAIBackend],
+        server: ServerProcess,
+        **how: Any,
     ) -> None:
         self.server = server
         self.model = f"conforming-{next(self._names)}"
-        self.backend = kind(self.model, base_url=server.url)
+        self.backend = kind(self.model, base_url=server.url, **how)
 
     def _with(self, **script: Any) -> Backend:
         self.server.script(self.model, **script)
@@ -114,6 +118,12 @@ class LocalBench(Bench):
 def bench_for(name: str, server: ServerProcess, local_model: Path) -> Iterator[Bench]:
     """The bench of a backend; closed at the end."""
     bench: Any
+    if name == "openai over a session":
+        with SessionLoop() as sessions:
+            bench = HttpBench(OpenAIBackend, server, http_session=sessions.make())
+            yield bench
+            bench.answering().close()
+        return
     if name == "scripted":
         bench = ScriptedBench()
     elif name == "local":

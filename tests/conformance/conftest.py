@@ -12,7 +12,7 @@ from tests.conformance.benches import bench_for
 from tests.support.server_process import ServerProcess
 from tests.support.tiny_llama import write_tiny_llama
 
-BACKENDS = ["scripted", "ollama", "openai", "local"]
+BACKENDS = ["scripted", "ollama", "openai", "openai over a session", "local"]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,306 @@
+"""A user's aiohttp session: its requests run on its loop, it is never closed, misuse is named."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from mellea_rx import (
+    BlockingWaitError,
+    CallerLoopClosedError,
+    ConnectionFailedError,
+    GenerationCancelledError,
+    InvalidInputError,
+    MelleaSession,
+    ModelOption,
+    OllamaBackend,
+    OpenAIBackend,
+    start_session,
+)
+from mellea_rx.wire.http import Limits
+from tests.core.hand import STREAM, until, until_blocking
+from tests.core.python import ROOT
+from tests.support.raw_server import Peer, RawServer, answer
+from tests.support.server_process import ServerProcess
+
+KINDS: dict[str, Any] = {"ollama": OllamaBackend, "openai": OpenAIBackend}
+ONCE = {ModelOption.RETRIES: 0}
+both = pytest.mark.parametrize("kind", KINDS)
+
+
+def with_session(test: Callable[[aiohttp.ClientSession], Awaitable[None]], **how: Any) -> None:
+    """Run a test with an open session, which has to be open at its end."""
+
+    async def main() -> None:
+        async with aiohttp.ClientSession(**how) as session:
+            await test(session)
+            assert not session.closed
+
+    asyncio.run(main())
+
+
+@both
+def test_calls_stream_over_the_session_on_its_loop(kind: str, server: ServerProcess) -> None:
+    server.script("m", chunks=["Once ", "upon ", "a time"], delay=0.002)
+    threads = set()
+
+    async def traced(*_: Any) -> None:
+        threads.add(threading.current_thread())
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        m = MelleaSession(KINDS[kind]("m", base_url=server.url, http_session=session))
+        thunk = await m.ainstruct("Go.", model_options=STREAM)
+        assert "".join([piece async for piece in thunk.astream()]) == "Once upon a time"
+        thunks = [await m.ainstruct(f"{n}") for n in range(30)]
+        values = await asyncio.gather(*(thunk.avalue() for thunk in thunks))
+        assert values == ["Once upon a time"] * 30
+        m.backend.close()
+        assert await (await m.ainstruct("Go.")).avalue() == "Once upon a time"
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(traced)
+    with_session(test, trace_configs=[trace])
+    assert threads == {threading.current_thread()}
+
+
+@both
+def test_its_headers_and_cookies_go_along_and_its_key_is_ours(
+    kind: str, server: ServerProcess
+) -> None:
+    server.script("m", chunks=["ok"])
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        url = server.url + "/?api-version=1"
+        if kind == "ollama":
+            url = server.url
+        backend = KINDS[kind]("m", base_url=url, api_key="sk-0123456789", http_session=session)
+        assert await (await MelleaSession(backend).ainstruct("Go.")).avalue() == "ok"
+
+    with_session(test, headers={"X-Team": "blue", "Authorization": "Bearer other"})
+    headers = server.log("m")[0]["headers"]
+    assert (headers["x-team"], headers["authorization"]) == ("blue", "Bearer sk-0123456789")
+    assert headers["accept-encoding"] == "identity"
+
+
+@both
+def test_a_proxy_of_the_session_is_used(kind: str) -> None:
+    targets: list[str] = []
+
+    def serve(peer: Peer) -> None:
+        while target := peer.request():
+            targets.append(target)
+            peer.send(answer(b"no", status="400 No"))
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        backend = KINDS[kind]("m", base_url="http://models.invalid", http_session=session)
+        with pytest.raises(Exception, match="status 400"):
+            await (await MelleaSession(backend).ainstruct("Go.")).avalue()
+
+    with RawServer(serve) as proxy:
+        with_session(test, proxy=proxy.url)
+    assert [target.partition("/v1")[0].partition("/api")[0] for target in targets] == [
+        "http://models.invalid"
+    ]
+
+
+def test_a_proxy_that_is_not_there_is_told(server: ServerProcess) -> None:
+    async def test(session: aiohttp.ClientSession) -> None:
+        backend = OllamaBackend("m", base_url=server.url, http_session=session)
+        thunk = await MelleaSession(backend, model_options=ONCE).ainstruct("Go.")
+        with pytest.raises(ConnectionFailedError, match="the proxy of http_session"):
+            await thunk.avalue()
+
+    with_session(test, proxy="http://127.0.0.1:1")
+
+
+@both
+@pytest.mark.parametrize("given", [7, "session", aiohttp.ClientSession, object()])
+def test_what_is_no_session_is_refused_by_name(kind: str, given: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"http_session must be an aiohttp\.ClientSession"):
+        KINDS[kind]("m", base_url="http://here", http_session=given)
+
+
+@both
+def test_a_session_that_is_closed_is_refused_by_name(kind: str, server: ServerProcess) -> None:
+    server.script("m", chunks=["ok"])
+
+    async def main() -> None:
+        session = aiohttp.ClientSession()
+        backend = KINDS[kind]("m", base_url=server.url, http_session=session)
+        m = MelleaSession(backend)
+        assert await (await m.ainstruct("Go.")).avalue() == "ok"
+        await session.close()
+        began = time.monotonic()
+        with pytest.raises(ConnectionFailedError, match="http_session was closed"):
+            await (await m.ainstruct("Go.")).avalue()
+        assert time.monotonic() - began < 0.4  # it is not tried again
+        with pytest.raises(InvalidInputError, match="http_session is closed"):
+            KINDS[kind]("m", base_url=server.url, http_session=session)
+
+    asyncio.run(main())
+
+
+def test_no_warning_of_its_deprecated_loop_is_shown(server: ServerProcess) -> None:
+    async def test(session: aiohttp.ClientSession) -> None:
+        with warnings.catch_warnings(record=True) as shown:
+            warnings.simplefilter("always")
+            OllamaBackend("m", base_url=server.url, http_session=session)
+        assert shown == []
+
+    with_session(test)
+
+
+@both
+def test_a_sync_verb_on_the_sessions_own_loop_is_refused(kind: str, server: ServerProcess) -> None:
+    server.script("m", chunks=["ok"])
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        m = MelleaSession(KINDS[kind]("m", base_url=server.url, http_session=session))
+        with pytest.raises(BlockingWaitError):
+            m.instruct("Go.")
+        thunk = await m.ainstruct("Go.")
+        with pytest.raises(BlockingWaitError):
+            thunk.wait()
+        assert await thunk.avalue() == "ok"
+        assert (await asyncio.to_thread(m.instruct, "Go.")).value == "ok"
+
+    with_session(test)
+
+
+@both
+def test_a_session_whose_loop_is_gone_is_told(kind: str, server: ServerProcess) -> None:
+    server.script("m", chunks=["ok"])
+    kept: list[Any] = []
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        kept.append(KINDS[kind]("m", base_url=server.url, http_session=session))
+
+    async def later() -> None:
+        thunk = await MelleaSession(kept[0], model_options=ONCE).ainstruct("Go.")
+        with pytest.raises(CallerLoopClosedError, match="http_session belongs to an event loop"):
+            await thunk.avalue()
+
+    with_session(test)
+    asyncio.run(later())
+    with pytest.raises(BlockingWaitError, match="http_session"):
+        MelleaSession(kept[0]).instruct("Go.")
+
+
+@both
+def test_a_loop_that_ends_under_a_request_ends_it(kind: str, server: ServerProcess) -> None:
+    server.script("m", chunks=["a", "b"], stall_after=1)
+    thunks: list[Any] = []
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        m = MelleaSession(KINDS[kind]("m", base_url=server.url, http_session=session))
+        thunks.append(await m.ainstruct("Go.", model_options={**STREAM, **ONCE}))
+        await until(lambda: thunks[0].text == "a")
+
+    with_session(test)
+    error = until_blocking(lambda: thunks[0].error)
+    assert isinstance(error, (CallerLoopClosedError, ConnectionFailedError))
+    assert error.text == "a"
+
+
+@both
+@pytest.mark.parametrize("how", ["cancel", "close"])
+def test_an_ended_call_closes_its_connection(kind: str, how: str, server: ServerProcess) -> None:
+    server.script("m", chunks=["a", "b"], stall_after=1)
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        m = MelleaSession(KINDS[kind]("m", base_url=server.url, http_session=session))
+        thunk = await m.ainstruct("Go.", model_options={**STREAM, **ONCE})
+        await until(lambda: thunk.text == "a")
+        if how == "cancel":
+            thunk.cancel()
+        else:
+            m.backend.close()
+        kinds = GenerationCancelledError if how == "cancel" else ConnectionFailedError
+        with pytest.raises(kinds):
+            await thunk.avalue()
+        await asyncio.to_thread(server.wait_for, lambda: server.connections() == 0)
+
+    with_session(test)
+
+
+def test_calls_keep_to_the_connections_that_the_session_has(server: ServerProcess) -> None:
+    server.script("m", chunks=["a"], delay=0.15)
+
+    async def main() -> None:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=2)) as session:
+            backend = OllamaBackend("m", base_url=server.url, http_session=session)
+            m = MelleaSession(backend, model_options={ModelOption.STREAM_TIMEOUT: 0.5, **ONCE})
+            thunks = [await m.ainstruct(f"{n}") for n in range(12)]
+            assert await asyncio.gather(*(thunk.avalue() for thunk in thunks)) == ["a"] * 12
+
+    asyncio.run(main())
+
+
+def test_start_session_passes_it_on(server: ServerProcess) -> None:
+    server.script("m", chunks=["ok"])
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        m = start_session("ollama", "m", base_url=server.url, http_session=session)
+        assert await (await m.ainstruct("Go.")).avalue() == "ok"
+
+    with_session(test)
+
+
+def test_a_large_body_is_sent_without_a_warning(server: ServerProcess) -> None:
+    server.script("m", chunks=["ok"])
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        m = MelleaSession(OllamaBackend("m", base_url=server.url, http_session=session))
+        assert await (await m.ainstruct("x" * 3_000_000)).avalue() == "ok"
+
+    with_session(test)
+
+
+WITHOUT = """
+import asyncio, sys
+sys.modules["httptools"] = None
+from mellea_rx import *
+m = MelleaSession(OpenAIBackend("m", base_url=sys.argv[1], api_key="k"))
+print(m.instruct("Go.").value)
+async def main():
+    thunks = [await m.ainstruct(f"{n}") for n in range(20)]
+    print(*{await thunk.avalue() for thunk in thunks})
+asyncio.run(main())
+m.backend.close()
+print(m.instruct("Go.").value, "aiohttp" in sys.modules)
+"""
+
+
+def test_without_httptools_aiohttp_carries_the_requests(server: ServerProcess) -> None:
+    server.script("m", chunks=["Once ", "upon"])
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", WITHOUT, server.url]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert ran.stdout == "Once upon\nOnce upon\nOnce upon True\n", ran.stderr
+    assert "unclosed" not in ran.stderr
+
+
+def test_a_limit_of_connections_holds_for_a_session(server: ServerProcess) -> None:
+    server.script("m", chunks=["a"], delay=0.05)
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        limits = Limits(connections=1)
+        m = MelleaSession(
+            OllamaBackend("m", base_url=server.url, http_session=session, limits=limits)
+        )
+        thunks = [await m.ainstruct(f"{n}") for n in range(4)]
+        assert await asyncio.gather(*(thunk.avalue() for thunk in thunks)) == ["a"] * 4
+
+    with_session(test)
+    log = server.log("m")
+    for before, after in itertools.pairwise(log):
+        assert before["ended"] <= after["started"]
