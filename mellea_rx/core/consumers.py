@@ -160,12 +160,20 @@ class Subscriber(Generic[T]):
                 return
             item = self._backlog.take() if has_item else None
             self._got = self._got or has_item
-        if not has_item:
-            self._finish()
-        elif give(self._observer, cast(T, item)):
-            self._outlet.wake(self)
+        if has_item:
+            self._hand_over(cast(T, item))
         else:
-            self.dispose()
+            self._finish()
+
+    def _hand_over(self, item: T) -> None:
+        goes_on = False
+        try:
+            goes_on = give(self._observer, item)
+        finally:
+            if goes_on:
+                self._outlet.wake(self)
+            else:
+                self.dispose()
 
     def _finish(self) -> None:
         hub, observer = self._hub, self._observer

@@ -17,7 +17,7 @@ from mellea_rx.core.consumers import Subscriber
 from mellea_rx.core.home import home_for
 from mellea_rx.core.hub import Consumer
 from mellea_rx.core.stream import Stream
-from mellea_rx.errors import GenerationCancelledError
+from mellea_rx.errors import GenerationCancelledError, UnexpectedError
 
 __all__ = ["AsyncSource", "Emit", "Emitter"]
 
@@ -60,6 +60,9 @@ class AsyncSource(Stream[T]):
             emitter.end(error)
         except asyncio.CancelledError:
             emitter.end(GenerationCancelledError("the source was cancelled"))
+            raise
+        except BaseException as error:  # the loop ends by it: nobody else would tell of the end
+            emitter.end(UnexpectedError(f"the source raised {type(error).__name__}"))
             raise
         else:
             emitter.end(None)

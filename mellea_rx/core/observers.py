@@ -9,8 +9,9 @@ from reactivex import abc
 from reactivex.disposable import CompositeDisposable
 
 from mellea_rx.core.logs import FailureUnhandled, FunctionRaised, error_summary, log
+from mellea_rx.core.outlet import running_loop
 
-__all__ = ["Serialized", "finish", "give"]
+__all__ = ["Serialized", "finish", "give", "is_for_the_loop"]
 
 T = TypeVar("T")
 
@@ -20,11 +21,17 @@ def give(observer: abc.ObserverBase[T], item: T) -> bool:
 
     Returns:
         False when it raised, which is logged: its subscription has to end.
+
+    Raises:
+        SystemExit: It raised this, or KeyboardInterrupt, on an event loop: its subscription has to
+            end, too.
     """
     try:
         observer.on_next(item)
-    except Exception as error:
+    except BaseException as error:
         log(FunctionRaised("a subscriber raised in on_next; its subscription has ended", error))
+        if is_for_the_loop(error):
+            raise
         return False
     return True
 
@@ -41,12 +48,23 @@ def finish(observer: abc.ObserverBase[T], error: Exception | None) -> None:
             observer.on_error(error)
         else:
             observer.on_completed()
-    except Exception as raised:
+    except BaseException as raised:
         # Rx's default for a subscriber without `on_error` raises what it is given.
         if error is not None and raised is error:
             log(FailureUnhandled(error_summary(error)))
         else:
             log(FunctionRaised("a subscriber raised in its terminal", raised))
+        if is_for_the_loop(raised):
+            raise
+
+
+def is_for_the_loop(error: BaseException) -> bool:
+    """Whether it ends the program by way of the event loop that runs here, as asyncio has it.
+
+    A thread of ours, or of a scheduler, is nobody's program: there `SystemExit` is a subscriber's
+    fault like any other.
+    """
+    return isinstance(error, (SystemExit, KeyboardInterrupt)) and running_loop() is not None
 
 
 class Serialized(Generic[T]):
@@ -71,8 +89,14 @@ class Serialized(Generic[T]):
     def on_next(self, item: T) -> None:
         """One more item."""
         with self._lock:
-            if not self._ended and not give(self._observer, item):
-                self.dispose()
+            if self._ended:
+                return
+            goes_on = False
+            try:
+                goes_on = give(self._observer, item)
+            finally:
+                if not goes_on:
+                    self.dispose()
 
     def on_error(self, error: Exception) -> None:
         """The source failed."""

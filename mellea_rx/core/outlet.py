@@ -1,4 +1,4 @@
-"""Where consumers are called: their own event loop, a scheduler, or one delivery thread.
+"""Where consumers are called: their own event loop, a scheduler, or a delivery thread.
 
 The engine marks a consumer as ready; the consumer's outlet is woken once for all that became ready
 since (one `call_soon_threadsafe` per loop, not one per chunk), and calls each of them there.
@@ -17,12 +17,12 @@ from typing import Protocol, TypeGuard
 from reactivex import abc
 from reactivex.scheduler import (
     CurrentThreadScheduler,
-    EventLoopScheduler,
     ImmediateScheduler,
     TrampolineScheduler,
 )
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
+from mellea_rx.core.delivery_threads import SerialPost
 from mellea_rx.core.engine import engine_loop
 from mellea_rx.core.logs import FunctionRaised, log
 from mellea_rx.core.waits import RUNNING
@@ -30,12 +30,12 @@ from mellea_rx.core.waits import RUNNING
 __all__ = [
     "Outlet",
     "Ready",
-    "delivery_scheduler",
     "has_a_place",
     "loop_for",
     "loop_outlet",
     "outlet_for",
     "running_loop",
+    "worker_outlet",
 ]
 
 
@@ -182,8 +182,6 @@ _EVENTFD_LOOP: type | None = asyncio.SelectorEventLoop if hasattr(os, "eventfd")
 _loop_outlets: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Outlet] = (
     weakref.WeakKeyDictionary()
 )
-_thread_scheduler: EventLoopScheduler | None = None
-_thread_outlet: Outlet | None = None
 _guard = threading.Lock()
 
 
@@ -210,7 +208,7 @@ def loop_outlet(loop: asyncio.AbstractEventLoop) -> Outlet:
 
 
 def outlet_for(scheduler: abc.SchedulerBase | None) -> Outlet:
-    """A subscriber's outlet: its scheduler's, else its running loop's, else the delivery thread's.
+    """A subscriber's outlet: its scheduler's, else its running loop's, else one of its own.
 
     Args:
         scheduler: What Rx was given as `scheduler=`. Those that run work where they are called
@@ -221,7 +219,7 @@ def outlet_for(scheduler: abc.SchedulerBase | None) -> Outlet:
         return loop_outlet(loop)
     if has_a_place(scheduler):
         return Outlet(lambda function: scheduler.schedule(lambda *_: function()))
-    return _delivery_thread()
+    return worker_outlet()
 
 
 def loop_for(scheduler: abc.SchedulerBase | None) -> asyncio.AbstractEventLoop | None:
@@ -238,35 +236,55 @@ def has_a_place(scheduler: abc.SchedulerBase | None) -> TypeGuard[abc.SchedulerB
     )
 
 
-def delivery_scheduler() -> EventLoopScheduler:
-    """The scheduler of the delivery thread."""
-    global _thread_scheduler
-    with _guard:
-        if _thread_scheduler is None:
-            _thread_scheduler = EventLoopScheduler(thread_factory=_named_daemon)
-        return _thread_scheduler
+class WorkerOutlet(Outlet):
+    """Where a subscriber of code without an event loop is called: on one thread at a time.
+
+    Each subscription has its own, so that one which blocks holds up no other. What is subscribed
+    to within it (the sources of an operator, what an `on_next` subscribes to) shares it, as it
+    would share a loop: operators get serial calls.
+    """
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(SerialPost())
+
+    def drain(self) -> None:
+        _here.outlet = self
+        try:
+            super().drain()
+        finally:
+            _here.outlet = None
 
 
-def _delivery_thread() -> Outlet:
-    global _thread_outlet
-    scheduler = delivery_scheduler()
-    with _guard:
-        if _thread_outlet is None:
-            _thread_outlet = Outlet(lambda function: scheduler.schedule(lambda *_: function()))
-        return _thread_outlet
+class _Here(threading.local):
+    outlet: WorkerOutlet | None = None
+    """The outlet that this thread serves, or of the subscription that it is making."""
 
 
-def _named_daemon(target: Callable[..., None]) -> threading.Thread:
-    return threading.Thread(target=target, name="mellea-rx-delivery", daemon=True)
+_here = _Here()
+
+
+def worker_outlet() -> WorkerOutlet:
+    """The outlet of what is subscribed to here, where no loop runs."""
+    outlet = _here.outlet
+    if outlet is None:
+        outlet = WorkerOutlet()
+        subscribing = CurrentThreadScheduler.singleton()
+        # RxPY makes a whole subscription in one run of this thread's trampoline: what else is
+        # subscribed to in it belongs to the same one. Scheduled there, this comes after that.
+        if not subscribing.schedule_required():
+            _here.outlet = outlet
+            subscribing.schedule(lambda *_: setattr(_here, "outlet", None))
+    return outlet
 
 
 def _start_afresh_in_child() -> None:
-    global _thread_scheduler, _thread_outlet, _guard, _loop_outlets
+    global _guard, _loop_outlets
     for outlet in _loop_outlets.values():
         if isinstance(outlet.post, _LoopPost):
             outlet.post.forget()
     _guard = threading.Lock()
-    _thread_scheduler = _thread_outlet = None
     _loop_outlets = weakref.WeakKeyDictionary()
 
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from reactivex import abc, typing
-from reactivex.disposable import Disposable, SingleAssignmentDisposable
+from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import CatchScheduler
 from reactivex.scheduler.eventloop import AsyncIOScheduler
+from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
+from mellea_rx.core.engine import engine
 from mellea_rx.core.logs import FunctionRaised, log
-from mellea_rx.core.outlet import delivery_scheduler, has_a_place, running_loop
+from mellea_rx.core.outlet import Outlet, has_a_place, running_loop, worker_outlet
+from mellea_rx.errors import EngineStoppedError
 
-__all__ = ["LoopScheduler", "scheduler_for"]
+__all__ = ["LoopScheduler", "WorkerScheduler", "scheduler_for"]
 
 S = TypeVar("S")
 
 
 def scheduler_for(*wanted: abc.SchedulerBase | None) -> abc.SchedulerBase:
-    """The first that is one, else the running event loop's, else the delivery thread's.
+    """The first that is one, else the running event loop's, else that of a delivery thread.
 
     So timers fire where chunks are delivered.
 
@@ -35,9 +40,9 @@ def scheduler_for(*wanted: abc.SchedulerBase | None) -> abc.SchedulerBase:
         if has_a_place(scheduler):
             return scheduler
     loop = running_loop()
-    return (
-        LoopScheduler(loop) if loop is not None else CatchScheduler(delivery_scheduler(), _logged)
-    )
+    if loop is not None:
+        return LoopScheduler(loop)
+    return CatchScheduler(WorkerScheduler(worker_outlet()), _logged)
 
 
 def _logged(error: Exception) -> bool:
@@ -97,3 +102,91 @@ class LoopScheduler(AsyncIOScheduler):
             self._loop.call_soon_threadsafe(work)
         except RuntimeError:
             return  # the loop is closed
+
+
+class WorkerScheduler(PeriodicScheduler):
+    """The timers of a subscription without an event loop; they fire where its chunks are delivered.
+
+    The engine waits for them: they cost no thread.
+
+    Args:
+        outlet: The subscription's.
+    """
+
+    def __init__(self, outlet: Outlet) -> None:
+        super().__init__()
+        self._outlet = outlet
+
+    @property
+    def now(self) -> datetime:
+        """The engine's time; RxPY's is the wall clock, which may be set back."""
+        return self.to_datetime(engine().clock())
+
+    def schedule(
+        self, action: typing.ScheduledAction[S], state: S | None = None
+    ) -> abc.DisposableBase:
+        """Run `action`, soon."""
+        timer = _Timer(self, action, state)
+        self._outlet.wake(timer)
+        return Disposable(timer.cancel)
+
+    def schedule_relative(
+        self,
+        duetime: typing.RelativeTime,
+        action: typing.ScheduledAction[S],
+        state: S | None = None,
+    ) -> abc.DisposableBase:
+        """Run `action`, `duetime` seconds from now."""
+        seconds = self.to_seconds(duetime)
+        if seconds <= 0:
+            return self.schedule(action, state)
+        timer = _Timer(self, action, state)
+        timer.begin(seconds, self._outlet)
+        return Disposable(timer.cancel)
+
+    def schedule_absolute(
+        self,
+        duetime: typing.AbsoluteTime,
+        action: typing.ScheduledAction[S],
+        state: S | None = None,
+    ) -> abc.DisposableBase:
+        """Run `action` at a moment of `now`."""
+        return self.schedule_relative(self.to_datetime(duetime) - self.now, action, state)
+
+
+class _Timer:
+    """One scheduled action."""
+
+    def __init__(
+        self, scheduler: WorkerScheduler, action: typing.ScheduledAction[Any], state: Any
+    ) -> None:
+        self._act: Callable[[], Any] | None = lambda: scheduler.invoke_action(action, state)
+        self._engine = engine()
+        self._handle: asyncio.TimerHandle | None = None
+        self._follows = SerialDisposable()
+
+    def begin(self, seconds: float, outlet: Outlet) -> None:
+        """Have it called after so many seconds."""
+
+        def set_timer() -> None:
+            if self._act is not None:
+                self._handle = self._engine.loop.call_later(seconds, outlet.wake, self)
+
+        self._engine.call(set_timer)
+
+    def deliver(self) -> None:
+        act, self._act = self._act, None
+        if act is not None:
+            self._follows.disposable = act()
+
+    def undeliverable(self) -> None:
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Run nothing any more. From any thread; idempotent."""
+        self._act = None
+        self._follows.dispose()
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            with suppress(EngineStoppedError):
+                self._engine.call(handle.cancel)

@@ -150,12 +150,19 @@ class _Worker:
 
 
 class WorkerThreads(Executor):
-    """Daemon threads that are started on demand, used again while idle, and end after `IDLE`."""
+    """Daemon threads that are started on demand, used again while idle, and end after `IDLE`.
 
-    def __init__(self) -> None:
-        self._forget_all()
+    Args:
+        name: The threads'.
+        prompt: So many functions that somebody waits for get a thread at once.
+    """
 
-    def _forget_all(self) -> None:
+    def __init__(self, name: str = "mellea-rx-worker", prompt: int = PROMPT) -> None:
+        self._name = name
+        self._prompt = prompt
+        self.forget_all()
+
+    def forget_all(self) -> None:
         """As new: in a forked child none of the threads is there, and the lock may be held."""
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
@@ -173,7 +180,7 @@ class WorkerThreads(Executor):
         # The lock keeps "is a worker idle?" and "it gets this job" in one step, so that no worker
         # goes to rest or ends between them. A thread is started outside of it: that blocks.
         with self._lock:
-            if self._idle or self._at_work < PROMPT:
+            if self._idle or self._at_work < self._prompt:
                 worker, needs_starter = self._engaged(job), False
             else:
                 self._waiting.append(job)
@@ -215,7 +222,7 @@ class WorkerThreads(Executor):
             raise
 
     def _start_thread(self, target: Callable[..., None], *args: Any) -> None:
-        threading.Thread(target=target, args=args, name="mellea-rx-worker", daemon=True).start()
+        threading.Thread(target=target, args=args, name=self._name, daemon=True).start()
 
     def give_up(self, job: _Job) -> None:
         """A job counts no more: it has ended, or nobody waits for it."""
@@ -283,4 +290,4 @@ class WorkerThreads(Executor):
 _threads = WorkerThreads()
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_threads._forget_all)
+    os.register_at_fork(after_in_child=_threads.forget_all)

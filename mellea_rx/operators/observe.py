@@ -10,6 +10,7 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 
 from mellea_rx.core.logs import FunctionRaised, log
+from mellea_rx.core.observers import is_for_the_loop
 from mellea_rx.core.stream import stream_of
 from mellea_rx.errors import InvalidInputError
 
@@ -76,9 +77,11 @@ class _Guard:
                 return
             try:
                 function(*args)
-            except Exception as error:
+            except BaseException as error:
                 self._raised = True
                 text = "a sink raised in observe(); it gets nothing more of this stream"
                 log(FunctionRaised(text, error))
+                if is_for_the_loop(error):
+                    raise
 
         return call

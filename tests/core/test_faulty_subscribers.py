@@ -9,9 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import reactivex as rx
+from reactivex import operators as ops
 
 from mellea_rx import GenerationFailedError
-from tests.core.hand import PATIENCE, Recorder, soon, started, until
+from mellea_rx.operators import coalesce, observe
+from tests.core.hand import PATIENCE, Recorder, soon, started, started_many, until, until_blocking
 
 
 def test_a_raising_subscriber_loses_its_subscription_and_the_others_nothing(
@@ -199,3 +202,197 @@ def test_a_reentrant_subscriber_sees_its_chunks_in_order() -> None:
         assert deepest == [1]
 
     asyncio.run(main())
+
+
+def raises(error: BaseException) -> Callable[..., None]:
+    """A callback that raises."""
+
+    def callback(*_: object) -> None:
+        raise error
+
+    return callback
+
+
+FATAL = [asyncio.CancelledError, SystemExit, KeyboardInterrupt, GeneratorExit]
+
+
+@pytest.mark.parametrize("kind", FATAL)
+@pytest.mark.parametrize("where", ["on_next", "on_completed", "a timer"])
+def test_no_exception_of_a_subscriber_of_sync_code_takes_anything_from_the_others(
+    kind: type[BaseException], where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        thunk, answer = started()
+        before, after = Recorder(), Recorder()
+        before.to(thunk)
+        if where == "a timer":
+            thunk.pipe(coalesce(0.001)).subscribe(raises(kind("mine")))
+        else:
+            thunk.subscribe(**{"on_next": lambda _: None, where: raises(kind("mine"))})
+        after.to(thunk)
+        answer.say("a").end()
+        assert before.ended.wait(PATIENCE)
+        assert after.ended.wait(PATIENCE)
+        assert before.text == after.text == "a"
+    until_blocking(lambda: kind.__name__ in caplog.text)
+    late = Recorder()
+    late.to(thunk)
+    assert late.ended.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, GeneratorExit])
+def test_on_a_loop_such_an_exception_ends_one_subscription(kind: type[BaseException]) -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        after = Recorder()
+        thunk.subscribe(raises(kind()))
+        after.to(thunk)
+        answer.say("a").end()
+        await until(lambda: after.terminals)
+        assert after.text == "a"
+
+    asyncio.run(main())
+
+
+def test_an_exit_in_a_subscriber_on_a_loop_ends_its_program() -> None:
+    thunk, answer = started()
+    calls: list[Any] = []
+
+    def leave(chunk: Any) -> None:
+        calls.append(chunk)
+        raise SystemExit(3)
+
+    async def main() -> None:
+        thunk.subscribe(leave)
+        answer.say("a")
+        await asyncio.sleep(PATIENCE)
+
+    with pytest.raises(SystemExit) as caught:
+        asyncio.run(main())
+    assert caught.value.code == 3
+    answer.say("b").end()
+    assert str(thunk) == "ab"
+    assert len(calls) == 1
+
+
+def test_subscribers_of_sync_code_that_block_hold_up_no_other() -> None:
+    go_on = threading.Event()
+    blocked, others = [], []
+    for _ in range(12):
+        thunk, answer = started()
+        recorder = Recorder()
+        inside = threading.Event()
+
+        def block(chunk: Any, recorder: Any = recorder, inside: Any = inside) -> None:
+            inside.set()
+            assert go_on.wait(PATIENCE * 2)
+            recorder.on_next(chunk)
+
+        thunk.subscribe(block, recorder.on_error, recorder.on_completed)
+        other = Recorder()
+        other.to(thunk)
+        answer.say("a", "b").end()
+        assert inside.wait(PATIENCE)
+        blocked.append(recorder)
+        others.append(other)
+    for other in others:
+        assert other.ended.wait(PATIENCE)
+        assert other.text == "ab"
+    assert not any(recorder.terminals for recorder in blocked)
+    go_on.set()
+    for recorder in blocked:
+        assert recorder.ended.wait(PATIENCE)
+        assert recorder.text == "ab"
+
+
+def test_a_timed_operator_whose_subscriber_blocks_holds_up_no_other() -> None:
+    go_on, inside = threading.Event(), threading.Event()
+
+    def block(_: Any) -> None:
+        inside.set()
+        assert go_on.wait(PATIENCE * 2)
+
+    thunk, answer = started()
+    other = Recorder()
+    thunk.pipe(coalesce(0.001)).subscribe(block)
+    answer.say("a")
+    assert inside.wait(PATIENCE)
+    thunk.pipe(coalesce(0.001)).subscribe(other)
+    until_blocking(lambda: other.text == "a")
+    answer.say("b").end()
+    assert other.ended.wait(PATIENCE)
+    go_on.set()
+
+
+def test_a_slow_subscriber_gets_its_chunks_one_call_at_a_time_in_order() -> None:
+    thunk, answer = started()
+    inside = threading.Lock()
+    texts: list[str] = []
+    ended = threading.Event()
+
+    def slow(chunk: Any) -> None:
+        assert inside.acquire(blocking=False)
+        threading.Event().wait(0.02)  # beyond what a delivery thread is waited for
+        texts.append(str(chunk))
+        inside.release()
+
+    thunk.subscribe(slow, on_completed=ended.set)
+    for number in range(10):
+        answer.say(f"{number} ")
+        thunk.subscribe(lambda _: None)
+    answer.end()
+    assert ended.wait(PATIENCE)
+    assert "".join(texts) == "".join(f"{n} " for n in range(10))
+
+
+def test_all_that_one_subscription_leads_to_is_called_one_at_a_time() -> None:
+    thunks, hand = started_many(4)
+    inside, overlaps = threading.Lock(), []
+    ended = threading.Event()
+
+    def slow(_: Any) -> None:
+        if not inside.acquire(blocking=False):
+            overlaps.append(1)
+            return
+        threading.Event().wait(0.015)
+        inside.release()
+
+    first, second, third, fourth = thunks
+    both = rx.of(first, second).pipe(ops.flat_map(lambda thunk: thunk))
+    merged = rx.merge(both, third, rx.just(0).pipe(ops.flat_map(lambda _: fourth)))
+    merged.pipe(ops.do_action(slow)).subscribe(on_completed=ended.set)
+    for number in range(5):
+        for answer in hand.answers:
+            answer.say(f"{number}")
+    for answer in hand.answers:
+        answer.end()
+    assert ended.wait(PATIENCE)
+    assert overlaps == []
+
+
+def test_many_subscribers_that_are_quick_need_few_threads() -> None:
+    thunk, answer = started()
+    recorders = [Recorder() for _ in range(300)]
+    threads: set[int] = set()
+    for recorder in recorders:
+        recorder.to(thunk)
+        thunk.subscribe(lambda _: threads.add(threading.get_ident()))
+    for number in range(5):
+        answer.say(f"{number}")
+    answer.end()
+    for recorder in recorders:
+        assert recorder.ended.wait(PATIENCE * 4)
+        assert recorder.text == "01234"
+    assert len(threads) < 100
+
+
+@pytest.mark.parametrize("kind", FATAL)
+def test_a_sink_that_raises_in_sync_code_takes_nothing_from_its_stream(
+    kind: type[BaseException],
+) -> None:
+    thunk, answer = started()
+    recorder = Recorder()
+    recorder.to(thunk.pipe(observe(raises(kind()))))
+    answer.say("a").end()
+    assert recorder.ended.wait(PATIENCE)
+    assert (recorder.text, recorder.terminals) == ("a", ["completed"])
