@@ -182,7 +182,9 @@ def thunks_in(parts: Iterable[object]) -> list[ModelOutputThunk[Any]]:
     for part in parts:
         if isinstance(part, _PLAIN) or (isinstance(part, _SEQUENCES) and not part):
             continue  # most parts
-        if isinstance(part, ModelOutputThunk):
+        if isinstance(part, Template):  # first: it is what a prompt is made of
+            found += thunks_in(part.variables.values())
+        elif isinstance(part, ModelOutputThunk):
             found.append(part)
         else:
             found += thunks_in(parts_of(part))

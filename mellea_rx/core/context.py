@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
+import msgspec
+
 from mellea_rx.core.component import Component
 from mellea_rx.core.output import OutputView
 from mellea_rx.core.request import WireMessage
@@ -16,8 +18,7 @@ __all__ = ["Compactor", "Context", "Exchange", "Summary", "Turn", "is_context"]
 _CHARACTERS_A_TOKEN = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """Something that was asked, and the answer.
 
     Attributes:

@@ -166,7 +166,8 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             MelleaRxError: The generation failed or was cancelled; the error has the text so far.
         """
         await EndWatch(self._generation).wait()
-        return self._waited_for().value
+        self._waited_for()
+        return self.text
 
     async def aparsed(self) -> T:
         """Wait for the end.

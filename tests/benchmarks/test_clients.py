@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ from benchmarks.chart import LABEL, Bar, Panel, svg
 from benchmarks.clients import CLIENTS
 from benchmarks.quick import CASES, verdict
 from benchmarks.rows import Row, costs, markdown
+from benchmarks.steps import STEPS, measured
 from benchmarks.turns import Ratio, measure, of_pairs, ratio, server, to_cheapest
 from benchmarks.work import Work
 
@@ -120,3 +122,12 @@ def test_a_chart_has_a_bar_for_each_client_as_long_as_its_figure() -> None:
     assert all(each.get("x") == str(LABEL) for each in rects)
     ours, peer = (float(each.get("width", "0")) for each in rects)
     assert ours * 4 == pytest.approx(peer)
+
+
+def test_a_calls_steps_are_timed_and_their_functions_counted(url: str) -> None:
+    costs = asyncio.run(measured(url, 3))
+    assert [each.name for each in costs if not each.name.startswith("the rest")] == [
+        each.name for each in STEPS
+    ]
+    assert {each.thread for each in costs} == {"caller", "engine"}
+    assert all(each.functions > 0 for each in costs)
