@@ -138,6 +138,18 @@ def _on_engine(function: Callable[[], object]) -> None:
     done.wait()
 
 
+@contextmanager
+def _counting(passed: _Passed) -> Iterator[None]:
+    """Count the functions that both threads call."""
+    _on_engine(lambda: sys.setprofile(passed.counting("engine")))
+    sys.setprofile(passed.counting("caller"))
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+        _on_engine(lambda: sys.setprofile(None))
+
+
 def _cpu() -> dict[str, float]:
     """CPU seconds of both threads."""
     names = {"MainThread": "caller", "mellea-rx-engine": "engine"}
@@ -183,11 +195,8 @@ async def measured(url: str, calls: int) -> list[Cost]:
             await _call(m, latest)
             timed.append(latest)
         counted = latest = _Passed()
-        _on_engine(lambda: sys.setprofile(counted.counting("engine")))
-        sys.setprofile(counted.counting("caller"))
-        await _call(m, latest)
-        sys.setprofile(None)
-        _on_engine(lambda: sys.setprofile(None))
+        with _counting(counted):
+            await _call(m, latest)
     costs: list[Cost] = []
     for thread in ("caller", "engine"):
         steps = [
