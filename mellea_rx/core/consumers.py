@@ -148,7 +148,9 @@ class Subscriber(Generic[T]):
         self._outlet.wake(self)
 
     def deliver(self) -> None:
-        self._context.run(self._deliver)
+        # In a copy: on a scheduler of several threads the next delivery may begin on another one
+        # before this one has left its context, and one context cannot be entered twice.
+        self._context.copy().run(self._deliver)
 
     def _deliver(self) -> None:
         with self._hub.lock:

@@ -75,7 +75,7 @@ class _Errand:
     context: Context
 
     def deliver(self) -> None:
-        self.context.run(self.function)
+        self.context.copy().run(self.function)
 
     def undeliverable(self) -> None:
         self.lost()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import reactivex as rx
 from reactivex import operators as ops
+from reactivex.scheduler import TimeoutScheduler
 
 from mellea_rx import GenerationFailedError
 from mellea_rx.operators import coalesce, observe
@@ -396,3 +397,13 @@ def test_a_sink_that_raises_in_sync_code_takes_nothing_from_its_stream(
     answer.say("a").end()
     assert recorder.ended.wait(PATIENCE)
     assert (recorder.text, recorder.terminals) == ("a", ["completed"])
+
+
+def test_a_scheduler_that_takes_another_thread_each_time_gets_everything() -> None:
+    for _ in range(20):
+        thunk, answer = started()
+        recorder = Recorder()
+        recorder.to(thunk, scheduler=TimeoutScheduler())
+        answer.say("a", "b", "c").end()
+        assert recorder.ended.wait(PATIENCE)
+        assert (recorder.text, recorder.terminals) == ("abc", ["completed"])
