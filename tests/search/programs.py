@@ -283,7 +283,8 @@ class _Draw:
                 return Step("pair", call, chance.choice(reads))
             case "subscribe":
                 kinds = WATCHERS[:-2] if "base exceptions" in self._off else WATCHERS
-                kind = chance.choice(kinds)
+                # One that exits on an event loop ends that loop, as every callback of asyncio does.
+                kind = chance.choice([each for each in kinds if not (has_loop and each == "exits")])
                 schedulers = SCHEDULERS if has_loop else SCHEDULERS[:-2]
                 # What exits ends the loop or thread that calls it, where that is somebody else's.
                 scheduler = "" if kind in WATCHERS[-2:] else chance.choice(schedulers)
