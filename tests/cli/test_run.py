@@ -73,7 +73,7 @@ def test_options_reach_the_server(server: ServerProcess) -> None:
     more = ["-o", "top_k=40", "-o", "context_window=512", "-o", 'stop_sequences=["END"]']
     ran = run("run", *ollama(server), *given, *more, "Go.")
     assert ran.returncode == 0, ran.stderr
-    body = server.log("m")[0]["body"]
+    (body,) = (each["body"] for each in server.log("m") if each["path"] == "/api/chat")
     assert body["messages"][0] == {"role": "system", "content": "Be brief."}
     assert body["options"] == {
         "temperature": 0.5,
