@@ -34,6 +34,8 @@ def test_every_row_names_tests_that_exist() -> None:
         "## What is refused at the door",
         "## Keys and strangers",
         CONTROL_TOKENS,
+        "## Connections",
+        "## Found by attack",
     ):
         for row in table_rows(PAGE, heading)[1:]:
             named = _TEST.findall(row[-1])
