@@ -148,34 +148,35 @@ class Subscriber(Generic[T]):
         self._outlet.wake(self)
 
     def deliver(self) -> None:
-        # In a copy: on a scheduler of several threads the next delivery may begin on another one
-        # before this one has left its context, and one context cannot be entered twice.
-        self._context.copy().run(self._deliver)
+        # Woken again only when the context is left: another thread of a scheduler may be there
+        # before this one goes on, and a context is entered by one thread at a time.
+        if self._context.run(self._deliver):
+            self._outlet.wake(self)
 
-    def _deliver(self) -> None:
+    def _deliver(self) -> bool:
+        """Hand over what is next. Returns whether there may be more."""
         with self._hub.lock:
             if self._done:
-                return
+                return False
             has_item = bool(self._backlog)
             if not has_item and not self.has_ended:
                 self._busy = False
-                return
+                return False
             item = self._backlog.take() if has_item else None
             self._got = self._got or has_item
         if has_item:
-            self._hand_over(cast(T, item))
-        else:
-            self._finish()
+            return self._hand_over(cast(T, item))
+        self._finish()
+        return False
 
-    def _hand_over(self, item: T) -> None:
+    def _hand_over(self, item: T) -> bool:
         goes_on = False
         try:
             goes_on = give(self._observer, item)
         finally:
-            if goes_on:
-                self._outlet.wake(self)
-            else:
+            if not goes_on:
                 self.dispose()
+        return goes_on
 
     def _finish(self) -> None:
         hub, observer = self._hub, self._observer

@@ -115,6 +115,27 @@ def test_a_scheduler_that_would_run_it_on_the_engine_counts_as_none(scheduler: A
     assert recorder.threads == {"mellea-rx-delivery"}
 
 
+class HastyScheduler(NewThreadScheduler):
+    """Its thread is done before the one that scheduled goes on."""
+
+    def schedule(self, action: Any, state: Any = None) -> Any:
+        thread = threading.Thread(target=lambda: action(self, state))
+        thread.start()
+        thread.join(PATIENCE)
+
+
+def test_a_scheduler_whose_threads_are_quicker_than_the_engine_loses_nothing() -> None:
+    thunk, answer = started()
+    recorder = Recorder()
+    recorder.to(thunk, scheduler=HastyScheduler())
+    for word in WORDS[:20]:
+        answer.say(word)
+    answer.end()
+    assert recorder.ended.wait(PATIENCE)
+    assert recorder.text == "".join(WORDS[:20])
+    assert recorder.terminals == ["completed"]
+
+
 def test_a_slow_subscriber_gets_what_came_meanwhile_as_one_chunk() -> None:
     thunk, answer = started()
     inside, go_on = threading.Event(), threading.Event()
