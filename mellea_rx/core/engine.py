@@ -340,7 +340,7 @@ _used: ContextVar[Engine | None] = ContextVar("mellea_rx_engine", default=None)
 def engine() -> Engine:
     """The engine of this code: what `use_engine` set, else the process's, which it may start."""
     global _current
-    running = _used.get() or _current
+    running = running_engine()
     if running is not None:
         return running
     with _guard:
