@@ -4,6 +4,9 @@ Silence is rare, so what looks for it is shared (a timing wheel of one turn: G. 
 Lauck, "Hashed and Hierarchical Timing Wheels", 1987). Streams wait in rooms. A room has one timer,
 at the beginning of the time in which its streams may have been silent for too long. Who has spoken
 by then goes to a later room; only who has not gets a timer of its own, for the very moment.
+
+A room that all have left keeps its timer: the next call finds it there, instead of a timer made
+and cancelled for each. Limits of a like size share rooms, so there are few, whatever the limits.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import weakref
+from math import frexp, ldexp
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -21,7 +25,7 @@ __all__ = ["StallWatch"]
 
 
 ROOMS = 16
-"""A limit is divided into so many rooms."""
+"""A limit is divided into at least so many rooms, and less than twice as many."""
 
 _BARE = contextvars.Context()
 """What the timers run in; a timer makes a copy of its maker's where it is given none."""
@@ -30,33 +34,23 @@ _BARE = contextvars.Context()
 class _Room:
     """Streams that are looked at together.
 
+    It has no reference to its loop, not even by a timer: rooms are kept by their loops, weakly.
+
     Args:
         others: All rooms of its loop.
-        key: Which of them it is: by its limit, and its place in time.
-        loop: Where its timer runs.
+        key: Which of them it is: by its length, and its place in time.
     """
 
-    __slots__ = ("_key", "_others", "_timer", "_watches")
+    __slots__ = ("_key", "_others", "watches")
 
-    def __init__(self, others: _Rooms, key: _Key, loop: asyncio.AbstractEventLoop) -> None:
-        limit, place = key
+    def __init__(self, others: _Rooms, key: _Key) -> None:
         self._others = others
         self._key = key
-        self._watches: set[StallWatch] = set()
-        self._timer = loop.call_at(place * limit / ROOMS, self._open, context=_BARE)
+        self.watches: set[StallWatch] = set()
 
-    def enter(self, watch: StallWatch) -> None:
-        self._watches.add(watch)
-
-    def leave(self, watch: StallWatch) -> None:
-        self._watches.discard(watch)
-        if not self._watches:
-            self._timer.cancel()
-            del self._others[self._key]
-
-    def _open(self) -> None:
+    def open(self) -> None:
         del self._others[self._key]
-        for watch in self._watches:
+        for watch in self.watches:
             watch.look()
 
 
@@ -68,10 +62,12 @@ _rooms: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Rooms] = weakref.W
 def _room(loop: asyncio.AbstractEventLoop, limit: float, due: float) -> _Room:
     """The room that is opened last before a stream with this limit may be due."""
     rooms = _rooms.setdefault(loop, {})
-    key = (limit, int(due * ROOMS / limit))
-    room = rooms.get(key)
+    length = ldexp(1, frexp(limit / ROOMS)[1] - 1)  # the power of two that is next below
+    place = int(due / length)
+    room = rooms.get((length, place))
     if room is None:
-        room = rooms[key] = _Room(rooms, key, loop)
+        room = rooms[length, place] = _Room(rooms, (length, place))
+        loop.call_at(place * length, room.open, context=_BARE)
     return room
 
 
@@ -110,7 +106,7 @@ class StallWatch:
 
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(self._loop)
         self._last = self._loop.time()
         self._arm(self._options.first_token_timeout)
         return self
@@ -124,13 +120,13 @@ class StallWatch:
         """Be looked at no later than that."""
         if due - self._loop.time() > limit / ROOMS:
             self._room = _room(self._loop, limit, due)
-            self._room.enter(self)
+            self._room.watches.add(self)
         else:
             self._timer = self._loop.call_at(due, self.look, context=_BARE)
 
     def _disarm(self) -> None:
         if self._room is not None:
-            self._room.leave(self)
+            self._room.watches.discard(self)
             self._room = None
         if self._timer is not None:
             self._timer.cancel()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -112,3 +115,42 @@ def test_work_on_the_prompt_does_not_put_off_the_limit_on_the_first_token() -> N
     options = {ModelOption.FIRST_TOKEN_TIMEOUT: 5.0, ModelOption.STREAM_TIMEOUT: 3.0}
     with pytest.raises(FirstTokenTimeoutError, match=r"within 5 s .*FIRST_TOKEN_TIMEOUT"):
         run_virtual(worked_on(options, answers=True))
+
+
+class _Counting(asyncio.SelectorEventLoop):
+    """Counts the timers that are set on it."""
+
+    timers = 0
+
+    def call_at(self, *args: Any, **more: Any) -> asyncio.TimerHandle:
+        self.timers += 1
+        return super().call_at(*args, **more)
+
+
+@pytest.mark.parametrize("limits", [[120.0], [100 + index / 7 for index in range(400)]])
+def test_streams_one_after_another_set_few_timers(limits: list[float]) -> None:
+    async def main() -> None:
+        for index in range(1000):
+            options = Options({ModelOption.STREAM_TIMEOUT: limits[index % len(limits)]})
+            with StallWatch(options, "the model") as watch:
+                watch.alive()
+
+    with asyncio.Runner(loop_factory=_Counting) as runner:
+        runner.run(main())
+        loop = runner.get_loop()
+        assert isinstance(loop, _Counting)
+        assert loop.timers <= 2 * len({round(limit / 6) for limit in limits})
+
+
+def test_a_closed_loop_is_freed_though_streams_had_limits_on_it() -> None:
+    async def main() -> None:
+        with StallWatch(Options(), "the model"):
+            await asyncio.sleep(0)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    loop.close()
+    freed = weakref.ref(loop)
+    del loop
+    gc.collect()
+    assert freed() is None
