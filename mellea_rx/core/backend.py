@@ -65,6 +65,9 @@ class Backend(Protocol):
     def check(self, options: Options) -> None:
         """Refuse what this backend cannot do, before anything starts.
 
+        A session asks once for its own options, and then for those of each call that sets others;
+        its answer must not change with time.
+
         Raises:
             OptionError: An option that it does not have; the message names it.
         """
