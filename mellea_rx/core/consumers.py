@@ -148,28 +148,25 @@ class Subscriber(Generic[T]):
         self._outlet.wake(self)
 
     def deliver(self) -> None:
-        # Woken again only when the context is left: another thread of a scheduler may be there
-        # before this one goes on, and a context is entered by one thread at a time.
-        if self._context.run(self._deliver):
-            self._outlet.wake(self)
-
-    def _deliver(self) -> bool:
-        """Hand over what is next. Returns whether there may be more."""
         with self._hub.lock:
             if self._done:
-                return False
+                return
             has_item = bool(self._backlog)
             if not has_item and not self.has_ended:
                 self._busy = False
-                return False
+                return
             item = self._backlog.take() if has_item else None
             self._got = self._got or has_item
-        if has_item:
-            return self._hand_over(cast(T, item))
-        self._finish()
-        return False
+        # Only the observer is called in the context: while this is busy no other thread calls it,
+        # but one may be here as soon as this is not, or is woken again, before this thread goes on;
+        # and a context is entered by one thread at a time.
+        if not has_item:
+            self._context.run(self._finish)
+        elif self._context.run(self._hand_over, cast(T, item)):
+            self._outlet.wake(self)
 
     def _hand_over(self, item: T) -> bool:
+        """Returns whether there may be more."""
         goes_on = False
         try:
             goes_on = give(self._observer, item)

@@ -70,12 +70,14 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class _Errand:
+    """Delivered once, so its context is entered once."""
+
     function: Callable[[], object]
     lost: Callable[[], object]
     context: Context
 
     def deliver(self) -> None:
-        self.context.copy().run(self.function)
+        self.context.run(self.function)
 
     def undeliverable(self) -> None:
         self.lost()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import weakref
+from collections.abc import Callable
 from math import frexp, ldexp
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -26,9 +27,6 @@ __all__ = ["StallWatch"]
 
 ROOMS = 16
 """A limit is divided into at least so many rooms, and less than twice as many."""
-
-_BARE = contextvars.Context()
-"""What the timers run in; a timer makes a copy of its maker's where it is given none."""
 
 
 class _Room:
@@ -67,8 +65,19 @@ def _room(loop: asyncio.AbstractEventLoop, limit: float, due: float) -> _Room:
     room = rooms.get((length, place))
     if room is None:
         room = rooms[length, place] = _Room(rooms, (length, place))
-        loop.call_at(place * length, room.open, context=_BARE)
+        _at(loop, place * length, room.open)
     return room
+
+
+def _at(
+    loop: asyncio.AbstractEventLoop, when: float, function: Callable[[], None]
+) -> asyncio.TimerHandle:
+    """Set a timer.
+
+    In a context of its own: given none, it would keep what its maker's context holds; one that all
+    share cannot be entered by two loops at once.
+    """
+    return loop.call_at(when, function, context=contextvars.Context())
 
 
 class StallWatch:
@@ -122,7 +131,7 @@ class StallWatch:
             self._room = _room(self._loop, limit, due)
             self._room.watches.add(self)
         else:
-            self._timer = self._loop.call_at(due, self.look, context=_BARE)
+            self._timer = _at(self._loop, due, self.look)
 
     def _disarm(self) -> None:
         if self._room is not None:

@@ -18,6 +18,9 @@ from reactivex.scheduler import (
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
 
 from mellea_rx import Chunk, GenerationFailedError, MelleaSession, ScriptedBackend
+from mellea_rx.core.consumers import Subscriber
+from mellea_rx.core.emitter import Emitter
+from mellea_rx.core.outlet import Outlet
 from tests.core.hand import (
     PATIENCE,
     STREAM,
@@ -133,6 +136,46 @@ def test_a_scheduler_whose_threads_are_quicker_than_the_engine_loses_nothing() -
     answer.end()
     assert recorder.ended.wait(PATIENCE)
     assert recorder.text == "".join(WORDS[:20])
+    assert recorder.terminals == ["completed"]
+
+
+class HoldingLock:
+    """A lock that keeps a thread for a while: the second one but the test's that lets go of it."""
+
+    def __init__(self) -> None:
+        self.holds, self.go_on = threading.Event(), threading.Event()
+        self._lock = threading.Lock()
+        self._test = threading.current_thread()
+        self._left = 0
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        if threading.current_thread() is not self._test:
+            self._left += 1
+            if self._left == 2:
+                self.holds.set()
+                assert self.go_on.wait(PATIENCE)
+
+
+def test_what_comes_before_an_idle_delivery_has_returned_is_delivered_by_another_thread() -> None:
+    def in_new_thread(function: Any) -> None:
+        threading.Thread(target=function).start()
+
+    emitter: Emitter[Chunk] = Emitter()
+    lock = HoldingLock()
+    emitter.lock = lock  # type: ignore[assignment]
+    recorder = Recorder()
+    Subscriber(emitter, recorder, Outlet(in_new_thread), emitter, keep=None)
+    emitter.post(Chunk("a"))
+    assert lock.holds.wait(PATIENCE)  # it found that nothing is left, and has said so
+    emitter.post(Chunk("b"))
+    emitter.end(None)
+    assert recorder.ended.wait(PATIENCE)
+    lock.go_on.set()
+    assert recorder.texts == ["a", "b"]
     assert recorder.terminals == ["completed"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import weakref
 from typing import Any
 
@@ -24,6 +25,7 @@ from mellea_rx.backends.scripted import Pause
 from mellea_rx.core.options import Options
 from mellea_rx.core.watch import StallWatch
 from mellea_rx.testing import run_virtual
+from tests.core.hand import PATIENCE
 
 LIMITS = (1.1, 7.3, 60.7)
 """None of these is a pause's length: which comes first is clear."""
@@ -140,6 +142,39 @@ def test_streams_one_after_another_set_few_timers(limits: list[float]) -> None:
         loop = runner.get_loop()
         assert isinstance(loop, _Counting)
         assert loop.timers <= 2 * len({round(limit / 6) for limit in limits})
+
+
+def test_limits_that_are_over_at_once_on_two_loops_are_both_held_to() -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Slow(asyncio.Task[Any]):
+        """Whoever cancels it is kept."""
+
+        def cancel(self, msg: Any = None) -> bool:
+            inside.set()
+            assert go_on.wait(PATIENCE)
+            return super().cancel(msg)
+
+    async def silent() -> None:
+        with StallWatch(Options({ModelOption.STREAM_TIMEOUT: 0.01}), "the model"):
+            await asyncio.sleep(PATIENCE)
+
+    async def main(kind: type[asyncio.Task[Any]]) -> None:
+        with pytest.raises(FirstTokenTimeoutError):
+            await kind(silent())
+
+    def other() -> None:
+        asyncio.run(main(Slow))
+        ended.append(True)
+
+    ended: list[bool] = []
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert inside.wait(PATIENCE)
+    asyncio.run(main(asyncio.Task))
+    go_on.set()
+    thread.join(PATIENCE)
+    assert ended == [True]
 
 
 def test_a_closed_loop_is_freed_though_streams_had_limits_on_it() -> None:

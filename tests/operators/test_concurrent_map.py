@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reactivex import operators as ops
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
-from reactivex.scheduler import NewThreadScheduler
+from reactivex.scheduler import NewThreadScheduler, TimeoutScheduler
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 from reactivex.subject import Subject
 
@@ -533,14 +533,15 @@ def test_a_scheduler_of_another_loop_is_where_it_runs() -> None:
         loop.close()
 
 
-def test_a_scheduler_with_a_thread_gets_all_in_order() -> None:
+@pytest.mark.parametrize("scheduler", [NewThreadScheduler, TimeoutScheduler])
+def test_a_scheduler_with_a_thread_gets_all_in_order(scheduler: Any) -> None:
     recorder = Recorder()
     mapped = map_generate(echo(), "{{ input }}", max_concurrent=3)(range(30))
     mapped.subscribe(
         recorder.on_next,
         recorder.on_error,
         recorder.on_completed,
-        scheduler=NewThreadScheduler(),
+        scheduler=scheduler(),
     )
     assert recorder.ended.wait(PATIENCE)
     assert recorder.texts == [str(n) for n in range(30)]
