@@ -43,8 +43,9 @@ def test_a_wait_on_the_loop_that_the_call_needs_is_refused_at_once(way: object) 
         with pytest.raises(BlockingWaitError) as caught:
             way(thunk)  # type: ignore[operator]
         assert str(caught.value) == (
-            "a blocking wait on the event loop that has to run this call's async functions could "
-            "never end: use `await thunk.avalue()` (or the verb with an a- prefix)"
+            "a blocking wait on the event loop that has to run this call's async functions "
+            "(or its http_session) could never end: use `await thunk.avalue()` "
+            "(or the verb with an a- prefix)"
         )
         assert not thunk.cancelled
         hand.answers[0].say("a b").end()
@@ -93,8 +94,8 @@ def test_a_wait_on_a_thunk_whose_needed_loop_is_closed_never_hangs() -> None:
     with pytest.raises(BlockingWaitError) as caught:
         thunk.wait(PATIENCE)
     assert str(caught.value) == (
-        "this call's async functions run on an event loop that does not run now: "
-        "wait inside it, with `await thunk.avalue()`"
+        "this call's async functions (or its http_session) run on an event loop that does not run "
+        "now: wait inside it, with `await thunk.avalue()`"
     )
 
 
