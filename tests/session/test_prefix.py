@@ -45,7 +45,7 @@ def test_a_backend_that_continues_is_given_the_beginning_and_readers_see_it_firs
         assert pieces[0].startswith("Once upon")
         assert "".join(pieces) == thunk.value == "Once upon a time"
         # A reader that finds the whole there does not wait for its loop; subscribers do.
-        assert await until(lambda: recorder.text) == "Once upon a time"
+        await until(lambda: recorder.text == "Once upon a time")
         assert backend.requests[0].messages == (
             WireMessage("user", "Tell."),
             WireMessage("assistant", "Once upon"),
