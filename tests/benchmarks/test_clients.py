@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.chart import LABEL, Bar, Panel, svg
 from benchmarks.clients import CLIENTS
-from benchmarks.quick import CASES, verdict
+from benchmarks.quick import CASES, KNOWN_MISS, verdict
 from benchmarks.rows import Row, costs, markdown
 from benchmarks.steps import ALL, STEPS, measured
 from benchmarks.turns import Ratio, measure, of_pairs, ratio, server, to_cheapest
@@ -106,6 +106,13 @@ def test_a_row_has_its_verdict(met: bool | None, word: str) -> None:
 )
 def test_the_guard_holds_the_goal(figure: float, taken: float, said: str) -> None:
     assert verdict(CASES["paced"], 0.7, Ratio(figure, figure, figure), taken) == said
+
+
+def test_a_goal_that_was_missed_before_is_told_and_held_to_the_record() -> None:
+    paced = CASES["paced"]
+    assert verdict(paced, 1.2, Ratio(1.3, 1.2, 1.4), 0.0) == KNOWN_MISS
+    assert verdict(paced, 1.2, Ratio(1.6, 1.5, 1.7), 0.0) == "MISSED"
+    assert verdict(paced, 1.2, Ratio(0.9, 0.8, 0.9), 0.0) == "met"
 
 
 def test_the_guard_holds_what_was_recorded() -> None:
