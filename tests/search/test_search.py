@@ -14,9 +14,6 @@ from tests.search.programs import BACKENDS, Actor, Call, Program, Step, draw_pro
 from tests.search.searcher import Searcher
 from tests.support.server_process import ROOT
 
-KNOWN: list[str] = ["base exceptions"]
-"""Moves that are left out for now."""
-
 NOTHING: frozenset[str] = frozenset()
 
 
@@ -24,7 +21,7 @@ NOTHING: frozenset[str] = frozenset()
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_random_programs_keep_every_promise(backend: str) -> None:
     command = [sys.executable, "-m", "tests.search", "--seconds", "30", "--seed", "7"]
-    command += ["--backend", backend, "--off", *KNOWN]
+    command += ["--backend", backend]
     ran = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=380, check=False
     )
