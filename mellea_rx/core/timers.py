@@ -10,13 +10,19 @@ from typing import Any, TypeVar
 
 from reactivex import abc, typing
 from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
-from reactivex.scheduler import CatchScheduler
+from reactivex.scheduler import CatchScheduler, NewThreadScheduler
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from mellea_rx.core.engine import engine
 from mellea_rx.core.logs import FunctionRaised, log
-from mellea_rx.core.outlet import Outlet, has_a_place, running_loop, worker_outlet
+from mellea_rx.core.outlet import (
+    Outlet,
+    has_a_place,
+    outlet_for,
+    running_loop,
+    worker_outlet,
+)
 from mellea_rx.errors import EngineStoppedError
 
 __all__ = ["LoopScheduler", "WorkerScheduler", "scheduler_for"]
@@ -37,6 +43,10 @@ def scheduler_for(*wanted: abc.SchedulerBase | None) -> abc.SchedulerBase:
     for scheduler in wanted:
         if isinstance(scheduler, AsyncIOScheduler):
             return LoopScheduler(scheduler._loop)
+        if isinstance(scheduler, NewThreadScheduler):
+            # It has a thread sleep for each timer, also for one that is disposed; a pool of few
+            # threads would have none left for the chunks.
+            return CatchScheduler(WorkerScheduler(outlet_for(scheduler)), _logged)
         if has_a_place(scheduler):
             return scheduler
     loop = running_loop()

@@ -7,11 +7,12 @@ from threading import RLock
 from typing import Any, NamedTuple, TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, SerialDisposable
+from reactivex.disposable import Disposable, SerialDisposable
 
 from mellea_rx.core.arguments import seconds
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.fold import TextBuffer
+from mellea_rx.core.observers import Serialized
 from mellea_rx.core.stream import Stream
 from mellea_rx.core.timers import scheduler_for
 from mellea_rx.errors import (
@@ -73,14 +74,16 @@ def chunk_timeout(
         def subscribe(
             observer: abc.ObserverBase[T], scheduler_: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            watch = _Watch(observer, scheduler_for(scheduler, scheduler_), given)
+            subscriber = Serialized(observer)
+            watch = _Watch(subscriber, scheduler_for(scheduler, scheduler_), given)
+            subscriber.owns(watch.timer)
             watch.set()
-            return CompositeDisposable(
-                watch.timer,
+            subscriber.owns(
                 source.subscribe(
                     watch.on_next, watch.on_error, watch.on_completed, scheduler=scheduler_
-                ),
+                )
             )
+            return Disposable(subscriber.dispose)
 
         return Stream(subscribe)
 
@@ -104,7 +107,7 @@ class _Watch:
     """
 
     def __init__(
-        self, observer: abc.ObserverBase[Any], clock: abc.SchedulerBase, limits: dict[str, float]
+        self, observer: Serialized[Any], clock: abc.SchedulerBase, limits: dict[str, float]
     ) -> None:
         self.timer = SerialDisposable()
         self._observer = observer

@@ -8,11 +8,12 @@ from typing import Any
 
 from reactivex import Observable, abc
 from reactivex import operators as ops
-from reactivex.disposable import CompositeDisposable, SerialDisposable
+from reactivex.disposable import Disposable, SerialDisposable
 
 from mellea_rx.core.arguments import seconds
 from mellea_rx.core.chunk import Chunk, as_chunk
 from mellea_rx.core.fold import Fold
+from mellea_rx.core.observers import Serialized
 from mellea_rx.core.stream import Stream
 from mellea_rx.core.timers import scheduler_for
 
@@ -49,14 +50,16 @@ def coalesce(
             observer: abc.ObserverBase[Chunk], scheduler_: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             clock = scheduler_for(scheduler, scheduler_)
+            subscriber = Serialized(observer)
             fold = Fold()
             lock = RLock()  # the timer's thread may be another one than the source's
             timer = SerialDisposable()
+            subscriber.owns(timer)
 
             def close(*_: Any) -> None:
                 with lock:
                     if fold:
-                        observer.on_next(fold.take())
+                        subscriber.on_next(fold.take())
 
             def on_next(chunk: Chunk) -> None:
                 with lock:
@@ -68,17 +71,16 @@ def coalesce(
             def on_error(error: Exception) -> None:
                 with lock:
                     close()
-                    observer.on_error(error)
+                    subscriber.on_error(error)
 
             def on_completed() -> None:
                 with lock:
                     close()
-                    observer.on_completed()
+                    subscriber.on_completed()
 
             chunks = source.pipe(ops.map(as_chunk))
-            return CompositeDisposable(
-                timer, chunks.subscribe(on_next, on_error, on_completed, scheduler=scheduler_)
-            )
+            subscriber.owns(chunks.subscribe(on_next, on_error, on_completed, scheduler=scheduler_))
+            return Disposable(subscriber.dispose)
 
         return Stream(subscribe)
 

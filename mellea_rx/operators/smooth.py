@@ -8,9 +8,10 @@ from threading import RLock
 from typing import Any
 
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, SerialDisposable
+from reactivex.disposable import Disposable, SerialDisposable
 
 from mellea_rx.core.arguments import seconds
+from mellea_rx.core.observers import Serialized
 from mellea_rx.core.stream import Stream
 from mellea_rx.core.timers import scheduler_for
 from mellea_rx.operators.by_unit import by_word
@@ -59,14 +60,16 @@ def smooth(
         def subscribe(
             observer: abc.ObserverBase[str], scheduler_: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            pacer = _Pacer(observer, scheduler_for(scheduler, scheduler_), interval)
+            subscriber = Serialized(observer)
+            pacer = _Pacer(subscriber, scheduler_for(scheduler, scheduler_), interval)
+            subscriber.owns(pacer.timer)
             words = source.pipe(by_word())
-            return CompositeDisposable(
-                pacer.timer,
+            subscriber.owns(
                 words.subscribe(
                     pacer.on_next, pacer.on_error, pacer.on_completed, scheduler=scheduler_
-                ),
+                )
             )
+            return Disposable(subscriber.dispose)
 
         return Stream(subscribe)
 
@@ -83,7 +86,7 @@ class _Pacer:
     """
 
     def __init__(
-        self, observer: abc.ObserverBase[str], clock: abc.SchedulerBase, interval: float
+        self, observer: Serialized[str], clock: abc.SchedulerBase, interval: float
     ) -> None:
         self.timer = SerialDisposable()
         self._observer = observer
@@ -118,7 +121,7 @@ class _Pacer:
             if not self._words:
                 return
             text = self._take(-(-len(self._words) // CATCH_UP))
-            # The next one first: an observer that raises must not stop the others.
+            # The next one first: an observer that raises, and so leaves, ends it.
             self.timer.disposable = self._clock.schedule_relative(self._interval, self._release)
             self._observer.on_next(text)
             if self._ended and not self._words:

@@ -11,10 +11,15 @@ from typing import Any
 import pytest
 import reactivex as rx
 from reactivex import operators as ops
-from reactivex.scheduler import TimeoutScheduler
+from reactivex.scheduler import (
+    EventLoopScheduler,
+    NewThreadScheduler,
+    ThreadPoolScheduler,
+    TimeoutScheduler,
+)
 
 from mellea_rx import GenerationFailedError
-from mellea_rx.operators import coalesce, observe
+from mellea_rx.operators import chunk_timeout, coalesce, observe, smooth
 from tests.core.hand import PATIENCE, Recorder, soon, started, started_many, until, until_blocking
 
 
@@ -96,8 +101,6 @@ def test_one_that_raises_in_its_terminal_leaves_the_others_theirs(
 
 
 def test_a_slow_subscriber_on_its_own_scheduler_holds_up_nobody() -> None:
-    from reactivex.scheduler import NewThreadScheduler
-
     thunk, answer = started()
     go_on = threading.Event()
     slow, quick = Recorder(), Recorder()
@@ -407,3 +410,60 @@ def test_a_scheduler_that_takes_another_thread_each_time_gets_everything() -> No
         answer.say("a", "b", "c").end()
         assert recorder.ended.wait(PATIENCE)
         assert (recorder.text, recorder.terminals) == ("abc", ["completed"])
+
+
+TIMED: dict[str, Any] = {"coalesce": coalesce(0.001), "smooth": smooth(0.001)}
+
+
+@pytest.mark.parametrize("scheduler", [None, NewThreadScheduler, EventLoopScheduler])
+@pytest.mark.parametrize("name", TIMED)
+def test_a_subscriber_that_raises_in_a_timer_loses_its_subscription(
+    name: str, scheduler: Any
+) -> None:
+    made = scheduler and scheduler()
+    thunk, answer = started()
+    calls: list[Any] = []
+    other = Recorder()
+
+    def raising(item: Any) -> None:
+        calls.append(item)
+        raise ZeroDivisionError("oops")
+
+    thunk.pipe(TIMED[name]).subscribe(raising, calls.append, calls.append, scheduler=made)
+    other.to(thunk.pipe(TIMED[name]), scheduler=made)
+    for word in ("a ", "b ", "c "):
+        answer.say(word)
+        until_blocking(lambda end=word: other.text.endswith(end) or name == "smooth")
+    answer.end()
+    assert other.ended.wait(PATIENCE)
+    assert other.text == "a b c "
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("name", ["coalesce", "smooth"])
+def test_what_a_subscriber_raises_in_its_terminal_ends_no_thread_of_its_scheduler(
+    name: str,
+) -> None:
+    made = EventLoopScheduler()
+    for _ in range(2):
+        thunk, answer = started()
+        recorder = Recorder()
+        thunk.pipe(TIMED[name]).subscribe(
+            lambda _: None, raises(ZeroDivisionError()), raises(ZeroDivisionError()), scheduler=made
+        )
+        recorder.to(thunk.pipe(TIMED[name]), scheduler=made)
+        answer.say("a b").end()
+        assert recorder.ended.wait(PATIENCE)
+        assert recorder.text == "a b"
+    made.dispose()
+
+
+def test_a_limit_takes_no_thread_of_a_pool_from_the_chunks() -> None:
+    made = ThreadPoolScheduler(1)
+    thunk, answer = started()
+    recorder = Recorder()
+    recorder.to(thunk.pipe(chunk_timeout(total=60)), scheduler=made)
+    answer.say("a").end()
+    assert recorder.ended.wait(PATIENCE)
+    assert (recorder.text, recorder.terminals) == ("a", ["completed"])
+    made.executor.shutdown()
