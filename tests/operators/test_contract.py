@@ -262,7 +262,7 @@ def test_a_subscriber_that_raises_in_a_timer_does_not_stop_the_others(
     assert rx.of("b", "c").pipe(ops.concat(rx.timer(0.01)), coalesce(0.001), ops.first()).run()
     assert str(rx.of("b").pipe(ops.concat(rx.never()), coalesce(0.001), ops.first()).run()) == "b"
     assert [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR] == [
-        "a subscriber raised in a timed operator"
+        "a subscriber raised in on_next; its subscription has ended"
     ]
 
 
