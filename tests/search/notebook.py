@@ -50,8 +50,7 @@ class Watcher:
     """A subscriber that writes down what it gets, and does what its kind says.
 
     Args:
-        kind: "plain", "slow", "raises", "disposes", "subscribes", "cancels", "calls", "exits" or
-            "is cancelled".
+        kind: One of `WATCHERS`.
         after: With which item it does so.
         act: What a kind that acts does.
     """
@@ -116,12 +115,17 @@ class Watcher:
         """The failure."""
         with self._Alone(self, "an error"):
             self.error = type(error)
-            self.terminals.append("error")
+            self._end("error")
 
     def on_completed(self) -> None:
         """The end."""
         with self._Alone(self, "an end"):
-            self.terminals.append("completed")
+            self._end("completed")
+
+    def _end(self, terminal: str) -> None:
+        self.terminals.append(terminal)
+        if self.kind == "raises at the end":
+            raise ZeroDivisionError("a subscriber that raises in its terminal")
 
     class _Alone:
         """Sees that calls of one subscriber never overlap."""

@@ -28,12 +28,17 @@ from mellea_rx import (
 )
 from mellea_rx.operators import (
     as_completed,
+    by_word,
+    chunk_timeout,
+    coalesce,
     concat,
     gather,
     hedge,
     map_generate,
     merge,
+    observe,
     race,
+    smooth,
     tee,
     to_async_iterator,
     to_iterator,
@@ -51,6 +56,14 @@ _SOON = 0.1
 """Seconds that a step waits for a call that another actor has to start."""
 _DEPTH = 9
 _POLICY = RetryPolicy(attempts=3, initial=0.002, maximum=0.01)
+_THROUGH: dict[str, Callable[[], Any]] = {
+    "coalesce": lambda: coalesce(0.002),
+    "smooth": lambda: smooth(0.001),
+    "by_word": by_word,
+    "observe": lambda: observe(_complains()),
+    "chunk_timeout": lambda: chunk_timeout(total=600),
+}
+"""Operators that leave the text as it is."""
 
 
 class Player:
@@ -261,7 +274,8 @@ class Player:
         }
         watcher = Watcher(step.how, step.after, acts.get(step.how, int))
         self.notebook.watchers.append((number, watcher))
-        watcher.subscription = thunk.subscribe(
+        source = thunk.pipe(_THROUGH[step.through]()) if step.through else thunk
+        watcher.subscription = source.subscribe(
             watcher.on_next, watcher.on_error, watcher.on_completed, scheduler=scheduler
         )
         return watcher
@@ -321,6 +335,18 @@ class Player:
         error = item.error
         text = "" if error is not None else item.value
         return item.input, text, "" if error is None else type(error).__name__
+
+
+def _complains() -> Callable[[Any], None]:
+    """A sink that raises at its third item."""
+    seen: list[None] = []
+
+    def sink(_: Any) -> None:
+        seen.append(None)
+        if len(seen) == 3:
+            raise ZeroDivisionError("a sink that raises")
+
+    return sink
 
 
 def _plain(item: Any) -> Any:

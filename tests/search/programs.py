@@ -16,8 +16,9 @@ LOOP_READS = (
 THREAD_READS = ("stream", "stream", "stream", "wait", "wait a moment", "str", "to_iterator")
 WATCHERS = (
     *("plain", "plain", "plain", "slow", "raises", "disposes", "subscribes", "cancels", "calls"),
-    *("exits", "is cancelled"),
+    *("raises at the end", "exits", "is cancelled"),
 )
+THROUGH = ("", "", "", "", "", "coalesce", "smooth", "by_word", "observe", "chunk_timeout")
 SCHEDULERS = (
     *("", "", "", "", "immediate", "current thread", "trampoline", "event loop", "new thread"),
     *("pool", "timeout", "asyncio", "asyncio thread-safe"),
@@ -85,6 +86,7 @@ class Step:
         again: Whether another task begins the same in the very turn of that cancellation.
         pause: Seconds.
         scheduler: Of a subscription.
+        through: The operator that a subscription goes through, one of `THROUGH`.
         plans: What a `map` asks.
     """
 
@@ -96,6 +98,7 @@ class Step:
     again: bool = False
     pause: float = 0.0
     scheduler: str = ""
+    through: str = ""
     plans: tuple[Plan, ...] = ()
 
     def __str__(self) -> str:
@@ -105,6 +108,7 @@ class Step:
         told += ["and begun again at once"] if self.again else []
         told += [f"{self.pause} s"] if self.pause else []
         told += [f"on scheduler {self.scheduler!r}"] if self.scheduler else []
+        told += [f"through {self.through}"] if self.through else []
         told += [f"({each})" for each in self.plans]
         return " ".join(filter(None, told))
 
@@ -289,7 +293,10 @@ class _Draw:
                 # What exits ends the loop or thread that calls it, where that is somebody else's.
                 scheduler = "" if kind in WATCHERS[-2:] else chance.choice(schedulers)
                 after = chance.choice((None, 1, 2, 3))
-                return Step("subscribe", call, kind, after=after, scheduler=scheduler)
+                through = chance.choice(THROUGH)
+                return Step(
+                    "subscribe", call, kind, after=after, scheduler=scheduler, through=through
+                )
             case "combine":
                 how = chance.choice(COMBINATIONS)
                 wanted = 1 if how == "tee" else min(count, chance.choice((1, 2, 2, 3)))
