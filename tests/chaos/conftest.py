@@ -20,6 +20,7 @@ NOT_OVER_A_SESSION = {
     "test_a_fault_right_behind_the_head_is_an_interruption": _NOT_TOLD,
     "test_a_length_that_is_too_short_is_an_interruption_and_the_next_call_is_well": _NOT_TOLD,
     "test_a_key_that_a_server_echoes_is_redacted": _NOT_TOLD,
+    "test_a_login_in_an_address_is_redacted_as_the_header_that_it_is": _NOT_TOLD,
     "test_what_a_server_tells_of_an_error_is_escaped": _NOT_TOLD,
     "test_every_call_ends_as_its_fault_has_it": _NOT_TOLD,
     "test_a_packed_body_is_refused_by_name": "aiohttp has words of its own for that",
