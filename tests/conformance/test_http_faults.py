@@ -220,9 +220,10 @@ def test_bad_characters_do_not_lose_the_answer(name: str, server: ServerProcess)
 def test_every_framing_of_a_body(name: str, framing: str, server: ServerProcess) -> None:
     server.script("m", chunks=WORDS, framing=framing)
     with MelleaSession(BACKENDS[name]("m", base_url=server.url)) as m:
-        assert [m.instruct("Go.").value for _ in range(2)] == ["Once upon a time"] * 2
-    first, second = (each["connection"] for each in server.log("m"))
-    assert (first == second) == (framing != "close")
+        assert [m.instruct("Go.").value for _ in range(6)] == ["Once upon a time"] * 6
+    used = {each["connection"] for each in server.log("m")}
+    # The end of a message may come after that of its answer, and then the next call is quicker.
+    assert (len(used) < 6) == (framing != "close")
 
 
 @both
