@@ -72,7 +72,9 @@ def test_a_budget_bounds_all_tries(trial: Trial) -> None:
 
 
 def test_a_kept_connection_that_turns_out_closed_is_replaced_unseen(trial: Trial) -> None:
-    trial.server.script("m", [{"chunks": WORDS}, {"hang_up": True}, {"chunks": WORDS}])
+    # By its length an answer ends with its last byte, and its connection is kept from there on.
+    whole = {"chunks": WORDS, "framing": "length"}
+    trial.server.script("m", [whole, {"hang_up": True}, whole])
     with MelleaSession(trial.backend(), model_options=QUICK) as m:
         assert m.instruct("Go.").value == m.instruct("Go.").value == "Once upon a time"
     first, stale, fresh = (entry["connection"] for entry in trial.server.log("m"))

@@ -167,7 +167,7 @@ def test_a_caller_that_blocks_its_own_loop_stalls_no_stream(server: ServerProces
 
 
 def test_one_session_serves_loops_one_after_another(server: ServerProcess) -> None:
-    server.script("m", chunks=["a", "b"])
+    server.script("m", chunks=["a", "b"], framing="length")
     m = MelleaSession(OllamaBackend("m", base_url=server.url))
     for _ in range(5):
         assert asyncio.run(_ask(m)) == "ab"

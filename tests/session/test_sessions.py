@@ -226,7 +226,7 @@ def test_closing_ends_the_servers_connections(server: ServerProcess) -> None:
 
 
 def test_closing_a_clone_leaves_the_backend_open(server: ServerProcess) -> None:
-    server.script("m", chunks=["a"])
+    server.script("m", chunks=["a"], framing="length")
     with MelleaSession(OllamaBackend("m", base_url=server.url)) as m:
         m.instruct("Go.")
         with m.clone() as twin:
