@@ -85,6 +85,7 @@ def test_lines_are_broken_between_words(server: ServerProcess) -> None:
     assert len(told) > 3
     assert all(len(line) <= 30 for line in told)
     assert " ".join(told).split() == "".join(words[:19]).split()
+    chat.expect("you> ")
     chat.sendeof()
     to_its_end(chat)
 
