@@ -3,10 +3,10 @@
 `python -m benchmarks.quick` prints ratios to the cheaper of two loops, one on asyncio and one on
 uvloop: of client CPU, and of wall clock for calls one after another. It exits with 1 when one
 misses its goal, or is 1.25 times worse than the one in `benchmarks/recorded.json`; a goal that was
-missed when it was recorded is told, and held to the record. What looks worse
-is measured again before that is said, and not said where others had the processors meanwhile: a
-ratio is only good on a machine of one's own. `--record` writes what it measures to that file
-instead, the worst of three. `make bench` measures all goals.
+missed when it was recorded is told, and held to the record. What looks worse is measured again
+before that is said, and not said where others had the processors meanwhile: a ratio is only good on
+a machine of one's own. `--record` writes what it measures to that file instead, the worst of three.
+`make bench` measures all goals.
 """
 
 from __future__ import annotations
