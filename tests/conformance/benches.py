@@ -101,7 +101,10 @@ class LocalBench(Bench):
     def __init__(self, model: Path) -> None:
         from mellea_rx.backends import LocalBackend
 
-        self.backend = LocalBackend(model, parallel=4, model_options={ModelOption.SEED: 7})
+        # Its thousands of tokens a second fill a window of the default size in a moment, and an
+        # answer that has filled its window is not endless.
+        options = {ModelOption.SEED: 7, ModelOption.MAX_NEW_TOKENS: 8_000}
+        self.backend = LocalBackend(model, parallel=4, context_window=8192, model_options=options)
 
     def answering(self) -> Backend:
         return self.backend
