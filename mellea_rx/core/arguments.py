@@ -1,4 +1,8 @@
-"""Refuses arguments that cannot be used, by their names."""
+"""Checks of arguments that many public functions share.
+
+Each check returns the value in the type that the caller goes on with, or raises an error that
+names the argument. `core`, `operators` and `stdlib` use them.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +10,49 @@ from math import isfinite
 
 from mellea_rx.errors import InvalidInputError
 
-__all__ = ["count", "kind_of", "seconds"]
+__all__ = ["kind_of", "require_positive_int", "require_positive_number", "require_seconds"]
 
 
-def seconds(name: str, value: object) -> float:
-    """`value`, when it is a time.
+def require_seconds(name: str, value: object) -> float:
+    """Return `value` as a float if it is a positive, finite number of seconds.
+
+    Args:
+        name: The argument's name, for the message.
+        value: The argument.
 
     Raises:
-        InvalidInputError: It is not a number of seconds above 0.
+        InvalidInputError: `value` is not a number, is not finite, or is 0 or less.
+    """
+    return require_positive_number(name, value, "a number of seconds")
+
+
+def require_positive_number(name: str, value: object, what: str = "a number") -> float:
+    """Return `value` as a float if it is positive and finite.
+
+    Args:
+        name: The argument's name, for the message.
+        value: The argument. A bool is not a number here.
+        what: A noun phrase for the expected value, for the message.
+
+    Raises:
+        InvalidInputError: `value` is not a number, is not finite, or is 0 or less.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidInputError(f"{name} must be a number of seconds, not {value!r}")
+        raise InvalidInputError(f"{name} must be {what}, not {value!r}")
     if not isfinite(value) or value <= 0:
-        raise InvalidInputError(f"{name} must be a number of seconds above 0, not {value!r}")
+        raise InvalidInputError(f"{name} must be {what} above 0, not {value!r}")
     return float(value)
 
 
-def count(name: str, value: object) -> int:
-    """`value`, when it is a number of things.
+def require_positive_int(name: str, value: object) -> int:
+    """Return `value` if it is an int of 1 or more.
+
+    Args:
+        name: The argument's name, for the message.
+        value: The argument. A bool is not an int here.
 
     Raises:
-        InvalidInputError: It is not an int of 1 or more.
+        InvalidInputError: `value` is not an int, or is below 1.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidInputError(f"{name} must be an int, 1 or more, not {value!r}")
@@ -34,7 +60,9 @@ def count(name: str, value: object) -> int:
 
 
 def kind_of(value: object) -> str:
-    """The kind of a wrong argument, for a message; of a class, also how to make an object of it.
+    """Return a noun phrase for the type of a wrong argument, for an error message.
+
+    For a class, the phrase also says how to make an object of it.
 
     Example:
         >>> kind_of("text"), kind_of(dict)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from reactivex import Observable
 
-from mellea_rx.core.arguments import count
+from mellea_rx.core.arguments import require_positive_int
 from mellea_rx.operators.merge import lanes
 from mellea_rx.operators.sources import Combined, Opening, Source, branches
 from mellea_rx.operators.tagged import Outcome
@@ -44,7 +44,9 @@ def as_completed(*sources: Source[S], max_concurrent: int | None = None) -> Obse
         InvalidInputError: Something that is no source, or `max_concurrent` below 1.
     """
     opened = branches("as_completed", sources)
-    limit = None if max_concurrent is None else count("max_concurrent", max_concurrent)
+    limit = (
+        None if max_concurrent is None else require_positive_int("max_concurrent", max_concurrent)
+    )
 
     def make(opening: Opening) -> Observable[Outcome[S]]:
         return lanes([each.outcome(opening) for each in opened], limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Generic, Literal, Protocol, TypeVar, cast, get_args
 
-from mellea_rx.core.arguments import count
+from mellea_rx.core.arguments import require_positive_int
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.hub import Backlog
@@ -47,7 +47,10 @@ def backlog(overflow: Overflow, maxsize: int | None) -> BoundedBacklog[Any]:
         if maxsize is not None:
             raise InvalidInputError('maxsize is for the other kinds: "coalesce" joins what waits')
         return _Joined()
-    return _Queue(None if maxsize is None else count("maxsize", maxsize), overflow == "drop_oldest")
+    return _Queue(
+        None if maxsize is None else require_positive_int("maxsize", maxsize),
+        overflow == "drop_oldest",
+    )
 
 
 class _Queue(Generic[T]):

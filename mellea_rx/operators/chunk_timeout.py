@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SerialDisposable
 
-from mellea_rx.core.arguments import seconds
+from mellea_rx.core.arguments import require_seconds
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.fold import TextBuffer
 from mellea_rx.core.observers import Serialized
@@ -66,7 +66,9 @@ def chunk_timeout(
         InvalidInputError: A limit is no time, or none is given.
     """
     limits = {"first": first, "idle": idle, "total": total}
-    given = {name: seconds(name, value) for name, value in limits.items() if value is not None}
+    given = {
+        name: require_seconds(name, value) for name, value in limits.items() if value is not None
+    }
     if not given:
         raise InvalidInputError("chunk_timeout needs `first`, `idle` or `total`, in seconds")
 

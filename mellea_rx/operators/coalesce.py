@@ -10,7 +10,7 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.disposable import Disposable, SerialDisposable
 
-from mellea_rx.core.arguments import seconds
+from mellea_rx.core.arguments import require_seconds
 from mellea_rx.core.chunk import Chunk, as_chunk
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.observers import Serialized
@@ -43,7 +43,7 @@ def coalesce(
     Raises:
         InvalidInputError: `window` is no time.
     """
-    window = seconds("window", window)
+    window = require_seconds("window", window)
 
     def operator(source: Observable[object]) -> Observable[Chunk]:
         def subscribe(

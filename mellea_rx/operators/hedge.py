@@ -14,7 +14,7 @@ from reactivex.disposable import (
     SingleAssignmentDisposable,
 )
 
-from mellea_rx.core.arguments import seconds
+from mellea_rx.core.arguments import require_seconds
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.timers import scheduler_for
 from mellea_rx.operators.answers import no_answer
@@ -60,7 +60,7 @@ def hedge(
         InvalidInputError: Something that is no source, none at all, or `after` is no time.
     """
     opened = branches("hedge", sources, least=1)
-    pause = seconds("after", after)
+    pause = require_seconds("after", after)
 
     def make(opening: Opening) -> Observable[Tagged[S]]:
         slow = rx.timer(pause, scheduler=scheduler_for(scheduler, opening.scheduler))

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, overload
 
 from reactivex import Observable
 
-from mellea_rx.core.arguments import count
+from mellea_rx.core.arguments import require_positive_int
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.operators.concurrent_map import ConcurrentMap, Row
 from mellea_rx.operators.from_async_iterable import Inputs, inputs_of
@@ -64,7 +64,7 @@ def map_async(
     """
     if not callable(fn):
         raise InvalidInputError(f"map_async takes a function, not a {type(fn).__name__}")
-    limit = count("max_concurrent", max_concurrent)
+    limit = require_positive_int("max_concurrent", max_concurrent)
 
     operation = _Call(fn)
 

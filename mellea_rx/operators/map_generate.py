@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
 
 from reactivex import Observable
 
-from mellea_rx.core.arguments import count
+from mellea_rx.core.arguments import require_positive_int
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.operators.concurrent_map import ConcurrentMap, Row
@@ -342,7 +342,7 @@ def _generating(
     ordered: bool,
     at_start: bool,
 ) -> Callable[[Inputs[Any]], Observable[Any]]:
-    concurrent = count("max_concurrent", max_concurrent)
+    concurrent = require_positive_int("max_concurrent", max_concurrent)
     limits()  # refuses what cannot be used, before anything starts
 
     def generating(inputs: Inputs[Any]) -> Observable[Any]:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
 
-from mellea_rx.core.arguments import count
+from mellea_rx.core.arguments import require_positive_int
 from mellea_rx.operators.sources import Combined, Opening, Source, branches
 from mellea_rx.operators.tagged import Tagged
 
@@ -48,7 +48,9 @@ def merge(*sources: Source[S], max_concurrent: int | None = None) -> Observable[
         InvalidInputError: Something that is no source, or `max_concurrent` below 1.
     """
     opened = branches("merge", sources)
-    limit = None if max_concurrent is None else count("max_concurrent", max_concurrent)
+    limit = (
+        None if max_concurrent is None else require_positive_int("max_concurrent", max_concurrent)
+    )
 
     def make(opening: Opening) -> Observable[Tagged[S]]:
         return lanes([each.chunks(opening) for each in opened], limit)

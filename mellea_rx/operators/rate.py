@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from math import isfinite
-
+from mellea_rx.core.arguments import require_positive_number
 from mellea_rx.core.chunk import Usage
-from mellea_rx.errors import InvalidInputError
 
 __all__ = ["RateLimit"]
 
@@ -30,13 +28,19 @@ class RateLimit:
     """
 
     def __init__(self, per_second: float | None, tokens_per_minute: float | None) -> None:
-        self._spacing = 0.0 if per_second is None else 1 / _limit("per_second", per_second)
+        self._spacing = 0.0
+        if per_second is not None:
+            self._spacing = 1 / require_positive_number(
+                "per_second", per_second, "a number of calls"
+            )
         self._next = float("-inf")
-        self._bucket = (
-            None
-            if tokens_per_minute is None
-            else _Bucket(_limit("tokens_per_minute", tokens_per_minute))
-        )
+        self._bucket: _Bucket | None = None
+        if tokens_per_minute is not None:
+            self._bucket = _Bucket(
+                require_positive_number(
+                    "tokens_per_minute", tokens_per_minute, "a number of tokens"
+                )
+            )
 
     def wait(self, now: float) -> float:
         """Seconds until the next call may start, as far as it is known now; 0.0 for at once."""
@@ -58,14 +62,6 @@ class RateLimit:
         """
         if self._bucket is not None:
             self._bucket.spend(now, 0 if usage is None else usage.total_tokens)
-
-
-def _limit(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidInputError(f"{name} must be a number, or None, not {value!r}")
-    if not isfinite(value) or value <= 0:
-        raise InvalidInputError(f"{name} must be a number above 0, or None, not {value!r}")
-    return float(value)
 
 
 class _Bucket:

@@ -10,7 +10,7 @@ from typing import Any
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SerialDisposable
 
-from mellea_rx.core.arguments import seconds
+from mellea_rx.core.arguments import require_seconds
 from mellea_rx.core.observers import Serialized
 from mellea_rx.core.stream import Stream
 from mellea_rx.core.timers import scheduler_for
@@ -54,7 +54,7 @@ def smooth(
     Raises:
         InvalidInputError: `interval` is no time.
     """
-    interval = seconds("interval", interval)
+    interval = require_seconds("interval", interval)
 
     def operator(source: Observable[object]) -> Observable[str]:
         def subscribe(

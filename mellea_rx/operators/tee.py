@@ -9,7 +9,7 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
-from mellea_rx.core.arguments import count
+from mellea_rx.core.arguments import require_positive_int
 from mellea_rx.core.chunk import Chunk, as_chunk
 from mellea_rx.core.consumers import Subscriber
 from mellea_rx.core.fold import Fold
@@ -54,7 +54,7 @@ def tee(
     Raises:
         InvalidInputError: `n` is not an int of 1 or more.
     """
-    n = count("n", n)
+    n = require_positive_int("n", n)
 
     def operator(source: Observable[object]) -> tuple[Observable[Chunk], ...]:
         shared = _Shared(source.pipe(ops.map(as_chunk)), scheduler)
