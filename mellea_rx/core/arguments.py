@@ -7,10 +7,17 @@ names the argument. `core`, `operators` and `stdlib` use them.
 from __future__ import annotations
 
 from math import isfinite
+from typing import Any, get_args
 
 from mellea_rx.errors import InvalidInputError
 
-__all__ = ["kind_of", "require_positive_int", "require_positive_number", "require_seconds"]
+__all__ = [
+    "kind_of",
+    "require_choice",
+    "require_positive_int",
+    "require_positive_number",
+    "require_seconds",
+]
 
 
 def require_seconds(name: str, value: object) -> float:
@@ -57,6 +64,22 @@ def require_positive_int(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidInputError(f"{name} must be an int, 1 or more, not {value!r}")
     return value
+
+
+def require_choice(name: str, value: object, choices: Any) -> None:
+    """Check that `value` is one of the strings of a `Literal` type.
+
+    Args:
+        name: The argument's name, for the message.
+        value: The argument.
+        choices: The `Literal` type of the argument.
+
+    Raises:
+        InvalidInputError: `value` is not one of them; the message lists them.
+    """
+    if value not in get_args(choices):
+        known = ", ".join(map(repr, get_args(choices)))
+        raise InvalidInputError(f"{name} must be one of {known}, not {value!r}")
 
 
 def kind_of(value: object) -> str:

@@ -14,7 +14,7 @@ from mellea_rx.core.engine import engine, engine_loop
 from mellea_rx.core.generation import Generation, Notice
 from mellea_rx.core.hub import Backlog, Hub
 from mellea_rx.core.loops import asyncio_loop
-from mellea_rx.core.observers import finish, give
+from mellea_rx.core.observers import safe_on_next, safe_terminate
 from mellea_rx.core.outlet import Outlet, loop_outlet, running_loop
 from mellea_rx.core.pending import LoopWait, Pending, ThreadWait
 from mellea_rx.core.waits import RUNNING, begin_wait, end_wait
@@ -169,7 +169,7 @@ class Subscriber(Generic[T]):
         """Returns whether there may be more."""
         goes_on = False
         try:
-            goes_on = give(self._observer, item)
+            goes_on = safe_on_next(self._observer, item)
         finally:
             if not goes_on:
                 self.dispose()
@@ -180,7 +180,7 @@ class Subscriber(Generic[T]):
         self.dispose()
         hub.taken()
         error = self._failure or hub.error
-        finish(observer, None if error is None else self._told(error))
+        safe_terminate(observer, None if error is None else self._told(error))
 
     def undeliverable(self) -> None:
         self.dispose()

@@ -1,4 +1,8 @@
-"""Calling an observer that may raise: it loses its subscription, and nobody else anything."""
+"""Calls to observers that may raise: `safe_on_next`, `safe_terminate` and `SerializedObserver`.
+
+Whatever calls a user's observer uses them. An observer that raises loses its subscription; the
+source, its thread and its other subscribers go on.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +15,20 @@ from reactivex.disposable import CompositeDisposable
 from mellea_rx.core.logs import FailureUnhandled, FunctionRaised, error_summary, log
 from mellea_rx.core.outlet import running_loop
 
-__all__ = ["Serialized", "finish", "give", "is_for_the_loop"]
+__all__ = ["SerializedObserver", "is_for_the_loop", "safe_on_next", "safe_terminate"]
 
 T = TypeVar("T")
 
 
-def give(observer: abc.ObserverBase[T], item: T) -> bool:
-    """Hand an item to an observer.
+def safe_on_next(observer: abc.ObserverBase[T], item: T) -> bool:
+    """Call `observer.on_next(item)`, and log an exception that it raises.
 
     Returns:
-        False when it raised, which is logged: its subscription has to end.
+        Whether it returned normally. When False, the caller has to dispose the subscription.
 
     Raises:
-        SystemExit: It raised this, or KeyboardInterrupt, on an event loop: its subscription has to
-            end, too.
+        SystemExit: The observer raised it, or KeyboardInterrupt, on an event loop; see
+            `is_for_the_loop`. The caller has to dispose the subscription in this case too.
     """
     try:
         observer.on_next(item)
@@ -36,12 +40,16 @@ def give(observer: abc.ObserverBase[T], item: T) -> bool:
     return True
 
 
-def finish(observer: abc.ObserverBase[T], error: Exception | None) -> None:
-    """Give an observer its terminal. What it raises is logged.
+def safe_terminate(observer: abc.ObserverBase[T], error: Exception | None) -> None:
+    """Call `on_error` or `on_completed` of an observer, and log an exception that it raises.
 
     Args:
-        observer: Who is told.
-        error: Why the source failed; None when it is complete.
+        observer: The observer to terminate.
+        error: The source's error; None if the source completed.
+
+    Raises:
+        SystemExit: The observer raised it, or KeyboardInterrupt, on an event loop; see
+            `is_for_the_loop`.
     """
     try:
         if error is not None:
@@ -49,7 +57,7 @@ def finish(observer: abc.ObserverBase[T], error: Exception | None) -> None:
         else:
             observer.on_completed()
     except BaseException as raised:
-        # Rx's default for a subscriber without `on_error` raises what it is given.
+        # RxPY's default `on_error` raises the error that it is called with.
         if error is not None and raised is error:
             log(FailureUnhandled(error_summary(error)))
         else:
@@ -59,62 +67,74 @@ def finish(observer: abc.ObserverBase[T], error: Exception | None) -> None:
 
 
 def is_for_the_loop(error: BaseException) -> bool:
-    """Whether it ends the program by way of the event loop that runs here, as asyncio has it.
+    """Return whether an exception has to leave the event loop that runs in this thread.
 
-    A thread of ours, or of a scheduler, is nobody's program: there `SystemExit` is a subscriber's
-    fault like any other.
+    `SystemExit` and `KeyboardInterrupt` end an asyncio program by leaving its loop. On a thread
+    without a loop (a delivery thread, a scheduler's thread) they cannot end the program, and are
+    handled as any other exception of a subscriber.
     """
     return isinstance(error, (SystemExit, KeyboardInterrupt)) and running_loop() is not None
 
 
-class Serialized(Generic[T]):
-    """Stands between sources on any threads and one observer: serial calls, one terminal, no more.
+class SerializedObserver(Generic[T]):
+    """An observer that makes the calls of several sources serial, with at most one terminal.
 
-    It is an observer, and the subscription. An observer that raises loses its subscription.
+    Sources on any threads may call it. It is the subscription as well: `dispose` ends it, and an
+    observer that raises has its subscription disposed.
 
     Args:
-        observer: Gets what comes.
+        observer: The observer to call.
     """
 
     def __init__(self, observer: abc.ObserverBase[T]) -> None:
         self._observer = observer
+        # The lock is held during the observer's calls: without that, a second source could call
+        # `on_next` on its thread during the first one's call, or after the terminal. It is
+        # re-entrant, since the observer may dispose the subscription, or make a source emit, from
+        # within its call.
         self._lock = threading.RLock()
         self._ended = False
         self._owned = CompositeDisposable()
 
     def owns(self, resource: abc.DisposableBase) -> None:
-        """Dispose it with the subscription; at once when that has ended."""
+        """Dispose `resource` with the subscription; at once if that has ended."""
         self._owned.add(resource)
 
     def on_next(self, item: T) -> None:
-        """One more item."""
+        """Forward an item, unless the subscription has ended."""
         with self._lock:
             if self._ended:
                 return
-            goes_on = False
+            is_well = False
             try:
-                goes_on = give(self._observer, item)
+                is_well = safe_on_next(self._observer, item)
             finally:
-                if not goes_on:
+                if not is_well:
                     self.dispose()
 
     def on_error(self, error: Exception) -> None:
-        """The source failed."""
-        self._finish(error)
+        """Forward an error as the terminal."""
+        self._terminate(error)
 
     def on_completed(self) -> None:
-        """The source is complete."""
-        self._finish(None)
+        """Forward completion as the terminal."""
+        self._terminate(None)
 
-    def _finish(self, error: Exception | None) -> None:
+    def _terminate(self, error: Exception | None) -> None:
         with self._lock:
             if self._ended:
                 return
             self._ended = True
-            finish(self._observer, error)
+            safe_terminate(self._observer, error)
+        # Outside of the lock: disposing sources may run code of theirs that waits for a thread
+        # which is about to call this observer.
         self.dispose()
 
     def dispose(self) -> None:
-        """End the subscription. Idempotent; from any thread, also within a call."""
+        """End the subscription. Idempotent, from any thread, also during a call of the observer.
+
+        It takes no lock, so that it never waits for an observer that is being called on another
+        thread. That call may still be running when this returns; no further one starts.
+        """
         self._ended = True
         self._owned.dispose()

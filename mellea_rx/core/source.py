@@ -13,7 +13,7 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine
 from mellea_rx.core.home import Home
-from mellea_rx.core.observers import finish
+from mellea_rx.core.observers import safe_terminate
 from mellea_rx.core.stream import Stream
 from mellea_rx.errors import CallerLoopClosedError
 
@@ -53,11 +53,11 @@ class ChunkSource(Stream[Chunk]):
             try:
                 await produce(observer.on_next)
             except Exception as error:
-                finish(observer, error)
+                safe_terminate(observer, error)
             else:
                 observer.on_completed()
 
-        return Disposable(engine().spawn(run, lost=partial(finish, observer)).cancel)
+        return Disposable(engine().spawn(run, lost=partial(safe_terminate, observer)).cancel)
 
 
 def forward(source: Observable[Chunk], push: Push) -> Awaitable[None]:

@@ -3,9 +3,9 @@
     thunk.pipe(by_sentence()).subscribe(speak)
     async for item in to_async_iterator(merge(a, b)): ...
 
-The first kind is curried, its arguments first, then the source; combinators take their sources.
-They take any Observable of chunks (a thunk, a backend's stream) or of strings, make their state
-when they are subscribed to, and compose with Rx's own.
+Operators are used with `pipe`; combinators take their sources as arguments. Both take any
+Observable of chunks (a thunk, a backend's stream) or of strings, have a state of their own for each
+subscription, and compose with Rx's own operators.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The text so far, again with each chunk: what a screen shows."""
+"""The operator `accumulate`: the text so far, for display."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["accumulate"]
 
 
 def accumulate() -> Callable[[Observable[object]], Observable[str]]:
-    """The text so far, whenever some comes.
+    """Emit the whole text so far with each text. It is Rx's `scan(add, "")` over `text()`.
 
         source:         -a--b--c--|
         accumulate():   -a--ab-abc|
 
-    Each item is the whole text so far, so a text of n characters in k chunks takes time in n times
-    k. For a long text, join chunks first: `thunk.pipe(coalesce(0.1), accumulate())` gives ten
-    texts a second at most. A subscriber to a thunk that is slower than the model gets chunks joined
-    as it is.
+    Each item is the whole text so far, so a text of n characters in k chunks takes O(n * k) time.
+    For a long text, join chunks first: `thunk.pipe(coalesce(0.1), accumulate())` emits at most ten
+    texts per second. A subscriber to a thunk that is slower than the model gets joined chunks
+    anyway.
 
     Example:
         >>> import reactivex as rx

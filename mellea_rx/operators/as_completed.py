@@ -1,4 +1,4 @@
-"""Answers in the order in which they end."""
+"""The combinator `as_completed`: outcomes in the order in which the sources end."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Any, TypeVar
 
 from reactivex import Observable
 
-from mellea_rx.core.arguments import require_positive_int
-from mellea_rx.operators.merge import lanes
-from mellea_rx.operators.sources import Combined, Opening, Source, branches
+from mellea_rx.operators.merge import merged
+from mellea_rx.operators.sources import CombinatorSource, Source
 from mellea_rx.operators.tagged import Outcome
 
 __all__ = ["as_completed"]
@@ -17,14 +16,14 @@ S = TypeVar("S", bound=Observable[Any])
 
 
 def as_completed(*sources: Source[S], max_concurrent: int | None = None) -> Observable[Outcome[S]]:
-    """How each source ended, in the order in which they do.
+    """Emit each source's outcome, in the order in which they end.
 
         a:                    --1-----2---|
         b:                    ----x-y-#
         as_completed(a, b):   --------xy--(12|)
 
-    It never fails: a source that fails is an item too, with its `error` and the text that had
-    come. When it is left, thunks that nobody else takes are cancelled.
+    It never fails: a source that fails is an item too, with its `error` and the text that it
+    emitted before. When the subscription ends early, thunks that nothing else uses are cancelled.
 
     Example:
         >>> import reactivex as rx
@@ -34,21 +33,13 @@ def as_completed(*sources: Source[S], max_concurrent: int | None = None) -> Obse
         0 'Once upon' None
 
     Args:
-        sources: As those of `merge`.
-        max_concurrent: How many are subscribed to at once; None for all.
+        sources: As in `merge`.
+        max_concurrent: The number of sources that are subscribed to at once; None for all.
 
     Returns:
-        An Observable of one `Outcome` a source.
+        An Observable with one `Outcome` for each source.
 
     Raises:
-        InvalidInputError: Something that is no source, or `max_concurrent` below 1.
+        InvalidInputError: An argument is not a source, or `max_concurrent` is below 1.
     """
-    opened = branches("as_completed", sources)
-    limit = (
-        None if max_concurrent is None else require_positive_int("max_concurrent", max_concurrent)
-    )
-
-    def make(opening: Opening) -> Observable[Outcome[S]]:
-        return lanes([each.outcome(opening) for each in opened], limit)
-
-    return Combined(opened, make)
+    return merged("as_completed", sources, max_concurrent, CombinatorSource.outcome)

@@ -1,11 +1,11 @@
-"""What waits for a reader, and what becomes of it when there is too much."""
+"""Buffers of pull readers, one for each `overflow=` policy of `to_async_iterator`."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Generic, Literal, Protocol, TypeVar, cast, get_args
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
-from mellea_rx.core.arguments import require_positive_int
+from mellea_rx.core.arguments import require_choice, require_positive_int
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.hub import Backlog
@@ -20,32 +20,33 @@ Overflow = Literal["coalesce", "block", "drop_oldest", "error"]
 
 
 class BoundedBacklog(Backlog[T], Protocol[T]):
-    """A backlog that may have a bound."""
+    """A buffer that may have a bound."""
 
     @property
     def is_full(self) -> bool:
-        """Whether one more item is too many."""
+        """Whether the buffer has no room for another item."""
         ...
 
     def __len__(self) -> int: ...
 
 
 def backlog(overflow: Overflow, maxsize: int | None) -> BoundedBacklog[Any]:
-    """A backlog of a kind.
+    """Make the buffer of an overflow policy.
 
     Args:
-        overflow: "coalesce" joins what can be joined. The others keep items as they are.
-        maxsize: How many may wait; None for any number.
+        overflow: "coalesce" joins the items that can be joined. The other policies keep items as
+            they are.
+        maxsize: The largest number of waiting items; None for no bound.
 
     Raises:
-        InvalidInputError: There is no such kind, or it has no `maxsize`.
+        InvalidInputError: `overflow` is unknown, or is "coalesce" and `maxsize` is given.
     """
-    if overflow not in get_args(Overflow):
-        known = ", ".join(map(repr, get_args(Overflow)))
-        raise InvalidInputError(f"overflow must be one of {known}, not {overflow!r}")
+    require_choice("overflow", overflow, Overflow)
     if overflow == "coalesce":
         if maxsize is not None:
-            raise InvalidInputError('maxsize is for the other kinds: "coalesce" joins what waits')
+            raise InvalidInputError(
+                'maxsize is for the other kinds: "coalesce" joins the items that wait'
+            )
         return _Joined()
     return _Queue(
         None if maxsize is None else require_positive_int("maxsize", maxsize),
@@ -76,9 +77,10 @@ class _Queue(Generic[T]):
 
 
 class _Joined:
-    """Joins texts, chunks, and chunks of one source; what else there is waits as it is.
+    """Joins texts, chunks, and chunks of one source; any other item waits as it is.
 
-    Of each kind, and of each source, at most one waits, so that memory is the text itself.
+    At most one item of each type, and of each source, waits, so that the memory in use is that of
+    the text itself.
     """
 
     is_full = False
@@ -111,7 +113,7 @@ class _Joined:
 
 
 class _Joint:
-    """Items that become one. One alone stays as it came."""
+    """Items that are joined into one. A single item stays as it is."""
 
     __slots__ = ("_first", "_fold", "key")
 
@@ -136,7 +138,7 @@ class _Joint:
 
 
 def _key(item: object) -> object:
-    """Items with the same key can be joined; None where none can."""
+    """Return a key that is equal for items that can be joined; None for any other item."""
     if isinstance(item, Tagged):
         return item.index
     return type(item) if isinstance(item, (str, Chunk)) else None

@@ -1,4 +1,7 @@
-"""Text by words, sentences, lines and paragraphs, whatever the chunks are."""
+"""The operators `by_word`, `by_sentence`, `by_line` and `by_paragraph`: text in units.
+
+The units do not depend on how the text is cut into chunks.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,13 @@ __all__ = ["by_line", "by_paragraph", "by_sentence", "by_word"]
 
 
 def by_word() -> Callable[[Observable[object]], Observable[str]]:
-    """Word by word: each with the white space after it, once the next one begins.
+    """Emit words, each with the white space after it, once the next word begins.
 
         source:      -On-ce·u-pon-|
         by_word():   ----Once·----(upon|)
 
-    The words' join is the text. What is left at the end, or before an error, goes out then.
+    The words joined are the text. At the end of the source, and before its error, the rest of the
+    text is emitted.
 
     Example:
         >>> import reactivex as rx
@@ -28,21 +32,21 @@ def by_word() -> Callable[[Observable[object]], Observable[str]]:
         ['Once ', 'upon']
 
     Returns:
-        An operator that takes chunks or strings. What white space and the other units are:
-        `mellea_rx.operators.units.splitter`.
+        An operator that takes chunks or strings. `mellea_rx.operators.units.splitter` defines the
+        units, and what counts as white space.
     """
     return _by("word")
 
 
 def by_sentence() -> Callable[[Observable[object]], Observable[str]]:
-    """Sentence by sentence: each with the white space after it, once the next one begins.
+    """Emit sentences, each with the white space after it, once the next sentence begins.
 
         source:          -Dr.-·Po-e.·H-e-----|
         by_sentence():   ---------Dr.·Poe.·--(He|)
 
-    The sentences' join is the text. Abbreviations, initials and decimals end none; closing quotes
-    and brackets belong to the sentence before them; in doubt, a sentence goes on. What is left at
-    the end, or before an error, goes out then.
+    The sentences joined are the text. Abbreviations, initials and decimals do not end a sentence;
+    closing quotes and brackets belong to the sentence before them; in doubt, a sentence goes on. At
+    the end of the source, and before its error, the rest of the text is emitted.
 
     Example:
         >>> import reactivex as rx
@@ -57,12 +61,13 @@ def by_sentence() -> Callable[[Observable[object]], Observable[str]]:
 
 
 def by_line() -> Callable[[Observable[object]], Observable[str]]:
-    r"""Line by line: each with its LF, once that is there. No other character ends a line.
+    r"""Emit lines, each with its LF, once that has arrived. No other character ends a line.
 
         source:      -on-e⏎t-wo-|
         by_line():   ----one⏎---(two|)
 
-    The lines' join is the text. What is left at the end, or before an error, goes out then.
+    The lines joined are the text. At the end of the source, and before its error, the rest of the
+    text is emitted.
 
     Example:
         >>> import reactivex as rx
@@ -77,12 +82,13 @@ def by_line() -> Callable[[Observable[object]], Observable[str]]:
 
 
 def by_paragraph() -> Callable[[Observable[object]], Observable[str]]:
-    r"""Paragraph by paragraph: each with the blank lines after it, once the next one begins.
+    r"""Emit paragraphs, each with the blank lines after it, once the next paragraph begins.
 
         source:           -one⏎-⏎tw-o--|
         by_paragraph():   ------one⏎⏎--(two|)
 
-    The paragraphs' join is the text. What is left at the end, or before an error, goes out then.
+    The paragraphs joined are the text. At the end of the source, and before its error, the rest of
+    the text is emitted.
 
     Example:
         >>> import reactivex as rx

@@ -1,20 +1,16 @@
-"""Limits on how long an answer may keep one waiting, each with an error of its own."""
+"""The operator `chunk_timeout`: time limits on a stream, each with an error type of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import RLock
 from typing import Any, NamedTuple, TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import Disposable, SerialDisposable
 
 from mellea_rx.core.arguments import require_seconds
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.fold import TextBuffer
-from mellea_rx.core.observers import Serialized
-from mellea_rx.core.stream import Stream
-from mellea_rx.core.timers import scheduler_for
+from mellea_rx.core.observers import SerializedObserver
 from mellea_rx.errors import (
     FirstTokenTimeoutError,
     GenerationTimeoutError,
@@ -22,6 +18,7 @@ from mellea_rx.errors import (
     InvalidInputError,
     TotalTimeoutError,
 )
+from mellea_rx.operators.timed import TimedObserver, timed_operator
 
 __all__ = ["chunk_timeout"]
 
@@ -35,10 +32,11 @@ def chunk_timeout(
     total: float | None = None,
     scheduler: abc.SchedulerBase | None = None,
 ) -> Callable[[Observable[T]], Observable[T]]:
-    """End a stream that takes too long, and its source with it.
+    """End a stream that exceeds a time limit, and dispose its source.
 
-    Only content counts (text, thinking, tool calls, and what is being written of one): a chunk
-    without any neither begins an answer nor breaks a silence. The error has the text so far.
+    Only content counts (text, thinking, tool calls, and the arguments of a tool call while they are
+    generated): a chunk without content neither begins an answer nor ends a silence. The error has
+    the text so far.
 
         source:                  -a--b-----------c-|
         chunk_timeout(idle=5):   -a--b----#
@@ -50,20 +48,20 @@ def chunk_timeout(
         >>> patient = chunk_timeout(first=30, scheduler=time)
         >>> _ = rx.never().pipe(patient).subscribe(print, print)
         >>> time.advance_by(30)
-        nothing of the answer came within 30 s (chunk_timeout's `first`)
+        no content arrived within 30 s (chunk_timeout's `first`)
 
     Args:
         first: Seconds from the subscription to the first content.
         idle: Seconds from content to content, and to the end.
         total: Seconds from the subscription to the end.
-        scheduler: Whose time it is; by default where the chunks are delivered.
+        scheduler: The clock; by default, that of the place where chunks are delivered.
 
     Returns:
-        An operator that fails with `FirstTokenTimeoutError`, `IdleTimeoutError` or
-        `TotalTimeoutError`; a limit that is not given is none.
+        An operator that takes chunks or strings. It fails with `FirstTokenTimeoutError`,
+        `IdleTimeoutError` or `TotalTimeoutError`. A limit of None does not apply.
 
     Raises:
-        InvalidInputError: A limit is no time, or none is given.
+        InvalidInputError: A limit is not a positive number of seconds, or all are None.
     """
     limits = {"first": first, "idle": idle, "total": total}
     given = {
@@ -72,111 +70,89 @@ def chunk_timeout(
     if not given:
         raise InvalidInputError("chunk_timeout needs `first`, `idle` or `total`, in seconds")
 
-    def operator(source: Observable[T]) -> Observable[T]:
-        def subscribe(
-            observer: abc.ObserverBase[T], scheduler_: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            subscriber = Serialized(observer)
-            watch = _Watch(subscriber, scheduler_for(scheduler, scheduler_), given)
-            subscriber.owns(watch.timer)
-            watch.set()
-            subscriber.owns(
-                source.subscribe(
-                    watch.on_next, watch.on_error, watch.on_completed, scheduler=scheduler_
-                )
-            )
-            return Disposable(subscriber.dispose)
-
-        return Stream(subscribe)
-
-    return operator
+    return timed_operator(lambda observer, clock: _Limits(observer, clock, given), scheduler)
 
 
-class _Due(NamedTuple):
-    """When a limit is over, and what it is."""
+class _Deadline(NamedTuple):
+    """The time at which a limit is exceeded, and the limit's name."""
 
     at: float
     name: str
 
 
-class _Watch:
-    """One timer a stream, moved when it is due and not with each chunk.
+class _Limits(TimedObserver[T, T]):
+    """The limits of one subscription, with one timer.
+
+    A chunk does not move the timer, which would cost more than the chunk does. When the timer fires
+    early for that reason, it is set anew.
 
     Args:
-        observer: Gets what comes in time.
-        clock: Whose time it is.
-        limits: Seconds, by name.
+        observer: The subscriber.
+        clock: The scheduler of the timer.
+        limits: Seconds, by the names of `chunk_timeout`'s parameters.
     """
 
     def __init__(
-        self, observer: Serialized[Any], clock: abc.SchedulerBase, limits: dict[str, float]
+        self, observer: SerializedObserver[T], clock: abc.SchedulerBase, limits: dict[str, float]
     ) -> None:
-        self.timer = SerialDisposable()
-        self._observer = observer
-        self._clock = clock
+        super().__init__(observer, clock)
         self._limits = limits
-        self._lock = RLock()  # the timer's thread may be another one than the source's
-        self._said = TextBuffer()
-        self._began = False
+        self._text = TextBuffer()
+        self._has_begun = False
         self._started = self._last = self._now()
+        self._set_timer()
 
     def _now(self) -> float:
         return self._clock.to_seconds(self._clock.now)
 
-    def _due(self) -> _Due | None:
-        """The limit that is over first, if nothing comes."""
-        since = {"idle" if self._began else "first": self._last, "total": self._started}
+    def _deadline(self) -> _Deadline | None:
+        """The earliest deadline, if nothing more arrives."""
+        since = {"idle" if self._has_begun else "first": self._last, "total": self._started}
         limits = self._limits
-        dues = [_Due(at + limits[name], name) for name, at in since.items() if name in limits]
-        return min(dues, default=None)
+        deadlines = [
+            _Deadline(at + limits[name], name) for name, at in since.items() if name in limits
+        ]
+        return min(deadlines, default=None)
 
-    def set(self) -> None:
-        """Set the timer to what is due next."""
-        due = self._due()
-        if due is not None:
-            self.timer.disposable = self._clock.schedule_relative(due.at - self._now(), self._ring)
+    def _set_timer(self) -> None:
+        deadline = self._deadline()
+        if deadline is not None:
+            pause = deadline.at - self._now()
+            self.timer.disposable = self._clock.schedule_relative(pause, self._on_timer)
 
-    def _ring(self, *_: Any) -> None:
+    def _on_timer(self, *_: Any) -> None:
         with self._lock:
-            due = self._due()
-            if due is None or self._now() < due.at:
-                self.set()
+            deadline = self._deadline()
+            if deadline is None or self._now() < deadline.at:
+                self._set_timer()
                 return
-            self._observer.on_error(self._error(due.name))
+            self._observer.on_error(self._error(deadline.name))
 
     def _error(self, name: str) -> GenerationTimeoutError:
-        kind, what = _TOLD[name]
+        error, what = _ERRORS[name]
         limit = f"{self._limits[name]:g} s (chunk_timeout's `{name}`)"
-        return kind(f"{what} within {limit}", text=str(self._said))
+        return error(f"{what} within {limit}", text=str(self._text))
 
-    def on_next(self, item: object) -> None:
+    def on_next(self, item: T) -> None:
         with self._lock:
             if item or (isinstance(item, Chunk) and item.arguments_size):
                 try:
-                    self._said.add(str(item))
+                    self._text.add(str(item))
                 except Exception as error:
                     self._observer.on_error(error)
                     return
-                self._alive()
+                self._restart_silence()
             self._observer.on_next(item)
 
-    def _alive(self) -> None:
+    def _restart_silence(self) -> None:
         self._last = self._now()
-        if not self._began:
-            self._began = True
-            self.set()
-
-    def on_error(self, error: Exception) -> None:
-        with self._lock:
-            self._observer.on_error(error)
-
-    def on_completed(self) -> None:
-        with self._lock:
-            self._observer.on_completed()
+        if not self._has_begun:
+            self._has_begun = True
+            self._set_timer()
 
 
-_TOLD: dict[str, tuple[type[GenerationTimeoutError], str]] = {
-    "first": (FirstTokenTimeoutError, "nothing of the answer came"),
-    "idle": (IdleTimeoutError, "the answer stopped coming: nothing more of it came"),
+_ERRORS: dict[str, tuple[type[GenerationTimeoutError], str]] = {
+    "first": (FirstTokenTimeoutError, "no content arrived"),
+    "idle": (IdleTimeoutError, "the answer stalled: no further content arrived"),
     "total": (TotalTimeoutError, "the answer did not end"),
 }

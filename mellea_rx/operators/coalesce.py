@@ -1,21 +1,18 @@
-"""Fewer, larger chunks: what comes within a window is one."""
+"""The operator `coalesce`: fewer, larger chunks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import RLock
 from typing import Any
 
-from reactivex import Observable, abc
+from reactivex import Observable, abc, compose
 from reactivex import operators as ops
-from reactivex.disposable import Disposable, SerialDisposable
 
 from mellea_rx.core.arguments import require_seconds
 from mellea_rx.core.chunk import Chunk, as_chunk
 from mellea_rx.core.fold import Fold
-from mellea_rx.core.observers import Serialized
-from mellea_rx.core.stream import Stream
-from mellea_rx.core.timers import scheduler_for
+from mellea_rx.core.observers import SerializedObserver
+from mellea_rx.operators.timed import TimedObserver, timed_operator
 
 __all__ = ["coalesce"]
 
@@ -23,10 +20,11 @@ __all__ = ["coalesce"]
 def coalesce(
     window: float, *, scheduler: abc.SchedulerBase | None = None
 ) -> Callable[[Observable[object]], Observable[Chunk]]:
-    """All chunks of a window as one: their text joined, and whatever else came with them.
+    """Join all chunks of a time window into one: their text, and their other fields.
 
-    A window opens with a chunk and closes `window` seconds later, so no chunk is late by more, and
-    when nothing comes no timer runs. What waits at the end, or before an error, goes out then.
+    A window opens with a chunk and closes `window` seconds later. So no chunk is delayed for
+    longer, and no timer runs while nothing arrives. At the end of the source, and before its error,
+    the open window is emitted at once.
 
         source:        -a-b-c--------d-e-|
         coalesce(6):   -------abc--------(de|)
@@ -37,51 +35,52 @@ def coalesce(
         ab
 
     Args:
-        window: Seconds.
-        scheduler: Whose time it is; by default where the chunks are delivered.
+        window: The length of a window, in seconds.
+        scheduler: The clock; by default, that of the place where chunks are delivered.
+
+    Returns:
+        An operator that takes chunks or strings.
 
     Raises:
-        InvalidInputError: `window` is no time.
+        InvalidInputError: `window` is not a positive number of seconds.
     """
     window = require_seconds("window", window)
+    windows: Callable[[Observable[Chunk]], Observable[Chunk]] = timed_operator(
+        lambda observer, clock: _Windows(observer, clock, window), scheduler
+    )
+    return compose(ops.map(as_chunk), windows)
 
-    def operator(source: Observable[object]) -> Observable[Chunk]:
-        def subscribe(
-            observer: abc.ObserverBase[Chunk], scheduler_: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            clock = scheduler_for(scheduler, scheduler_)
-            subscriber = Serialized(observer)
-            fold = Fold()
-            lock = RLock()  # the timer's thread may be another one than the source's
-            timer = SerialDisposable()
-            subscriber.owns(timer)
 
-            def close(*_: Any) -> None:
-                with lock:
-                    if fold:
-                        subscriber.on_next(fold.take())
+class _Windows(TimedObserver[Chunk, Chunk]):
+    """Chunks in, one chunk for each window out."""
 
-            def on_next(chunk: Chunk) -> None:
-                with lock:
-                    opens = not fold
-                    fold.add(chunk)
-                if opens:
-                    timer.disposable = clock.schedule_relative(window, close)
+    def __init__(
+        self, observer: SerializedObserver[Chunk], clock: abc.SchedulerBase, window: float
+    ) -> None:
+        super().__init__(observer, clock)
+        self._window = window
+        self._fold = Fold()
 
-            def on_error(error: Exception) -> None:
-                with lock:
-                    close()
-                    subscriber.on_error(error)
+    def on_next(self, item: Chunk) -> None:
+        with self._lock:
+            opens = not self._fold
+            self._fold.add(item)
+        if opens:
+            # Without the lock: a scheduler may hold its own lock while it calls `_close`, and
+            # takes that lock here.
+            self.timer.disposable = self._clock.schedule_relative(self._window, self._close)
 
-            def on_completed() -> None:
-                with lock:
-                    close()
-                    subscriber.on_completed()
+    def on_error(self, error: Exception) -> None:
+        with self._lock:
+            self._close()
+            super().on_error(error)
 
-            chunks = source.pipe(ops.map(as_chunk))
-            subscriber.owns(chunks.subscribe(on_next, on_error, on_completed, scheduler=scheduler_))
-            return Disposable(subscriber.dispose)
+    def on_completed(self) -> None:
+        with self._lock:
+            self._close()
+            super().on_completed()
 
-        return Stream(subscribe)
-
-    return operator
+    def _close(self, *_: Any) -> None:
+        with self._lock:
+            if self._fold:
+                self._observer.on_next(self._fold.take())

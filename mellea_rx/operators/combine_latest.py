@@ -1,4 +1,4 @@
-"""The texts of several sources, side by side, as they grow."""
+"""The combinator `combine_latest`: the texts so far of several sources, side by side."""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ import reactivex as rx
 from reactivex import Observable
 from reactivex import operators as ops
 
-from mellea_rx.operators.sources import Combined, Opening, Source, branches
+from mellea_rx.operators.sources import (
+    CombinedObservable,
+    Source,
+    SubscriptionContext,
+    combinator_sources,
+)
 from mellea_rx.operators.tagged import Tagged
 
 __all__ = ["combine_latest"]
 
 
 def combine_latest(*sources: Source[Observable[Any]]) -> Observable[tuple[str, ...]]:
-    """The texts so far of all sources, whenever one of them grows: what a screen shows.
+    """Emit the texts so far of all sources whenever one of them grows, as a screen shows them.
 
         a:                      --1------2---|
         b:                      -----x-----|
         combine_latest(a, b):   +-1+-1+x-12+x|
 
-    It begins with the empty texts. Each item holds whole texts, so a text of n characters in k
-    chunks takes time in n times k; a subscriber that is slower than the models gets fewer items.
-    It fails with the first failure; then, and when it is left, thunks that nobody else takes are
-    cancelled.
+    The first item holds empty texts. Each item holds the whole texts, so a text of n characters in
+    k chunks takes O(n * k) time; a subscriber that is slower than the models gets fewer items. It
+    fails with the first failure. When it fails, or its subscription ends early, thunks that nothing
+    else uses are cancelled.
 
     Example:
         >>> import reactivex as rx
@@ -35,24 +40,24 @@ def combine_latest(*sources: Source[Observable[Any]]) -> Observable[tuple[str, .
         ('ab', 'x')
 
     Args:
-        sources: As those of `merge`.
+        sources: As in `merge`.
 
     Returns:
-        An Observable of tuples, as long as there are sources.
+        An Observable of tuples, with one text for each source.
 
     Raises:
-        InvalidInputError: Something that is no source.
+        InvalidInputError: An argument is not a source.
     """
-    opened = branches("combine_latest", sources)
-    nothing = ("",) * len(sources)
+    opened = combinator_sources("combine_latest", sources)
+    empty = ("",) * len(sources)
 
     def grow(texts: tuple[str, ...], item: Tagged[Any]) -> tuple[str, ...]:
         at = item.index
         return (*texts[:at], texts[at] + str(item), *texts[at + 1 :])
 
-    def make(opening: Opening) -> Observable[tuple[str, ...]]:
-        chunks = rx.merge(*(each.chunks(opening) for each in opened))
-        spoken = chunks.pipe(ops.filter(lambda item: str(item) != ""))
-        return rx.concat(rx.just(nothing), spoken.pipe(ops.scan(grow, nothing)))
+    def make(context: SubscriptionContext) -> Observable[tuple[str, ...]]:
+        chunks = rx.merge(*(each.chunks(context) for each in opened))
+        with_text = chunks.pipe(ops.filter(lambda item: str(item) != ""))
+        return rx.concat(rx.just(empty), with_text.pipe(ops.scan(grow, empty)))
 
-    return Combined(opened, make)
+    return CombinedObservable(opened, make)

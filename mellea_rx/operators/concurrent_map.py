@@ -1,7 +1,7 @@
-"""Work over a stream of inputs, so much at once: a state machine on the subscriber's event loop.
+"""Concurrent work over a stream of inputs, with a limit: what `map_async` and `map_generate` share.
 
-Each end of some work hands out the result that is due and starts the next input there and then, by
-callbacks: a row has no task, lock, event or acknowledgement of its own.
+It is a state machine on the subscriber's event loop. The end of one input's work emits the results
+that are due and starts the next inputs, by callbacks: there is no task, lock or event per input.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.consumers import Subscriber
 from mellea_rx.core.emitter import Emitter
 from mellea_rx.core.home import home_for
-from mellea_rx.core.observers import finish, give
+from mellea_rx.core.observers import safe_on_next, safe_terminate
 from mellea_rx.core.outlet import loop_outlet, running_loop
 from mellea_rx.core.stream import Stream
 from mellea_rx.core.waits import RUNNING
@@ -38,54 +38,54 @@ __all__ = ["ConcurrentMap", "Operation", "Row"]
 R = TypeVar("R")
 
 JOINABLE = (str, Chunk, Tagged)
-"""Results that a slow reader gets joined; see `to_async_iterator`."""
+"""The result types that `to_async_iterator` joins for a slow reader."""
 
-READERS_TURNS = 4
-"""Turns of the loop in which a reader that waits takes its item for sure (it needs three)."""
+READER_ITERATIONS = 4
+"""Loop iterations within which a waiting reader certainly takes its item (it needs three)."""
 
-STARTS_A_TURN = 32
-"""So many inputs are asked for, and started, in one turn of the loop; then others have theirs."""
+STARTS_PER_ITERATION = 32
+"""The largest number of inputs started in one loop iteration; then other callbacks run."""
 
 
 class Operation(Protocol):
-    """The work of one subscription. Called on its event loop."""
+    """The work of one subscription on its inputs. All methods are called on its event loop."""
 
     def pause(self) -> float:
-        """Seconds until the next input may be asked for, as far as it is known; 0.0 for at once."""
+        """Return the seconds until the next input may be requested; 0.0 for now."""
         ...
 
     def count_start(self) -> None:
-        """One more input is asked for."""
+        """Count an input that is requested."""
         ...
 
     def start(self, row: Row) -> None:
-        """Start the work on an input; it ends with `row.complete`, `row.finish` or `row.fail`.
+        """Start the work on an input. It has to end with `row.complete`, `finish` or `fail`.
 
         Raises:
-            Exception: It cannot be started: the stream fails with it.
+            Exception: The work cannot be started; the stream fails with this exception.
         """
         ...
 
     def count_end(self, row: Row) -> None:
-        """The work on an input is finished, and its result was taken."""
+        """Count an input whose work has finished, and whose result was taken."""
         ...
 
 
 class ConcurrentMap(Stream[R]):
-    """The results of some work for each input.
+    """An Observable of the results of some work on each input.
 
-    An input is pulled when there is room for its work, and there is room again when its work is
-    done and its result taken. So no more inputs are on their way than may be worked at, however
+    An input is pulled when there is room for its work. Its place is free again when its work has
+    finished and its result was taken. So at most `max_concurrent` inputs are in progress, however
     slow the work or the subscriber.
 
     It runs on the subscriber's event loop; without one (sync code, or a scheduler of another kind)
-    on one of its own, in a thread. Disposing the subscription ends all work.
+    on a loop of its own, in a thread. Disposing the subscription cancels all work.
 
     Args:
-        inputs: Pulled from, anew for each subscription.
-        begin: Makes the work of one subscription; called on its loop.
-        max_concurrent: How many inputs are worked at.
-        ordered: Whether results come in the order of their inputs.
+        inputs: The inputs, pulled anew for each subscription.
+        begin: Makes the operation of one subscription; called on its loop.
+        max_concurrent: The largest number of inputs in progress.
+        ordered: Whether results keep the order of their inputs.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class ConcurrentMap(Stream[R]):
         run: _Run[R] = _Run(self._begin(), delivery, self._max_concurrent, self._ordered)
         try:
             delivery.end(await run.until_over(self._inputs))
-        except Exception as error:  # of closing the inputs
+        except Exception as error:  # raised while the inputs were closed
             delivery.end(error)
         except asyncio.CancelledError:
             delivery.end(GenerationCancelledError("the source was cancelled"))
@@ -129,28 +129,28 @@ class ConcurrentMap(Stream[R]):
 
 
 class Delivery(Protocol):
-    """Hands results to one subscriber."""
+    """Delivers results to one subscriber."""
 
     @property
     def is_left(self) -> bool:
-        """Whether the subscriber has gone."""
+        """Whether the subscription has ended on the subscriber's side."""
         ...
 
     def runs(self, work: Future[None]) -> None:
-        """Cancel this work when the subscriber has gone."""
+        """Cancel `work` when the subscription is disposed."""
         ...
 
     def post(self, item: Any, told: Callable[[], object]) -> None:
-        """Hand over an item; `told` is called, on any thread, when the subscriber takes it."""
+        """Deliver an item; `told` is called, on any thread, when the subscriber takes it."""
         ...
 
     def end(self, error: Exception | None) -> None:
-        """No more items. Once."""
+        """Deliver the terminal. Called once."""
         ...
 
 
 class _DirectDelivery:
-    """Calls an observer there and then: for one whose place is the event loop that calls this."""
+    """Calls an observer directly, if it is to be called on the loop that the work runs on."""
 
     def __init__(self, observer: abc.ObserverBase[Any], loop: asyncio.AbstractEventLoop) -> None:
         self._observer = observer
@@ -164,10 +164,11 @@ class _DirectDelivery:
             self.dispose()
 
     def post(self, item: Any, told: Callable[[], object]) -> None:
-        # A call whose function made this subscription does not wait for what its observer does.
+        # The context may be that of a model call whose code made this subscription. Waits of the
+        # observer are not waits of that call, so it is unset, or they would count as a cycle.
         token = RUNNING.set(None)
         try:
-            is_well = give(self._observer, item)
+            is_well = safe_on_next(self._observer, item)
         except BaseException:
             self.dispose()
             raise
@@ -181,20 +182,20 @@ class _DirectDelivery:
     def end(self, error: Exception | None) -> None:
         if not self.is_left:
             self.is_left = True
-            finish(self._observer, error)
+            safe_terminate(self._observer, error)
 
     def dispose(self) -> None:
-        """Hand over nothing any more, and end the work. Idempotent, from any thread."""
+        """Deliver nothing more, and cancel the work. Idempotent, from any thread."""
         self.is_left = True
         if self._work is not None and not self._loop.is_closed():
             self._work.cancel()
 
 
 class Row:
-    """One input, and the work on it.
+    """One input and the work on it.
 
     Args:
-        run: Whose row it is.
+        run: The subscription's work, of which the row is a part.
         index: The input's number, from 0.
         input: The input.
     """
@@ -206,18 +207,18 @@ class Row:
         self.index = index
         self.input = input
         self.work: Any = None
-        """Whatever the operation keeps of its work."""
+        """Set by the operation, for its own use."""
         self._cancel: Callable[[], object] | None = None
         self._is_finished = False
         self._is_taken = False
 
     def call(self, function: Callable[[Any], Any], then: Callable[[Any], object]) -> None:
-        """Call a function with the input: an async one here, a sync one in a worker thread.
+        """Call a function with the input: an async one on this loop, a sync one in a worker thread.
 
         Args:
-            function: What a sync one returns is awaited, where it can be. (Not an Observable,
-                which can be awaited, but here is a result.)
-            then: Gets what comes of it, unless the row is cancelled before.
+            function: The function. An awaitable that a sync one returns is awaited, unless it is an
+                Observable: that is a result.
+            then: Called with the result, unless the row is cancelled before.
         """
         if iscoroutinefunction(function):
             self._wait(function(self.input), then)
@@ -228,41 +229,41 @@ class Row:
             if isawaitable(result) and not isinstance(result, Observable):
                 self._wait(_awaited(result), then)
             elif result is not _NO_RESULT:
-                self._go_on(then, result)
+                self._continue(then, result)
 
         future = started_in_worker_thread(_called, function, self.input)
         self._cancel = future.cancel
         future.add_done_callback(returned)
 
-    def ends_by(self, cancel: Callable[[], object]) -> None:
-        """Say what ends the work, where the stream is left or fails."""
+    def on_cancel(self, cancel: Callable[[], object]) -> None:
+        """Set the function that cancels the work when the stream is disposed or fails."""
         self._cancel = cancel
 
     def complete(self, result: Any) -> None:
-        """The work is done, and this is its result."""
+        """Emit the result, and finish the work."""
         self._is_finished = True
-        self.run.hand_out(self, result)
+        self.run.add_result(self, result)
 
-    def give(self, result: Any) -> None:
-        """Hand out the result, ahead of the end of the work."""
-        self.run.hand_out(self, result)
+    def emit(self, result: Any) -> None:
+        """Emit the result before the work has finished; `finish` has to follow."""
+        self.run.add_result(self, result)
 
     def finish(self) -> None:
-        """The work is done, and its result was given."""
+        """Finish the work, whose result was emitted before."""
         self._is_finished = True
         self._settle()
 
     def taken(self) -> None:
-        """The subscriber has taken the result."""
+        """Note that the subscriber has taken the result."""
         self._is_taken = True
         self._settle()
 
     def fail(self, error: Exception) -> None:
-        """The work failed, and the stream with it."""
+        """Fail the whole stream."""
         self.run.fail(error)
 
     def cancel(self) -> None:
-        """End the work."""
+        """Cancel the work."""
         cancel, self._cancel = self._cancel, None
         if cancel is not None:
             cancel()
@@ -276,7 +277,7 @@ class Row:
             self.run.tasks.discard(task)
             result = self._result_of(task)
             if result is not _NO_RESULT:
-                self._go_on(then, result)
+                self._continue(then, result)
 
         task = asyncio.get_running_loop().create_task(coroutine)
         self.run.tasks.add(task)
@@ -284,23 +285,24 @@ class Row:
         task.add_done_callback(ended)
 
     def _result_of(self, future: asyncio.Future[Any]) -> Any:
-        """What came of it; `_NO_RESULT` when the stream has failed by it, or is over."""
+        """Return a future's result; `_NO_RESULT` if the stream has failed with it, or has ended."""
         if future.cancelled():
             if not self.run.is_stopped:
                 self.fail(
                     GenerationCancelledError(
-                        f"the work for input {self.index} was cancelled, from within"
+                        f"the work for input {self.index} was cancelled by its own code"
                     )
                 )
             return _NO_RESULT
         error = future.exception()
         if error is None:
             return _NO_RESULT if self.run.is_stopped else future.result()
-        # The loop itself raises what is no Exception (Ctrl-C); the stream cannot go on either.
+        # The loop itself raises an exception that is not an Exception (such as KeyboardInterrupt);
+        # the stream has to end as well.
         self.fail(error if isinstance(error, Exception) else RuntimeError(f"{error!r} was raised"))
         return _NO_RESULT
 
-    def _go_on(self, then: Callable[[Any], object], result: Any) -> None:
+    def _continue(self, then: Callable[[Any], object], result: Any) -> None:
         self._cancel = None
         try:
             then(result)
@@ -316,7 +318,7 @@ async def _awaited(awaitable: Any) -> Any:
 
 
 def _called(function: Callable[[Any], Any], item: Any) -> Any:
-    """What a function returns; a coroutine that nobody will await any more is closed."""
+    """Call a function in a worker thread; close its coroutine if the row is cancelled by then."""
     result = function(item)
     if iscoroutine(result) and is_given_up():
         result.close()
@@ -325,7 +327,7 @@ def _called(function: Callable[[Any], Any], item: Any) -> Any:
 
 
 class _Run(Generic[R]):
-    """One subscription's work. All of it happens on one event loop."""
+    """The state of one subscription. All of its methods but `abandon` run on one event loop."""
 
     def __init__(
         self, operation: Operation, delivery: Delivery, max_concurrent: int, ordered: bool
@@ -335,182 +337,186 @@ class _Run(Generic[R]):
         self._max_concurrent = max_concurrent
         self._ordered = ordered
         self._loop = asyncio.get_running_loop()
-        # Callbacks come in whatever context woke them; work starts in the subscriber's.
+        # A callback runs in the context of whatever scheduled it; work has to start in the
+        # subscriber's.
         self._context = copy_context()
-        # Why it failed, as a result: raised, it would keep all of this in its traceback, and this
-        # would keep it.
+        # The error is the future's result, not its exception: raised here, its traceback would
+        # refer to this object, which refers to the error, and neither would be freed at once.
         self._over: asyncio.Future[Exception | None] = self._loop.create_future()
         self._rows: set[Row] = set()
         self._index = 0  # of the next input
-        self._asked = 0  # inputs that were asked for and have not come
-        self._came: deque[Any] = deque()  # those that came and are not started
+        self._requested = 0  # inputs that were requested and have not arrived
+        self._arrived: deque[Any] = deque()  # those that have arrived and are not started
         self._is_exhausted = False
-        self._results: dict[int, tuple[Row, Any]] = {}  # by their turn
-        self._turn_of = 0  # whose turn it is
-        self._last = 0  # the last turn that was given, where they come as they end
-        self._is_resting = False  # whether a text was handed out a few turns ago
-        self._is_in_turn = False
-        self._is_due = False  # whether something happened during a turn
+        self._results: dict[int, tuple[Row, Any]] = {}  # not yet emitted, by position
+        self._next_position = 0  # of the result to emit next
+        self._end_position = 0  # the next one to assign, if results are not ordered
+        self._is_resting = False  # whether a text was emitted a few loop iterations ago
+        self._is_advancing = False
+        self._is_due = False  # whether something changed while `advance` was running
         self._later: asyncio.Handle | None = None
         self.outlet = loop_outlet(self._loop)
         self.tasks: set[asyncio.Future[Any]] = set()
         self.is_stopped = False
 
     async def until_over(self, inputs: Inputs[Any]) -> Exception | None:
-        """Do all the work.
+        """Run all the work.
 
         Returns:
-            What the inputs, or the work on one of them, raised; None when it is complete.
+            The exception of the inputs, or of the work on one of them; None on completion.
         """
         self._feed = feed_of(inputs, self)
         try:
-            self.turn()
+            self.advance()
             return await self._over
         finally:
             await self._stop()
 
-    # What happens.
+    # Events.
 
-    def input_came(self, item: Any) -> None:
-        """An input that was asked for."""
+    def on_input(self, item: Any) -> None:
+        """Take an input that was requested."""
         if self.is_stopped:
             return
-        self._asked -= 1
-        self._came.append(item)
-        self.turn()
+        self._requested -= 1
+        self._arrived.append(item)
+        self.advance()
 
-    def inputs_ended(self) -> None:
-        """There are no more inputs."""
-        self._asked = 0
+    def on_inputs_completed(self) -> None:
+        """Take the end of the inputs."""
+        self._requested = 0
         self._is_exhausted = True
-        self.turn()
+        self.advance()
 
-    def hand_out(self, row: Row, result: R) -> None:
-        """A row has its result."""
+    def add_result(self, row: Row, result: R) -> None:
+        """Take the result of a row."""
         if self.is_stopped:
             return
         if self._ordered:
             self._results[row.index] = row, result
         else:
-            self._results[self._last] = row, result
-            self._last += 1
-        self.turn()
+            self._results[self._end_position] = row, result
+            self._end_position += 1
+        self.advance()
 
     def row_ended(self, row: Row) -> None:
-        """A row is finished, and its result was taken."""
+        """Take the end of a row, whose work has finished and whose result was taken."""
         self._rows.discard(row)
         self._operation.count_end(row)
-        self.turn()
+        self.advance()
 
     def fail(self, error: Exception) -> None:
-        """The stream ends with an error."""
+        """End the stream with an error."""
         self.is_stopped = True
         if not self._over.done():
             self._over.set_result(error)
 
     def abandon(self) -> None:
-        """The loop is gone, so nothing can go on. On any thread."""
+        """Cancel all rows, since the loop is closed. Called on any thread."""
         self.is_stopped = True
         for row in list(self._rows):
-            with suppress(RuntimeError):  # a task's loop is closed
+            with suppress(RuntimeError):  # raised for a task of the closed loop
                 row.cancel()
 
-    # What is done then.
+    # Reactions.
 
-    def turn(self) -> None:
-        """Hand out what is due, and start what there is room for.
+    def advance(self) -> None:
+        """Emit the results that are due, and start as many inputs as there is room for.
 
-        What happens meanwhile (a subscriber takes its item, work ends at once) is seen to by the
-        turn that runs, in a loop, so that no number of rows makes the stack deeper.
+        Events during that (a subscriber takes its item, work ends at once) call it again. Such a
+        call only sets a flag for the loop of the running one, so that the depth of the stack does
+        not grow with the number of rows.
         """
-        if self._is_in_turn:
+        if self._is_advancing:
             self._is_due = True
             return
-        self._is_in_turn = True
-        left = STARTS_A_TURN
+        self._is_advancing = True
+        left = STARTS_PER_ITERATION
         try:
             self._is_due = True
-            while self._is_due and self._may_go_on():
-                self._hand_out_due()
+            while self._is_due and self._is_live():
+                self._emit_due()
                 left -= self._context.run(self._start_rows, left)
         finally:
-            self._is_in_turn = False
-        if self._is_exhausted and not (self._rows or self._came or self._over.done()):
+            self._is_advancing = False
+        if self._is_exhausted and not (self._rows or self._arrived or self._over.done()):
             self._over.set_result(None)
 
-    def _may_go_on(self) -> bool:
+    def _is_live(self) -> bool:
         return not (self.is_stopped or self._delivery.is_left)
 
-    def _hand_out_due(self) -> None:
-        while not self._is_resting and self._may_go_on():
-            due = self._results.pop(self._turn_of, None)
+    def _emit_due(self) -> None:
+        while not self._is_resting and self._is_live():
+            due = self._results.pop(self._next_position, None)
             if due is None:
                 return
-            self._turn_of += 1
+            self._next_position += 1
             row, result = due
             if isinstance(result, JOINABLE):
-                self._rest(READERS_TURNS)
+                # Set before the item is delivered, since its delivery may call `advance`.
+                self._rest(READER_ITERATIONS)
             self._delivery.post(result, partial(self._taken, row))
 
-    def _rest(self, turns: int) -> None:
-        """Hand out nothing for some turns of the loop, in which a waiting reader takes its text.
+    def _rest(self, iterations: int) -> None:
+        """Emit nothing for some loop iterations, in which a waiting reader takes its text.
 
-        (It joins the texts that wait for it; those of two rows are no longer told apart then.)
+        The reader joins the texts that wait for it, and could not tell those of two rows apart.
         """
-        self._is_resting = turns > 0
+        self._is_resting = iterations > 0
         if self._is_resting:
-            self._loop.call_soon(self._rest, turns - 1)
+            self._loop.call_soon(self._rest, iterations - 1)
         else:
-            self.turn()
+            self.advance()
 
     def _taken(self, row: Row) -> None:
         if running_loop() is self._loop:
             row.taken()
             return
-        with suppress(RuntimeError):  # the loop is closed, and all has ended
+        with suppress(RuntimeError):  # the loop is closed, and all work has ended
             self._loop.call_soon_threadsafe(row.taken)
 
     def _start_rows(self, most: int) -> int:
-        """Ask for inputs and start those that came; returns how many were started."""
-        self._ask(most - len(self._came))
-        self._is_due = False  # all that happened up to here is seen to
+        """Request inputs, start those that have arrived, and return the number of starts."""
+        self._request(most - len(self._arrived))
+        # Cleared before the starts: an event during one of them has to be handled after it.
+        self._is_due = False
         started = 0
-        while self._came and started < most and self._may_go_on():
+        while self._arrived and started < most and self._is_live():
             started += 1
-            row = Row(self, self._index, self._came.popleft())
+            row = Row(self, self._index, self._arrived.popleft())
             self._index += 1
             self._rows.add(row)
             try:
                 self._operation.start(row)
             except Exception as error:
                 self.fail(error)
-        if self._came:
-            self._go_on_later(0.0)
+        if self._arrived:
+            self._advance_later(0.0)
         return started
 
-    def _ask(self, most: int) -> None:
-        room = self._max_concurrent - len(self._rows) - len(self._came) - self._asked
+    def _request(self, most: int) -> None:
+        room = self._max_concurrent - len(self._rows) - len(self._arrived) - self._requested
         if self._is_exhausted or room <= 0:
             return
         count = 0
         while count < min(room, most):
             pause = self._operation.pause()
             if pause > 0:
-                self._go_on_later(pause)
+                self._advance_later(pause)
                 break
             self._operation.count_start()
             count += 1
         else:
             if count < room:
-                self._go_on_later(0.0)
+                self._advance_later(0.0)
         if count:
-            self._asked += count
-            self._feed.ask(count)
+            self._requested += count
+            self._feed.request(count)
 
-    def _go_on_later(self, pause: float) -> None:
+    def _advance_later(self, pause: float) -> None:
         if self._later is not None:
             self._later.cancel()
-        self._later = self._loop.call_later(pause, self.turn)
+        self._later = self._loop.call_later(pause, self.advance)
 
     async def _stop(self) -> None:
         self.is_stopped = True
@@ -522,5 +528,5 @@ class _Run(Generic[R]):
             await asyncio.wait(self.tasks)
         self._rows.clear()
         self._results.clear()
-        self._came.clear()
+        self._arrived.clear()
         await self._feed.close()

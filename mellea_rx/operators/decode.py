@@ -1,4 +1,7 @@
-"""An operator out of a decoder: what has `feed` and `flush` needs no subscription of its own."""
+"""Operators made of incremental decoders: `decode`, and the `Decoder` protocol.
+
+`by_unit`, `partial_object` and `split_thinking` are decoders behind `decode`.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +21,24 @@ B_co = TypeVar("B_co", covariant=True)
 
 
 class Decoder(Protocol[A_contra, B_co]):
-    """Takes items in, gives items out, without I/O. What it raises ends the stream."""
+    """Turns items into other items, without I/O. An exception that it raises ends the stream."""
 
     def feed(self, item: A_contra, /) -> Iterable[B_co]:
-        """What one more item gives."""
+        """Take an item; return the items that are complete with it."""
         ...
 
     def flush(self) -> Iterable[B_co]:
-        """What is left at the end."""
+        """Return the remaining items at the end."""
         ...
 
 
 def decode(
     make: Callable[[], Decoder[A, B]],
 ) -> Callable[[Observable[A]], Observable[B]]:
-    """Run a stream through a decoder, a fresh one for each subscription.
+    """Run a stream through a decoder, with a new one for each subscription.
 
-    What is left in it goes out at the end, and before an error too: nothing that came is lost.
+    At the end of the source, and before its error, the decoder is flushed, so that no input is
+    lost.
 
         source:          -a--b--c---|
         decode(pairs):   ----ab-----(c|)
@@ -47,7 +51,10 @@ def decode(
         ['one ', 'two']
 
     Args:
-        make: Makes a decoder. What the decoder raises goes to `on_error`.
+        make: Makes a decoder. An exception that the decoder raises goes to `on_error`.
+
+    Returns:
+        An operator that takes the decoder's inputs.
     """
 
     def operator(source: Observable[A]) -> Observable[B]:
@@ -57,16 +64,17 @@ def decode(
             decoder = make()
 
             def on_next(item: A) -> None:
-                failure = _give(lambda: decoder.feed(item), observer)
+                failure = _emit(lambda: decoder.feed(item), observer)
                 if failure is not None:
                     observer.on_error(failure)
 
             def on_error(error: Exception) -> None:
-                _give(decoder.flush, observer)  # why it broke off matters more than that it did
+                # The source's error is the cause, so an error of `flush` is dropped for it.
+                _emit(decoder.flush, observer)
                 observer.on_error(error)
 
             def on_completed() -> None:
-                failure = _give(decoder.flush, observer)
+                failure = _emit(decoder.flush, observer)
                 if failure is not None:
                     observer.on_error(failure)
                 else:
@@ -79,8 +87,8 @@ def decode(
     return operator
 
 
-def _give(step: Callable[[], Iterable[B]], observer: abc.ObserverBase[B]) -> Exception | None:
-    """Hand on what a step gives; what it raises, but not what the observer does, is returned."""
+def _emit(step: Callable[[], Iterable[B]], observer: abc.ObserverBase[B]) -> Exception | None:
+    """Emit the items of a step; return its exception. One of the observer is raised instead."""
     try:
         items = iter(step())
     except Exception as error:

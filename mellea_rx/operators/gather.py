@@ -1,4 +1,4 @@
-"""All answers together: as values, or as outcomes."""
+"""The combinators `gather` and `zip`: all answers in one tuple, as outcomes or as texts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ S = TypeVar("S", bound=Observable[Any])
 def gather(
     *sources: Source[S], max_concurrent: int | None = None
 ) -> Observable[tuple[Outcome[S], ...]]:
-    """How all sources ended, in one tuple, in their order. One failure hides no other answer.
+    """Emit the outcomes of all sources in one tuple, in their order; failures are outcomes too.
 
         a:              --1-----2---|
         b:              ----x-y-#
@@ -33,14 +33,14 @@ def gather(
         ('Once upon', ValueError('no'))
 
     Args:
-        sources: As those of `merge`.
-        max_concurrent: How many are subscribed to at once; None for all.
+        sources: As in `merge`.
+        max_concurrent: The number of sources that are subscribed to at once; None for all.
 
     Returns:
-        An Observable of one tuple; it never fails. Of no sources: the empty tuple.
+        An Observable of one tuple, which never fails. Without sources, the tuple is empty.
 
     Raises:
-        InvalidInputError: Something that is no source, or `max_concurrent` below 1.
+        InvalidInputError: An argument is not a source, or `max_concurrent` is below 1.
     """
     return as_completed(*sources, max_concurrent=max_concurrent).pipe(
         ops.to_list(), ops.map(_in_order)
@@ -48,14 +48,14 @@ def gather(
 
 
 def zip(*sources: Source[S], max_concurrent: int | None = None) -> Observable[tuple[str, ...]]:
-    """The whole texts of all sources, in one tuple, in their order.
+    """Emit the whole texts of all sources in one tuple, in their order.
 
         a:           --1-----2---|
         b:           ----x-y-|
         zip(a, b):   ------------(12+xy|)
 
-    It fails with the first failure; then, and when it is left, thunks that nobody else takes are
-    cancelled. `gather` waits for all instead.
+    It fails with the first failure. When it fails, or its subscription ends early, thunks that
+    nothing else uses are cancelled. `gather` waits for all sources instead.
 
     Example:
         >>> import reactivex as rx
@@ -63,17 +63,17 @@ def zip(*sources: Source[S], max_concurrent: int | None = None) -> Observable[tu
         ('Once upon', 'a time')
 
     Args:
-        sources: As those of `merge`.
-        max_concurrent: How many are subscribed to at once; None for all.
+        sources: As in `merge`.
+        max_concurrent: The number of sources that are subscribed to at once; None for all.
 
     Returns:
-        An Observable of one tuple. Of no sources: the empty tuple.
+        An Observable of one tuple. Without sources, the tuple is empty.
 
     Raises:
-        InvalidInputError: Something that is no source, or `max_concurrent` below 1.
+        InvalidInputError: An argument is not a source, or `max_concurrent` is below 1.
     """
     return as_completed(*sources, max_concurrent=max_concurrent).pipe(
-        ops.do_action(_raise_its_error), ops.to_list(), ops.map(_texts)
+        ops.do_action(_raise_failure), ops.to_list(), ops.map(_texts)
     )
 
 
@@ -81,7 +81,7 @@ def _in_order(outcomes: list[Outcome[S]]) -> tuple[Outcome[S], ...]:
     return tuple(sorted(outcomes, key=lambda each: each.index))
 
 
-def _raise_its_error(outcome: Outcome[S]) -> None:
+def _raise_failure(outcome: Outcome[S]) -> None:
     if outcome.error is not None:
         raise raisable(outcome.error)
 

@@ -1,11 +1,15 @@
-"""Where a concurrent map gets its inputs from: one at a time, when it asks for one."""
+"""Feeds of inputs for a concurrent map: each delivers as many inputs as it is requested to.
+
+There is one feed for each kind of input: in-memory collections, other iterables, async iterables
+and Observables.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterable, Iterable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from contextlib import aclosing, suppress
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -22,47 +26,47 @@ A = TypeVar("A")
 A_contra = TypeVar("A_contra", contravariant=True)
 
 IN_PLACE = (list, tuple, range, set, frozenset, dict)
-"""Iterables whose steps never block, and run no code of the user's."""
+"""Types of iterables whose steps never block, and run no code of the user."""
 
 _END: Any = object()
 
 
 class InputTaker(Protocol[A_contra]):
-    """Takes inputs, on its event loop."""
+    """The receiver of inputs. Called on its event loop."""
 
-    def input_came(self, item: A_contra, /) -> None:
-        """An input that was asked for."""
+    def on_input(self, item: A_contra, /) -> None:
+        """Take an input that was requested."""
         ...
 
-    def inputs_ended(self) -> None:
-        """There are no more, also for those asked for that did not come."""
+    def on_inputs_completed(self) -> None:
+        """Take the end of the inputs; requests without an input are void."""
         ...
 
     def fail(self, error: Exception, /) -> None:
-        """The inputs failed."""
+        """Take the failure of the inputs."""
         ...
 
 
 class InputFeed(Protocol):
-    """Inputs that come when they are asked for, never before. Used on one event loop."""
+    """A source of inputs that delivers only what was requested. Used on one event loop."""
 
-    def ask(self, count: int) -> None:
-        """Ask for some more inputs; the taker may be called before this returns."""
+    def request(self, count: int) -> None:
+        """Request more inputs. The taker may be called before this returns."""
         ...
 
     async def close(self) -> None:
-        """Give no more, and close the iterator. Idempotent."""
+        """Deliver nothing more, and close the iterator. Idempotent."""
         ...
 
 
 def feed_of(inputs: Inputs[A], taker: InputTaker[A]) -> InputFeed:
-    """The feed of a stream of inputs.
+    """Make the feed of a stream of inputs.
 
     Args:
-        inputs: A list and its like is stepped in place. Another iterable is stepped in a worker
-            thread, since its steps may block; an async iterable in a task. An Observable pushes:
-            what it emits waits until it is asked for.
-        taker: Gets the inputs.
+        inputs: An in-memory collection is stepped on the loop. Any other iterable is stepped in a
+            worker thread, since its steps may block; an async iterable in a task. An Observable
+            pushes: its items wait in a queue until they are requested.
+        taker: The receiver of the inputs.
     """
     if isinstance(inputs, Observable):
         return _PushFeed(inputs, taker)
@@ -74,46 +78,93 @@ def feed_of(inputs: Inputs[A], taker: InputTaker[A]) -> InputFeed:
 
 
 class _InPlaceFeed(Generic[A]):
+    """Steps an in-memory collection on the loop."""
+
     def __init__(self, inputs: Iterable[A], taker: InputTaker[A]) -> None:
         self._iterator = iter(inputs)
         self._taker = taker
 
-    def ask(self, count: int) -> None:
+    def request(self, count: int) -> None:
         for _ in range(count):
             try:
                 item = next(self._iterator, _END)
-            except RuntimeError as error:  # a set or dict that changed meanwhile
+            except RuntimeError as error:  # a set or dict that was changed meanwhile
                 self._taker.fail(error)
                 return
+            _deliver(item, self._taker)
             if item is _END:
-                self._taker.inputs_ended()
                 return
-            self._taker.input_came(item)
 
     async def close(self) -> None:
         """There is nothing to close."""
 
 
+class _Failure:
+    """An error in a queue of inputs."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def _deliver(item: Any, taker: InputTaker[Any]) -> None:
+    if isinstance(item, _Failure):
+        taker.fail(item.error)
+    elif item is _END:
+        taker.on_inputs_completed()
+    else:
+        taker.on_input(item)
+
+
+class _Arrivals:
+    """A queue from other threads to the running event loop, with one wake-up for several items.
+
+    Args:
+        on_wake: Called on the loop after items were added.
+    """
+
+    def __init__(self, on_wake: Callable[[], object]) -> None:
+        self.items: deque[Any] = deque()
+        self._on_wake = on_wake
+        self._loop = asyncio.get_running_loop()
+        self._is_woken = False
+
+    def add(self, item: Any) -> None:
+        """Add an item, and wake the loop if no wake-up is pending. On any thread.
+
+        Raises:
+            RuntimeError: The loop is closed.
+        """
+        # The item is added before the flag is read, and `_wake` clears the flag before items are
+        # taken. So an item that finds a pending wake-up is taken by that one. (Two threads that
+        # both find none cause a second wake-up, which does no harm.)
+        self.items.append(item)
+        if not self._is_woken:
+            self._is_woken = True
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._is_woken = False
+        self._on_wake()
+
+
 class _ThreadFeed(Generic[A]):
-    """Steps an iterable in a worker thread: all that is asked for at a time in one go."""
+    """Steps an iterable in a worker thread, as far as it is requested."""
 
     def __init__(self, inputs: Iterable[A], taker: InputTaker[A]) -> None:
         self._inputs = inputs
         self._taker = taker
-        self._loop = asyncio.get_running_loop()
         self._iterator: Iterator[A] | None = None
-        # The lock keeps "nothing more is asked for" and "the thread leaves" in one step, so that
-        # no `ask` relies on a thread that is about to leave.
+        # The lock makes one step of "nothing more is requested" and "the thread ends". Without it,
+        # a `request` in between would rely on a thread that is about to end.
         self._lock = threading.Lock()
-        self._asked = 0
+        self._requested = 0
         self._is_stepping = False
         self._is_closed = False
-        self._came: deque[A | _Failure] = deque()
-        self._is_telling = False
+        self._arrivals = _Arrivals(self._deliver_all)
 
-    def ask(self, count: int) -> None:
+    def request(self, count: int) -> None:
         with self._lock:
-            self._asked += count
+            self._requested += count
             if self._is_stepping:
                 return
             self._is_stepping = True
@@ -126,90 +177,69 @@ class _ThreadFeed(Generic[A]):
         with self._lock:
             self._is_closed = True
             if self._is_stepping:
-                return  # a generator that runs cannot be closed; its thread does it after the step
+                return  # a running generator cannot be closed; its thread does it after the step
         self._close_iterator()
 
     # In the worker thread.
 
     def _step(self) -> None:
-        while self._goes_on():
+        while self._may_step():
+            item: Any
             try:
                 if self._iterator is None:
                     self._iterator = returned(iter, self._inputs)
                 item = returned(next, self._iterator, _END)
             except Exception as error:
                 item = _Failure(error)
-            self._came.append(item)
-            self._tell()
+            try:
+                self._arrivals.add(item)
+            except RuntimeError:
+                self._is_closed = True  # the loop is closed, so the inputs cannot be delivered
 
-    def _goes_on(self) -> bool:
+    def _may_step(self) -> bool:
         with self._lock:
-            if self._asked and not self._is_closed:
-                self._asked -= 1
+            if self._requested and not self._is_closed:
+                self._requested -= 1
                 return True
             self._is_stepping = False
             closes = self._is_closed
         if closes:
-            with suppress(Exception):  # the stream was left: nobody is told what closing raises
+            with suppress(Exception):  # the subscription has ended: there is no one to tell
                 self._close_iterator()
         return False
 
     def _close_iterator(self) -> None:
         close = getattr(self._iterator, "close", None)
         if close is not None:
-            with suppress(ValueError):  # it runs, in a thread of the user's
+            with suppress(ValueError):  # a generator that runs in a thread of the user
                 close()
-
-    def _tell(self) -> None:
-        # One wake-up for all that came since; the flag is cleared before they are taken.
-        if self._is_telling:
-            return
-        self._is_telling = True
-        try:
-            self._loop.call_soon_threadsafe(self._told)
-        except RuntimeError:
-            self._is_closed = True  # the loop is closed: nobody takes them
 
     # On the loop.
 
-    def _told(self) -> None:
-        self._is_telling = False
-        while self._came and not self._is_closed:
-            item = self._came.popleft()
-            if isinstance(item, _Failure):
-                self._taker.fail(item.error)
-            elif item is _END:
-                self._taker.inputs_ended()
-            else:
-                self._taker.input_came(item)
-
-
-class _Failure:
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+    def _deliver_all(self) -> None:
+        while self._arrivals.items and not self._is_closed:
+            _deliver(self._arrivals.items.popleft(), self._taker)
 
 
 class _PushFeed(Generic[A]):
-    """Keeps what an Observable emits, on any thread, until it is asked for."""
+    """Queues the items of an Observable, which may call on any thread, until they are requested."""
 
     def __init__(self, inputs: Observable[A], taker: InputTaker[A]) -> None:
         self._inputs = inputs
         self._taker = taker
-        self._loop = asyncio.get_running_loop()
-        self._asked = 0
-        self._came: deque[A | _Failure] = deque()
-        self._is_telling = False
+        self._requested = 0
+        self._arrivals = _Arrivals(self._deliver_requested)
         self._is_closed = False
         self._subscription: SingleAssignmentDisposable | None = None
 
-    def ask(self, count: int) -> None:
-        self._asked += count
+    def request(self, count: int) -> None:
+        self._requested += count
         if self._subscription is None:
             self._subscription = SingleAssignmentDisposable()
             self._subscription.disposable = self._inputs.subscribe(
                 self._add, lambda error: self._add(_Failure(error)), lambda: self._add(_END)
             )
-        self._serve()
+        self._deliver_requested()
 
     async def close(self) -> None:
         self._is_closed = True
@@ -217,28 +247,16 @@ class _PushFeed(Generic[A]):
             self._subscription.dispose()
 
     def _add(self, item: A | _Failure) -> None:
-        self._came.append(item)
-        # One wake-up for all that came since; the flag is cleared before they are taken.
-        if not self._is_telling:
-            self._is_telling = True
-            with suppress(RuntimeError):  # the loop is closed: nobody takes them
-                self._loop.call_soon_threadsafe(self._told)
+        with suppress(RuntimeError):  # the loop is closed, so the item cannot be delivered
+            self._arrivals.add(item)
 
-    def _told(self) -> None:
-        self._is_telling = False
-        self._serve()
-
-    def _serve(self) -> None:
-        while self._asked and self._came and not self._is_closed:
-            item = self._came.popleft()
-            if isinstance(item, _Failure):
-                self._taker.fail(item.error)
-            elif item is _END:
-                self._asked = 0
-                self._taker.inputs_ended()
-            else:
-                self._asked -= 1
-                self._taker.input_came(item)
+    def _deliver_requested(self) -> None:
+        items = self._arrivals.items
+        while self._requested and items and not self._is_closed:
+            item = items.popleft()
+            # The count is changed before the taker is called, which may request more.
+            self._requested = 0 if item is _END else self._requested - 1
+            _deliver(item, self._taker)
 
 
 class _TaskFeed(Generic[A]):
@@ -247,13 +265,13 @@ class _TaskFeed(Generic[A]):
     def __init__(self, inputs: AsyncIterable[A], taker: InputTaker[A]) -> None:
         self._inputs = inputs
         self._taker = taker
-        self._asked = 0
+        self._requested = 0
         self._loop = asyncio.get_running_loop()
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def ask(self, count: int) -> None:
-        self._asked += count
+    def request(self, count: int) -> None:
+        self._requested += count
         if self._task is None:
             self._task = self._loop.create_task(self._run())
         elif self._wake is not None and not self._wake.done():
@@ -265,26 +283,28 @@ class _TaskFeed(Generic[A]):
         self._task.cancel()
         await asyncio.wait({self._task})
         if not self._task.cancelled():
-            self._task.exception()  # seen: what closing the iterator raises has nobody to go to
+            self._task.exception()  # retrieved, so that asyncio does not log it as never retrieved
 
     async def _run(self) -> None:
         try:
             async with aclosing(pull(self._inputs)) as items:
                 async for item in items:
-                    self._asked -= 1
-                    self._taker.input_came(item)
-                    await self._until_asked()
+                    self._requested -= 1
+                    self._taker.on_input(item)
+                    await self._until_requested()
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            self._taker.fail(GenerationCancelledError("the inputs were cancelled, from within"))
+            self._taker.fail(
+                GenerationCancelledError("the inputs were cancelled by their own code")
+            )
         except Exception as error:
             self._taker.fail(error)
         else:
-            self._taker.inputs_ended()
+            self._taker.on_inputs_completed()
 
-    async def _until_asked(self) -> None:
-        while not self._asked:
+    async def _until_requested(self) -> None:
+        while not self._requested:
             self._wake = self._loop.create_future()
             await self._wake

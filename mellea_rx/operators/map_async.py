@@ -1,4 +1,4 @@
-"""A function that takes its time, over a stream of inputs."""
+"""The operator `map_async`: a function over a stream of inputs, with a limit on concurrency."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def map_async(
 def map_async(
     fn: Callable[[A], Any], *, max_concurrent: int, ordered: bool = True
 ) -> Callable[[Inputs[A]], Observable[Any]]:
-    """What a function returns for each input, so many calls at once.
+    """Call a function with each input, with a limit on concurrent calls, and emit its results.
 
         source:                                             (4,2,9|)
         map_async(slow, max_concurrent=2):                  ----(4,2)----(9|)
@@ -38,9 +38,9 @@ def map_async(
     (`slow` takes as many seconds as its input says.)
 
     An async function runs on the subscriber's event loop (without one, on a loop of its own), a
-    sync one in a worker thread. The next input is pulled when a call is done and its result taken:
-    a list, a generator, an async generator is never read ahead. An Observable pushes; what it emits
-    meanwhile waits.
+    sync one in a worker thread. The next input is pulled when a call has ended and the subscriber
+    has taken its result, so an iterable or async iterable is never read ahead. An Observable pushes
+    its items, which wait in a queue.
 
     Example:
         >>> from mellea_rx.operators import to_iterator
@@ -50,23 +50,24 @@ def map_async(
         [2, 4, 6]
 
     Args:
-        fn: Takes an input. (A thunk or another Observable that it returns is a result; it is not
-            awaited.)
-        max_concurrent: How many calls run at once.
-        ordered: Results in the order of the inputs; else as they come.
+        fn: A sync or async function of one input. (A thunk or another Observable that it returns is
+            a result; it is not awaited.)
+        max_concurrent: The largest number of calls that run at once.
+        ordered: Whether results keep the order of their inputs; else they are emitted as they
+            arrive.
 
     Returns:
         An operator on any stream of inputs: iterable, async iterable or Observable. It fails with
-        what `fn` or the inputs raise; the calls that run then are cancelled, as when it is left.
+        the exceptions of `fn` and of the inputs. Calls that still run when it fails, or when its
+        subscription is disposed, are cancelled.
 
     Raises:
-        InvalidInputError: An argument that cannot be used, by name.
+        InvalidInputError: `fn` is not callable, or `max_concurrent` is not an int of 1 or more.
     """
     if not callable(fn):
         raise InvalidInputError(f"map_async takes a function, not a {type(fn).__name__}")
     limit = require_positive_int("max_concurrent", max_concurrent)
-
-    operation = _Call(fn)
+    operation = _FunctionCalls(fn)
 
     def mapped(inputs: Inputs[A]) -> Observable[Any]:
         return ConcurrentMap(
@@ -79,8 +80,8 @@ def map_async(
     return mapped
 
 
-class _Call:
-    """Calls a function with each input; what it returns is the result."""
+class _FunctionCalls:
+    """The operation of a concurrent map that calls a function."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self._function = function
@@ -89,10 +90,10 @@ class _Call:
         return 0.0
 
     def count_start(self) -> None:
-        """Nothing is counted."""
+        """There is no limit to count for."""
 
     def start(self, row: Row) -> None:
         row.call(self._function, row.complete)
 
     def count_end(self, row: Row) -> None:
-        """Nothing is counted."""
+        """There is no limit to count for."""

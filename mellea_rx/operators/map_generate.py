@@ -1,4 +1,4 @@
-"""A call of the model for each of a stream of inputs."""
+"""The operator `map_generate`: a model call for each of a stream of inputs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, cast, overload
 
 from reactivex import Observable
 
-from mellea_rx.core.arguments import require_positive_int
+from mellea_rx.core.arguments import require_choice, require_positive_int
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.operators.concurrent_map import ConcurrentMap, Row
@@ -21,6 +21,7 @@ from mellea_rx.operators.to_thunk import to_thunk
 
 __all__ = [
     "DEFAULT_CONCURRENT",
+    "Emit",
     "Generated",
     "Instructs",
     "Started",
@@ -29,24 +30,27 @@ __all__ = [
 ]
 
 DEFAULT_CONCURRENT = 16
-"""Calls at once, where nothing else is said: more than most servers answer at a time."""
+"""The default of `max_concurrent`: more calls than most servers answer at a time."""
 
 A = TypeVar("A")
 
+Emit = Literal["generated", "started"]
+"""The time at which `map_generate` emits a call: when it has ended, or when it starts."""
+
 
 class Instructs(Protocol):
-    """A session, as far as it is needed here."""
+    """The part of a session that `map_generate` needs."""
 
     def ainstruct(
         self, description: str, *, user_variables: Mapping[str, Any] | None = None
     ) -> Coroutine[Any, Any, ModelOutputThunk[str]]:
-        """Start a call."""
+        """Start a call, and return its thunk."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Started(Generic[A]):
-    """An input, and the running call for it. `str(started)` is the text so far.
+    """An input with its running call. `str(started)` is the text so far.
 
     Attributes:
         index: The input's number, from 0.
@@ -60,7 +64,7 @@ class Started(Generic[A]):
 
     @property
     def error(self) -> Exception | None:
-        """Why the call failed, if it did."""
+        """The error of the call, if it has failed."""
         return self.thunk.error
 
     def __str__(self) -> str:
@@ -69,7 +73,7 @@ class Started(Generic[A]):
 
 @dataclass(frozen=True, slots=True)
 class Generated(Started[A]):
-    """An input, and the call for it, which has ended. `str(generated)` is the text.
+    """An input with its call, which has ended. `str(generated)` is the text.
 
     Attributes:
         index: The input's number, from 0.
@@ -79,12 +83,12 @@ class Generated(Started[A]):
 
     @property
     def value(self) -> str:
-        """The whole text. Raises the error of a call that failed."""
-        return cast("str", self.thunk.value)  # it has ended
+        """The whole text. Raises the error of a failed call."""
+        return cast("str", self.thunk.value)  # a str, since the call has ended
 
 
 Call: TypeAlias = Callable[[A], Observable[Any] | Coroutine[Any, Any, Observable[Any]]]
-"""Makes a call for an input: a thunk, a cold call, another Observable, a coroutine of one."""
+"""Makes a call for an input: a thunk, a cold call or another Observable, or a coroutine of one."""
 
 
 @overload
@@ -97,6 +101,7 @@ def map_generate(
     ordered: bool = True,
     per_second: float | None = None,
     tokens_per_minute: float | None = None,
+    emit: Literal["generated"] = "generated",
 ) -> Callable[[Inputs[A]], Observable[Generated[A]]]: ...
 @overload
 def map_generate(
@@ -107,7 +112,31 @@ def map_generate(
     ordered: bool = True,
     per_second: float | None = None,
     tokens_per_minute: float | None = None,
+    emit: Literal["generated"] = "generated",
 ) -> Callable[[Inputs[A]], Observable[Generated[A]]]: ...
+@overload
+def map_generate(
+    session: Instructs,
+    template: str,
+    /,
+    *,
+    max_concurrent: int = DEFAULT_CONCURRENT,
+    ordered: bool = True,
+    per_second: float | None = None,
+    tokens_per_minute: float | None = None,
+    emit: Literal["started"],
+) -> Callable[[Inputs[A]], Observable[Started[A]]]: ...
+@overload
+def map_generate(
+    call: Call[A],
+    /,
+    *,
+    max_concurrent: int = DEFAULT_CONCURRENT,
+    ordered: bool = True,
+    per_second: float | None = None,
+    tokens_per_minute: float | None = None,
+    emit: Literal["started"],
+) -> Callable[[Inputs[A]], Observable[Started[A]]]: ...
 def map_generate(
     call: Any,
     template: str | None = None,
@@ -117,17 +146,19 @@ def map_generate(
     ordered: bool = True,
     per_second: float | None = None,
     tokens_per_minute: float | None = None,
-) -> Callable[[Inputs[Any]], Observable[Generated[Any]]]:
-    """A call of the model for each input, so many at once; each is given out when it has ended.
+    emit: Emit = "generated",
+) -> Callable[[Inputs[Any]], Observable[Any]]:
+    """Call the model for each input, with a limit on concurrent calls, and emit the calls.
 
         source:                                            (4,2,9|)
         map_generate(m, "{{ input }}", max_concurrent=2):  ----(4,2)----(9|)
 
     (`m` takes as many seconds as its prompt says.)
 
-    The next input is pulled when a call has ended and is taken: a list, a generator, an async
-    generator is never read ahead. A call that fails is an item too, and the others go on: its
-    `error` tells, and `value` raises it. When the stream is left, the calls that run are cancelled.
+    The next input is pulled when a call has ended and the subscriber has taken its item, so an
+    iterable or async iterable is never read ahead. A call that fails is an item too, and the others
+    go on: the item's `error` is set, and its `value` raises it. When the subscription is disposed,
+    the running calls are cancelled.
 
     Example:
         >>> from mellea_rx import MelleaSession, ScriptedBackend
@@ -140,29 +171,30 @@ def map_generate(
 
     Args:
         call: A session, or a function that makes a call for an input: a coroutine of a verb, a
-            thunk, a cold call, or what operators make of one. An async one runs on the subscriber's
-            event loop, a sync one in a worker thread.
-        template: With a session: the description to instruct. Each input is its variable `input`;
-            the fields of a mapping, named tuple, dataclass, Struct or Pydantic model are variables
-            too. It need not use all of them.
-        max_concurrent: At most so many calls at once.
-        ordered: In the order of the inputs; else as they end.
-        per_second: How many calls may start in a second, evenly spaced.
-        tokens_per_minute: How many tokens (prompt and completion) the calls may take in a minute.
-            What a call takes is known when it has ended; until then it counts as the average does.
+            thunk, a cold call, or an Observable made of one. An async function runs on the
+            subscriber's event loop, a sync one in a worker thread.
+        template: With a session: the description for `instruct`. Each input is the variable
+            `input`; the fields of a mapping, named tuple, dataclass, Struct or Pydantic model are
+            variables too. The template need not use all of them.
+        max_concurrent: The largest number of calls that run at once.
+        ordered: Whether items keep the order of the inputs; else they are emitted as they arrive.
+        per_second: The largest number of calls that start per second, evenly spaced.
+        tokens_per_minute: The largest number of tokens (prompt and completion) per minute. The
+            tokens of a call are known when it has ended; until then it counts with the average.
+        emit: "generated": each call is emitted when it has ended, as `Generated`. "started": each
+            call is emitted when it starts, as `Started` with a running thunk, for output that is
+            shown while it streams.
 
     Returns:
         An operator on any stream of inputs: iterable, async iterable or Observable. It fails with
-        what the inputs or the making of a call raise.
+        the exceptions of the inputs, and of the function that makes a call.
 
     Raises:
-        InvalidInputError: An argument that cannot be used, by name.
+        InvalidInputError: An argument cannot be used; the message names it.
     """
-    make = _maker("map_generate", call, template)
-    limits = partial(RateLimit, per_second, tokens_per_minute)
-    return _generating(
-        "map_generate", make, limits, max_concurrent, ordered=ordered, at_start=False
-    )
+    require_choice("emit", emit, Emit)
+    options = _Options(max_concurrent, ordered, per_second, tokens_per_minute, emit)
+    return _calls("map_generate", call, template, options)
 
 
 @overload
@@ -193,14 +225,12 @@ def map_thunks(
     per_second: float | None = None,
     tokens_per_minute: float | None = None,
 ) -> Callable[[Inputs[Any]], Observable[Started[Any]]]:
-    """As `map_generate`, but each call is given out when it starts, as a running thunk.
+    """Emit each call when it starts: an alias of `map_generate(..., emit="started")`.
 
         source:                                           (3,1|)
         map_thunks(m, "{{ input }}", max_concurrent=1):   3--1|
 
-    (`m` takes as many seconds as its prompt says; drawn is an item's input.)
-
-    For what is shown while it comes. The next input is pulled when a call has ended.
+    (`m` takes as many seconds as its prompt says; each item is drawn as its input.)
 
     Example:
         >>> from mellea_rx import MelleaSession, ScriptedBackend
@@ -211,21 +241,63 @@ def map_thunks(
         ['Snow.', 'Sun.']
 
     Args:
-        call: As that of `map_generate`.
-        template: As that of `map_generate`.
-        max_concurrent: How many calls run at once.
-        per_second: As that of `map_generate`.
-        tokens_per_minute: As that of `map_generate`.
+        call: As in `map_generate`.
+        template: As in `map_generate`.
+        max_concurrent: As in `map_generate`.
+        per_second: As in `map_generate`.
+        tokens_per_minute: As in `map_generate`.
 
     Returns:
-        An operator on any stream of inputs; complete when all calls have ended.
+        An operator on any stream of inputs, which completes when all calls have ended.
 
     Raises:
-        InvalidInputError: An argument that cannot be used, by name.
+        InvalidInputError: An argument cannot be used; the message names it.
     """
-    make = _maker("map_thunks", call, template)
-    limits = partial(RateLimit, per_second, tokens_per_minute)
-    return _generating("map_thunks", make, limits, max_concurrent, ordered=True, at_start=True)
+    options = _Options(max_concurrent, True, per_second, tokens_per_minute, "started")
+    return _calls("map_thunks", call, template, options)
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """The keyword arguments of `map_generate`. Creating it validates them.
+
+    Attributes:
+        max_concurrent: As in `map_generate`.
+        ordered: As in `map_generate`.
+        per_second: As in `map_generate`.
+        tokens_per_minute: As in `map_generate`.
+        emit: As in `map_generate`.
+    """
+
+    max_concurrent: int
+    ordered: bool
+    per_second: float | None
+    tokens_per_minute: float | None
+    emit: Emit
+
+    def __post_init__(self) -> None:
+        require_positive_int("max_concurrent", self.max_concurrent)
+        self.new_limit()
+
+    def new_limit(self) -> RateLimit:
+        """Return a new rate limit, for one subscription."""
+        return RateLimit(self.per_second, self.tokens_per_minute)
+
+
+def _calls(
+    name: str, call: Any, template: str | None, options: _Options
+) -> Callable[[Inputs[Any]], Observable[Any]]:
+    maker = _maker(name, call, template)
+
+    def mapped(inputs: Inputs[Any]) -> Observable[Any]:
+        return ConcurrentMap(
+            inputs_of(name, inputs),
+            lambda: _Generations(maker, options.new_limit(), options.emit),
+            max_concurrent=options.max_concurrent,
+            ordered=options.ordered,
+        )
+
+    return mapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +305,8 @@ class _Maker:
     """Makes the call for an input.
 
     Attributes:
-        function: The function that makes it.
-        is_quick: Whether it never blocks, and so needs neither a task nor a thread.
+        function: The function that makes the call.
+        is_quick: Whether the function never blocks, and so needs neither a task nor a thread.
     """
 
     function: Callable[[Any], Any]
@@ -246,7 +318,7 @@ def _maker(name: str, call: Any, template: str | None) -> _Maker:
         if callable(call):
             return _Maker(call)
         raise InvalidInputError(
-            f"{name} takes a session and a template, or a function that makes a call for an input; "
+            f"{name} takes a session and a template, or a function that makes a call for an input, "
             f"not a {type(call).__name__} alone"
         )
     if not hasattr(call, "ainstruct"):
@@ -256,7 +328,7 @@ def _maker(name: str, call: Any, template: str | None) -> _Maker:
     def variables(item: Any) -> Mapping[str, Any]:
         found = variables_of(item)
         if "input" not in template and len(found) > 1:
-            del found["input"]  # the whole row once more, which nobody reads
+            del found["input"]  # the whole input again, which the template does not use
         return found
 
     async def instruct(item: Any) -> ModelOutputThunk[str]:
@@ -279,9 +351,10 @@ def _maker(name: str, call: Any, template: str | None) -> _Maker:
 
 
 def _starts_at_once(session: Instructs) -> bool:
-    """Whether the session's `ainstruct` never waits: it is the one that its cold verb is made of.
+    """Return whether the session's `ainstruct` never waits.
 
-    (A subclass, or a session of another kind, may wait in its own.)
+    That holds for the library's own `ainstruct`, which its cold verb wraps. A subclass, or another
+    kind of session, may have one that waits.
     """
     cold = getattr(getattr(session, "cold", None), "instruct", None)
     own = getattr(session.ainstruct, "__func__", None)
@@ -289,18 +362,18 @@ def _starts_at_once(session: Instructs) -> bool:
 
 
 class _Generations:
-    """A call for each input, given out at its start or at its end.
+    """The operation of a concurrent map that calls the model.
 
     Args:
-        make: Makes the call.
-        limit: How fast calls may start.
-        at_start: Whether they are given out when they start.
+        maker: Makes the calls.
+        limit: The rate limit of the subscription.
+        emit: When calls are emitted.
     """
 
-    def __init__(self, make: _Maker, limit: RateLimit, *, at_start: bool) -> None:
-        self._make = make
+    def __init__(self, maker: _Maker, limit: RateLimit, emit: Emit) -> None:
+        self._maker = maker
         self._limit = limit
-        self._at_start = at_start
+        self._emits_at_start = emit == "started"
         self._clock = asyncio.get_running_loop().time
 
     def pause(self) -> float:
@@ -310,47 +383,24 @@ class _Generations:
         self._limit.start(self._clock())
 
     def start(self, row: Row) -> None:
-        if self._make.is_quick:
-            self._made(row, self._make.function(row.input))
+        if self._maker.is_quick:
+            self._on_made(row, self._maker.function(row.input))
         else:
-            row.call(self._make.function, partial(self._made, row))
+            row.call(self._maker.function, partial(self._on_made, row))
 
     def count_end(self, row: Row) -> None:
         self._limit.end(self._clock(), row.work.usage)
 
-    def _made(self, row: Row, source: Any) -> None:
+    def _on_made(self, row: Row, source: Any) -> None:
         thunk = row.work = to_thunk(source)
-        row.ends_by(partial(thunk.cancel, "nobody takes it any more"))
-        if self._at_start:
-            row.give(Started(row.index, row.input, thunk))
+        row.on_cancel(partial(thunk.cancel, "its subscription has ended"))
+        if self._emits_at_start:
+            row.emit(Started(row.index, row.input, thunk))
         run = row.run
-        thunk.when_ended(run.outlet, partial(self._ended, row), run.abandon)
+        thunk.when_ended(run.outlet, partial(self._on_ended, row), run.abandon)
 
-    def _ended(self, row: Row) -> None:
-        if self._at_start:
+    def _on_ended(self, row: Row) -> None:
+        if self._emits_at_start:
             row.finish()
         else:
             row.complete(Generated(row.index, row.input, row.work))
-
-
-def _generating(
-    name: str,
-    make: _Maker,
-    limits: Callable[[], RateLimit],
-    max_concurrent: int,
-    *,
-    ordered: bool,
-    at_start: bool,
-) -> Callable[[Inputs[Any]], Observable[Any]]:
-    concurrent = require_positive_int("max_concurrent", max_concurrent)
-    limits()  # refuses what cannot be used, before anything starts
-
-    def generating(inputs: Inputs[Any]) -> Observable[Any]:
-        return ConcurrentMap(
-            inputs_of(name, inputs),
-            lambda: _Generations(make, limits(), at_start=at_start),
-            max_concurrent=concurrent,
-            ordered=ordered,
-        )
-
-    return generating

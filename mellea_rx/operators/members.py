@@ -1,7 +1,7 @@
-"""JSON text into the members of its one object or array, while it comes; no I/O.
+"""An incremental scanner for the members of a JSON object or array, without I/O.
 
-Nothing is parsed twice: the scanner only finds where a member ends. What a member is, its decoder
-says.
+`partial_object` uses it. The scanner finds the end of each member, and leaves the member's value to
+a decoder, so that no text is parsed twice.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _EXCERPT = 20
 class MemberScanner:
     """Finds the members of the first object or array of a text.
 
-    A member is given out with its last character; a number with the one after it. Text before the
-    first bracket and after the last one (a model likes to say something, or to fence its JSON in)
-    is passed over.
+    A member is complete with its last character; a number with the character after it. Text before
+    the first bracket and after the last one is skipped: models often add an introduction, or a code
+    fence.
 
     Args:
         opening: The brackets to look for: "{", "[", or both.
@@ -64,11 +64,11 @@ class MemberScanner:
         self._bracket = ""
         self._begin = 0
         self.span: tuple[int, int] | None = None
-        """Where the object or array begins and ends, in characters, once it has ended."""
-        self._fresh = True
+        """Begin and end of the object or array, in characters, once it is complete."""
+        self._may_be_empty = True
         self._index = 0
         self._key = ""
-        self._take: Callable[[str], None] = self._take_value
+        self._on_token: Callable[[str], None] = self._on_value
         self._token: list[str] = []
         self._depth = 0
         self._quoted = False
@@ -76,10 +76,10 @@ class MemberScanner:
         self._found: Member | None = None
 
     def feed(self, text: str) -> Iterator[Member]:
-        """The members that are complete with `text`.
+        """Yield the members that are complete with `text`.
 
         Raises:
-            FormatError: It is not JSON; the message says where.
+            FormatError: The text is not JSON; the message says where.
         """
         at = 0
         while at < len(text):
@@ -93,27 +93,27 @@ class MemberScanner:
         self._offset += len(text)
 
     def _place(self, text: str, at: int) -> str:
-        """Where in the whole text an index of the newest piece is."""
+        """Return the line and column, in the whole text, of an index of the newest piece."""
         line = self._line + text.count("\n", 0, at)
         last = text.rfind("\n", 0, at)
         begin = self._line_begin if last < 0 else self._offset + last + 1
         return f"line {line}, column {self._offset + at - begin + 1}"
 
     def flush(self) -> None:
-        """The text has ended.
+        """Check at the end of the text that the object or array is complete.
 
         Raises:
-            FormatError: Before the object or array did.
+            FormatError: It is not.
         """
         if self.span is not None:
             return
         if not self._bracket:
-            wanted = " or ".join(f"`{bracket}`" for bracket in self._opening)
-            why = f"the answer has no JSON: it ended without a {wanted}"
-            raise FormatError(why, place=self._place("", 0))
+            expected = " or ".join(f"`{bracket}`" for bracket in self._opening)
+            message = f"the answer has no JSON: it ended without a {expected}"
+            raise FormatError(message, place=self._place("", 0))
         last = f"field {self._key!r}" if self._bracket == "{" else f"element {self._index}"
-        why = f"the answer's JSON is cut off, at {last} or after it"
-        raise FormatError(why, place=self._place("", 0))
+        message = f"the answer's JSON is cut off, at {last} or after it"
+        raise FormatError(message, place=self._place("", 0))
 
     def _seek(self, text: str, at: int) -> int:
         places = [place for each in self._opening if (place := text.find(each, at)) >= 0]
@@ -126,17 +126,17 @@ class MemberScanner:
         return first + 1
 
     def _member(self, text: str, at: int) -> int:
-        """A member is due, or, where none was yet, the end."""
+        """Expect a member; before the first one, also the end."""
         at = _after_space(text, at)
         if at == len(text):
             return at
-        if self._fresh and text[at] == _CLOSING[self._bracket]:
+        if self._may_be_empty and text[at] == _CLOSING[self._bracket]:
             return self._end(at)
         if self._bracket == "[":
             return self._value(text, at)
         if text[at] != '"':
             raise self._wrong(text, at, "a field's name in quotes")
-        self._take = self._take_key
+        self._on_token = self._on_key
         return self._begin_token(text, at)
 
     def _colon(self, text: str, at: int) -> int:
@@ -154,14 +154,14 @@ class MemberScanner:
             return at
         if text[at] in ",:]}":
             raise self._wrong(text, at, "a value")
-        self._take = self._take_value
+        self._on_token = self._on_value
         if text[at] in '"{[':
             return self._begin_token(text, at)
         self._step = self._scalar
         return at
 
     def _more(self, text: str, at: int) -> int:
-        """A comma is due, or the end."""
+        """Expect a comma or the end."""
         at = _after_space(text, at)
         if at == len(text):
             return at
@@ -169,7 +169,7 @@ class MemberScanner:
             return self._end(at)
         if text[at] != ",":
             raise self._wrong(text, at, f"`,` or `{_CLOSING[self._bracket]}`")
-        self._fresh = False
+        self._may_be_empty = False
         self._step = self._member
         return at + 1
 
@@ -187,7 +187,7 @@ class MemberScanner:
         return end
 
     def _begin_token(self, text: str, at: int) -> int:
-        """A string, object or array begins; how deep in it the scanner is, it counts."""
+        """Begin a string, object or array. `_depth` counts the open brackets."""
         self._quoted = text[at] == '"'
         self._depth = 0 if self._quoted else 1
         self._token.append(text[at])
@@ -229,27 +229,27 @@ class MemberScanner:
     def _finish_token(self) -> None:
         token = "".join(self._token)
         self._token.clear()
-        self._take(token)
+        self._on_token(token)
 
-    def _take_key(self, token: str) -> None:
+    def _on_key(self, token: str) -> None:
         try:
             self._key = msgspec.json.decode(token, type=str)
         except (msgspec.DecodeError, ValueError) as error:
-            why = f"the answer's JSON has a wrong name: {error}"
-            raise FormatError(why, place="$") from error
+            message = f"the answer's JSON has an invalid field name: {error}"
+            raise FormatError(message, place="$") from error
         self._step = self._colon
 
-    def _take_value(self, token: str) -> None:
+    def _on_value(self, token: str) -> None:
         key = self._key if self._bracket == "{" else self._index
         self._found = Member(key, token)
         self._index += 1
         self._step = self._more
 
-    def _wrong(self, text: str, at: int, wanted: str) -> FormatError:
+    def _wrong(self, text: str, at: int, expected: str) -> FormatError:
         excerpt = text[at : at + _EXCERPT]
         place = self._place(text, at)
         return FormatError(
-            f"the answer is no JSON: {wanted} is due at {place}, not {excerpt!r}", place=place
+            f"the answer is not JSON: expected {expected} at {place}, not {excerpt!r}", place=place
         )
 
 

@@ -1,33 +1,39 @@
-"""Several sources as one stream."""
+"""The combinators `merge` and `concat`, and the merge with a limit that they are made of."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
 
 from mellea_rx.core.arguments import require_positive_int
-from mellea_rx.operators.sources import Combined, Opening, Source, branches
+from mellea_rx.operators.sources import (
+    CombinatorSource,
+    CombinedObservable,
+    Source,
+    SubscriptionContext,
+    combinator_sources,
+)
 from mellea_rx.operators.tagged import Tagged
 
-__all__ = ["concat", "lanes", "merge"]
+__all__ = ["concat", "merge", "merged"]
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Observable[Any])
 
 
 def merge(*sources: Source[S], max_concurrent: int | None = None) -> Observable[Tagged[S]]:
-    """Chunks of all sources as they come, each with whose it is.
+    """Emit the chunks of all sources as they arrive, each with its source.
 
         a:             --1-----2---|
         b:             ----x-y---z---|
         merge(a, b):   --1-x-y-2-z---|
 
-    Each source keeps its order, and nothing is lost. It fails with the first failure. When it is
-    left, or fails, thunks that nobody else takes are cancelled.
+    Chunks of one source keep their order, and none is lost. It fails with the first failure. When
+    it fails, or its subscription ends early, thunks that nothing else uses are cancelled.
 
     Example:
         >>> import reactivex as rx
@@ -37,36 +43,29 @@ def merge(*sources: Source[S], max_concurrent: int | None = None) -> Observable[
         1 c
 
     Args:
-        sources: Thunks, cold calls and other Observables; coroutines that give one, which are
-            started by the subscription.
-        max_concurrent: How many are subscribed to at once; None for all. (A thunk runs anyway.)
+        sources: Thunks, cold calls and other Observables; also coroutines that return one, which
+            the subscription starts.
+        max_concurrent: The number of sources that are subscribed to at once; None for all. (A
+            thunk's call runs anyway.)
 
     Returns:
-        An Observable of `Tagged`; complete when all are.
+        An Observable of `Tagged`, which completes when all sources have completed.
 
     Raises:
-        InvalidInputError: Something that is no source, or `max_concurrent` below 1.
+        InvalidInputError: An argument is not a source, or `max_concurrent` is below 1.
     """
-    opened = branches("merge", sources)
-    limit = (
-        None if max_concurrent is None else require_positive_int("max_concurrent", max_concurrent)
-    )
-
-    def make(opening: Opening) -> Observable[Tagged[S]]:
-        return lanes([each.chunks(opening) for each in opened], limit)
-
-    return Combined(opened, make)
+    return merged("merge", sources, max_concurrent, CombinatorSource.chunks)
 
 
 def concat(*sources: Source[S]) -> Observable[Tagged[S]]:
-    """Chunks of the first source, then those of the second, and so on, each with whose it is.
+    """Emit the chunks of the first source, then those of the second, and so on.
 
         a:              --1---2---|
         b:              -x-y-|
         concat(a, b):   --1---2----x-y-|
 
-    Thunks run at once, and a later one's text waits for its turn; cold calls and coroutines start
-    in their turn. It is `merge(..., max_concurrent=1)`.
+    It is `merge(..., max_concurrent=1)`. Thunks run at once, and the text of a later one is kept
+    for its turn; cold calls and coroutines start when their turn comes.
 
     Example:
         >>> import reactivex as rx
@@ -75,55 +74,62 @@ def concat(*sources: Source[S]) -> Observable[Tagged[S]]:
         b
 
     Args:
-        sources: As those of `merge`.
+        sources: As in `merge`.
 
     Returns:
-        An Observable of `Tagged`; complete when all are.
+        An Observable of `Tagged`, which completes when all sources have completed.
 
     Raises:
-        InvalidInputError: Something that is no source.
+        InvalidInputError: An argument is not a source.
     """
-    opened = branches("concat", sources)
-
-    def make(opening: Opening) -> Observable[Tagged[S]]:
-        return lanes([each.chunks(opening) for each in opened], 1)
-
-    return Combined(opened, make)
+    return merged("concat", sources, 1, CombinatorSource.chunks)
 
 
-def lanes(sources: Sequence[Observable[T]], limit: int | None) -> Observable[T]:
-    """All of them merged, so many at once; each end starts the next one there and then.
+def merged(
+    name: str,
+    sources: tuple[Source[S], ...],
+    max_concurrent: int | None,
+    view: Callable[[CombinatorSource[S], SubscriptionContext], Observable[T]],
+) -> Observable[T]:
+    """Merge one view of each source, with a limit on concurrent subscriptions.
 
-    The observer has to serialize: sources may call it on several threads.
+    Args:
+        name: The combinator's name, for messages.
+        sources: The combinator's arguments.
+        max_concurrent: The combinator's argument of this name; None for all sources at once.
+        view: Opens a source: `CombinatorSource.chunks` or `CombinatorSource.outcome`.
+
+    Raises:
+        InvalidInputError: An argument is not a source, or `max_concurrent` is below 1.
+    """
+    opened = combinator_sources(name, sources)
+    limit = max(1, len(opened))
+    if max_concurrent is not None:
+        limit = require_positive_int("max_concurrent", max_concurrent)
+
+    def make(context: SubscriptionContext) -> Observable[T]:
+        views = [view(each, context) for each in opened]
+        return Observable(lambda observer, _: _LimitedMerge(views, observer).begin(limit))
+
+    return CombinedObservable(opened, make)
+
+
+class _LimitedMerge(Generic[T]):
+    """One subscription to several sources, with a limit on those that run at once.
+
+    When a source completes, the next one is subscribed to in the same call.
 
     Args:
         sources: Subscribed to in their order.
-        limit: How many at once; None for all.
+        observer: Gets the items. It has to serialize: sources may call it on several threads.
     """
 
-    def subscribe(
-        observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        return _Lanes(sources, observer, scheduler).begin(limit or max(1, len(sources)))
-
-    return Observable(subscribe)
-
-
-class _Lanes(Generic[T]):
-    """One subscription to several sources, so many at once."""
-
-    def __init__(
-        self,
-        sources: Sequence[Observable[T]],
-        observer: abc.ObserverBase[T],
-        scheduler: abc.SchedulerBase | None,
-    ) -> None:
+    def __init__(self, sources: Sequence[Observable[T]], observer: abc.ObserverBase[T]) -> None:
         self._waiting = iter(sources)
         self._observer = observer
-        self._scheduler = scheduler
         self._group = CompositeDisposable()
-        # The lock keeps the counts of sources that end on several threads at a time. Nobody is
-        # called with it.
+        # The lock guards the counts below: sources may complete on several threads at a time. No
+        # source or observer is called with it held, since such a call may take locks of its own.
         self._lock = threading.Lock()
         self._room = 0
         self._running = 0
@@ -131,13 +137,14 @@ class _Lanes(Generic[T]):
         self._is_over = False
 
     def begin(self, limit: int) -> abc.DisposableBase:
-        """Subscribe to the first of them; returns what ends it."""
+        """Subscribe to the first `limit` sources; return the disposable of all subscriptions."""
         self._fill(limit)
         return self._group
 
     def _fill(self, room: int) -> None:
-        # Whoever is at it goes on for those that end meanwhile, in a loop: no source is lost, and
-        # no number of sources that end at once makes the stack deeper.
+        # Only one thread at a time subscribes; sources that complete meanwhile, on this or another
+        # thread, only raise `_room`, and this loop subscribes to their successors. So no source is
+        # skipped, and a long row of sources that complete at once does not deepen the stack.
         with self._lock:
             self._room += room
             if self._is_filling:
@@ -147,7 +154,11 @@ class _Lanes(Generic[T]):
             self._subscribe(source)
 
     def _next(self) -> Observable[T] | None:
-        """The source to subscribe to now; None when there is no room, or no more of them."""
+        """Return the next source to subscribe to; None when there is no room, or none is left.
+
+        `_is_filling` is cleared in the same locked step that finds nothing to do. Cleared later,
+        a source that completes in between would rely on a loop that has already ended.
+        """
         with self._lock:
             source = None
             if self._room and not self._group.is_disposed:
@@ -165,15 +176,15 @@ class _Lanes(Generic[T]):
         return source
 
     def _subscribe(self, source: Observable[T]) -> None:
-        lane = SingleAssignmentDisposable()
-        self._group.add(lane)
+        subscription = SingleAssignmentDisposable()
+        self._group.add(subscription)
 
         def completed() -> None:
-            self._group.remove(lane)
+            self._group.remove(subscription)
             with self._lock:
                 self._running -= 1
             self._fill(1)
 
-        lane.disposable = source.subscribe(
-            self._observer.on_next, self._observer.on_error, completed, scheduler=self._scheduler
+        subscription.disposable = source.subscribe(
+            self._observer.on_next, self._observer.on_error, completed
         )

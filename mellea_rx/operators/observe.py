@@ -1,4 +1,4 @@
-"""A side channel: somebody else sees what flows by, and cannot disturb it."""
+"""The operator `observe`: a side effect for each item, whose exceptions do not reach the stream."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ T = TypeVar("T")
 def observe(
     sink: abc.ObserverBase[Any] | Callable[[T], object],
 ) -> Callable[[Observable[T]], Observable[T]]:
-    """Show a stream to `sink`, and hand it on as it is.
+    """Call `sink` with each item, and emit the stream unchanged.
 
-    The sink sees each item before the subscriber does. When it raises, that is logged (logger
-    `mellea_rx`) and it sees nothing more of this subscription; the stream goes on.
+    It is Rx's `do_action`, except that an exception of the sink does not end the stream: it is
+    logged (logger `mellea_rx`), and the sink is not called any more for this subscription. The sink
+    is called with an item before the subscriber is.
 
         source:           -a-b-c-|
         observe(print):   -a-b-c-|
@@ -38,11 +39,14 @@ def observe(
         ['a', 'b']
 
     Args:
-        sink: A function that takes items, or an observer (a `Subject`, say) that gets the terminal
-            too.
+        sink: A function that takes items, or an observer (such as a `Subject`), which gets the
+            terminal too.
+
+    Returns:
+        An operator on any stream.
 
     Raises:
-        InvalidInputError: It is neither.
+        InvalidInputError: `sink` is neither a function nor an observer.
     """
     on_next = getattr(sink, "on_next", sink)
     if not callable(on_next):
@@ -62,13 +66,13 @@ def observe(
 
 
 class _Guard:
-    """Calls a sink until it raises."""
+    """Calls the functions of one sink until one of them raises."""
 
     def __init__(self) -> None:
         self._raised = False
 
     def around(self, function: Callable[..., object] | None) -> Callable[..., None] | None:
-        """`function`, harmless."""
+        """Return `function` with its exceptions logged; None for None."""
         if function is None:
             return None
 

@@ -1,4 +1,4 @@
-"""A JSON answer while it comes: each field or element once, when it is complete."""
+"""The operator `partial_object`: fields or elements of a JSON answer while it streams."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Part(Generic[T]):
-    """A field of an object, or an element of an array, that is complete.
+    """A complete field of an object, or element of an array.
 
     Attributes:
         key: The field's name in the JSON, or the element's index.
-        value: Its value, of the type that the field or element has.
+        value: Its value, of the type of the field or element.
     """
 
     key: str | int
@@ -36,10 +36,10 @@ class Part(Generic[T]):
     _count: int = field(repr=False, compare=False)
 
     def snapshot(self) -> T:
-        """The object or array up to and with this part, made anew by each call.
+        """Return a new object or array of the parts up to and including this one.
 
-        A field that has not come has its default, or `msgspec.UNSET` where it has none (a
-        TypedDict: it is missing). No validator or `__post_init__` runs on it.
+        A field that has not arrived has its default, or `msgspec.UNSET` if it has none (in a
+        TypedDict it is missing). No validator and no `__post_init__` runs.
         """
         return self._shape.partial(self._members[: self._count])
 
@@ -59,11 +59,11 @@ def partial_object(
 def partial_object(
     kind: Any = None,
 ) -> Callable[[Observable[object]], Observable[Part[Any]]]:
-    """The parts of the JSON object or array that a model writes: each once, when it is complete.
+    """Emit each field or element of a JSON answer once, when it is complete.
 
-    Time is linear in the text. Text before the first bracket and after the last is passed over, and
-    so are fields that the type does not have. When the last bracket has come, the whole is
-    validated, once.
+    The time is linear in the text. Text before the first bracket and after the last one is skipped,
+    and so are fields that the type does not have. With the last bracket, the whole is validated,
+    once.
 
         source:             -{"a":1,"b"-:[2,3]}-|
         partial_object():   -a=1--------b=[2,3]-|
@@ -86,44 +86,44 @@ def partial_object(
 
     Returns:
         An operator that takes chunks or strings. It fails with `FormatError`, which has the text
-        and the place, when that is no JSON, ends too early, or is not of the type.
+        and the place, when the text is not JSON, ends too early, or does not fit the type.
 
     Raises:
-        InvalidInputError: `kind` is none of these, or has a field that cannot be decoded.
+        InvalidInputError: `kind` is not one of these types, or has a field that cannot be decoded.
     """
     shape = shape_of(kind)
     return compose(text(), decode(lambda: _Parts(shape)))
 
 
 class _Parts:
-    """Text in, parts out.
+    """Decodes text into parts.
 
     Args:
-        shape: What the text is to be.
+        shape: The expected type of the text.
     """
 
     def __init__(self, shape: Shape[Any]) -> None:
         self._shape = shape
         self._scanner = MemberScanner(shape.opening)
-        self._said = TextBuffer()
+        self._text = TextBuffer()
         self._members: Members = []
-        self._checked = False
+        self._is_checked = False
 
     def feed(self, text: str) -> Iterator[Part[Any]]:
-        self._said.add(text)
+        self._text.add(text)
         try:
             for member in self._scanner.feed(text):
                 yield from self._part(member)
             self._check()
         except FormatError as error:
-            error.text = str(self._said)
+            error.text = str(self._text)
             raise
 
     def flush(self) -> tuple[()]:
         try:
             self._scanner.flush()
         except FormatError as error:
-            error.text = str(self._said)
+            error.text = str(self._text)
             raise
         return ()
 
@@ -133,22 +133,22 @@ class _Parts:
             return
         try:
             value = decoder(member.json)
-        except Exception as error:  # code of the type's may raise anything
+        except Exception as error:  # a type's own code may raise any exception
             named = isinstance(member.key, str)
             what = f"field {member.key!r}" if named else f"element {member.key}"
             place = f"$.{member.key}" if named else f"$[{member.key}]"
-            why = f"the answer's {what} does not fit: {error}"
-            raise FormatError(why, place=place) from error
+            message = f"the answer's {what} does not fit: {error}"
+            raise FormatError(message, place=place) from error
         self._members.append((member.key, value))
         yield Part(member.key, value, self._shape, self._members, len(self._members))
 
     def _check(self) -> None:
         span = self._scanner.span
-        if span is None or self._checked:
+        if span is None or self._is_checked:
             return
-        self._checked = True
+        self._is_checked = True
         try:
-            self._shape.check(str(self._said)[slice(*span)])
+            self._shape.check(str(self._text)[slice(*span)])
         except Exception as error:
-            why = f"the answer as a whole does not fit: {error}"
-            raise FormatError(why, place="$") from error
+            message = f"the answer as a whole does not fit: {error}"
+            raise FormatError(message, place="$") from error

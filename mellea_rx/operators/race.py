@@ -1,4 +1,4 @@
-"""The first answer that will do."""
+"""The combinator `race`: the first acceptable answer of several sources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from reactivex import operators as ops
 
 from mellea_rx.errors import NoAnswerError
 from mellea_rx.operators.answers import no_answer
-from mellea_rx.operators.sources import Combined, Opening, Source, branches, owned
+from mellea_rx.operators.sources import (
+    CombinedObservable,
+    Source,
+    SubscriptionContext,
+    cancel_always,
+    combinator_sources,
+)
 from mellea_rx.operators.tagged import Outcome
 
 __all__ = ["race"]
@@ -22,14 +28,15 @@ S = TypeVar("S", bound=Observable[Any])
 def race(
     *sources: Source[S], accept: Callable[[str], bool] | None = None
 ) -> Observable[Outcome[S]]:
-    """The first source to complete acceptably. The others are cancelled, on their servers too.
+    """Emit the first acceptable answer. The other calls are cancelled, on their servers too.
 
         a:            --1-----2-3---4-|
         b:            ----x-y-|
         race(a, b):   --------(xy|)
 
-    It owns its sources: whatever ends it cancels those that run, also where somebody else
-    subscribes to them. A source that fails, or is not accepted, is out.
+    It owns its sources: when its subscription ends, for whatever reason, those that still run are
+    cancelled, even if they have other subscribers. A source that fails, or whose answer is not
+    accepted, drops out.
 
     Example:
         >>> import reactivex as rx
@@ -37,19 +44,19 @@ def race(
         'yes, yes'
 
     Args:
-        sources: As those of `merge`; one at least.
-        accept: Whether a whole text may win; any may by default.
+        sources: As in `merge`; at least one.
+        accept: Returns whether a whole text is acceptable; by default, every text is.
 
     Returns:
-        An Observable of one `Outcome`, the winner's. It fails with `NoAnswerError` when no source
-        is left, and with what `accept` raises.
+        An Observable of one `Outcome`, the winner's. It fails with `NoAnswerError` when every
+        source has dropped out, and with the exception of `accept` if that raises.
 
     Raises:
-        InvalidInputError: Something that is no source, or none at all.
+        InvalidInputError: An argument is not a source, or there is none.
     """
-    opened = branches("race", sources, least=1)
+    opened = combinator_sources("race", sources, least=1)
 
-    def make(opening: Opening) -> Observable[Outcome[S]]:
+    def make(context: SubscriptionContext) -> Observable[Outcome[S]]:
         failures: dict[int, Exception] = {}
 
         def wins(outcome: Outcome[S]) -> bool:
@@ -59,8 +66,10 @@ def race(
             failures[outcome.index] = outcome.error or NoAnswerError("not accepted", text=text)
             return False
 
-        ended = rx.merge(*(each.outcome(opening) for each in opened))
-        nobody: Observable[Outcome[S]] = rx.defer(lambda _: rx.throw(no_answer("race", failures)))
-        return rx.concat(ended.pipe(ops.filter(wins)), nobody).pipe(ops.take(1))
+        ended = rx.merge(*(each.outcome(context) for each in opened))
+        no_winner: Observable[Outcome[S]] = rx.defer(
+            lambda _: rx.throw(no_answer("race", failures))
+        )
+        return rx.concat(ended.pipe(ops.filter(wins)), no_winner).pipe(ops.take(1))
 
-    return Combined(opened, make, owned)
+    return CombinedObservable(opened, make, cancel_always)

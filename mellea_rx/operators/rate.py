@@ -1,4 +1,4 @@
-"""How fast calls may start: a limit on requests, and one on tokens."""
+"""Rate limits for `map_generate`: on the starts of calls, and on their tokens."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["RateLimit"]
 
 
 class RateLimit:
-    """Says when the next call may start. It has no clock: it is told the time.
+    """Computes when the next call may start. It has no clock: callers pass the time in seconds.
 
-    What a call costs is known when it has ended. Until then it counts with the average of those
-    before it, so the first calls start freely.
+    The tokens of a call are known when it has ended. Until then it counts with the average of the
+    calls before it, so the first calls are not limited.
 
     Args:
-        per_second: Calls a second; they start evenly spaced. None for no limit.
-        tokens_per_minute: Tokens of prompts and completions a minute. None for no limit.
+        per_second: Calls per second; their starts are evenly spaced. None for no limit.
+        tokens_per_minute: Tokens of prompts and completions per minute. None for no limit.
 
     Example:
         >>> limit = RateLimit(per_second=2, tokens_per_minute=None)
@@ -24,7 +24,7 @@ class RateLimit:
         (0.0, None, 0.5)
 
     Raises:
-        InvalidInputError: A limit that is no number above 0.
+        InvalidInputError: A limit is not a positive number.
     """
 
     def __init__(self, per_second: float | None, tokens_per_minute: float | None) -> None:
@@ -43,29 +43,29 @@ class RateLimit:
             )
 
     def wait(self, now: float) -> float:
-        """Seconds until the next call may start, as far as it is known now; 0.0 for at once."""
+        """Return the seconds until the next call may start, by what is known now; 0.0 for now."""
         pause = max(0.0, self._next - now)
         return pause if self._bucket is None else max(pause, self._bucket.wait(now))
 
     def start(self, now: float) -> None:
-        """A call starts."""
+        """Count the start of a call."""
         self._next = max(self._next, now) + self._spacing
         if self._bucket is not None:
             self._bucket.running += 1
 
     def end(self, now: float, usage: Usage | None) -> None:
-        """A call has ended.
+        """Count the end of a call.
 
         Args:
             now: The time.
-            usage: What it cost; None where the server did not tell.
+            usage: The tokens that it used; None if the server did not report them.
         """
         if self._bucket is not None:
             self._bucket.spend(now, 0 if usage is None else usage.total_tokens)
 
 
 class _Bucket:
-    """A minute's tokens, which flow back evenly. It may be overdrawn: then nothing starts."""
+    """A token bucket of one minute. Its level may be negative; then no call starts."""
 
     def __init__(self, per_minute: float) -> None:
         self.running = 0
@@ -78,7 +78,8 @@ class _Bucket:
     def wait(self, now: float) -> float:
         self._refill(now)
         average = self._spent / self._ended if self._ended else 0.0
-        # A call that costs more than a minute's tokens may start when the bucket is full.
+        # Without this bound, calls that use more than a minute's tokens would never start; so they
+        # start when the bucket is full.
         needed = min(average * (self.running + 1), self._size)
         missing = needed - self._level
         return max(0.0, missing * 60 / self._size)

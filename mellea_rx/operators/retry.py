@@ -1,35 +1,39 @@
-"""Try again: a cold source is subscribed to anew, after a pause that grows."""
+"""The operator `retry`: new subscriptions to a cold source after failures, with backoff."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import reactivex as rx
 from reactivex import Observable, abc
 from reactivex import operators as ops
 
+from mellea_rx.core.arguments import require_choice
 from mellea_rx.core.retry import RetryPolicy
 from mellea_rx.core.stream import Stream
 from mellea_rx.core.timers import scheduler_for
 from mellea_rx.errors import InvalidInputError
 
-__all__ = ["retry"]
+__all__ = ["AfterText", "retry"]
 
 T = TypeVar("T")
+
+AfterText = Literal["fail", "restart"]
+"""The policies for a failure after the first text; those of `fallback` but "hold"."""
 
 
 def retry(
     policy: RetryPolicy | None = None,
     *,
-    after_text: bool = False,
+    after_text: AfterText | bool = "fail",
     scheduler: abc.SchedulerBase | None = None,
 ) -> Callable[[Observable[T]], Observable[T]]:
     """Subscribe again when the source fails, after a pause.
 
     It is for cold sources, where each subscription is a call of its own; a thunk would only fail
-    again. Once content has flowed there is no other attempt, unless `after_text` is set: a
-    subscriber cannot take back what it has shown. The last attempt's error is the stream's.
+    again. By default there is no other attempt once content was emitted: a subscriber cannot take
+    back what it has shown. When no attempt is left, the stream fails with the last one's error.
 
         first:                                                              --#
         second:                                                             --a-b-|
@@ -50,20 +54,31 @@ def retry(
 
     Args:
         policy: `RetryPolicy()` by default.
-        after_text: Whether to try again once content has flowed. Then the subscriber gets the
-            next attempt's text from its beginning, after what it got of the one that failed.
-        scheduler: Whose time the pauses are; by default where the chunks are delivered.
+        after_text: The policy for a failure after the first content, as in `fallback`. "fail": the
+            stream fails. "restart": there is another attempt, and its text follows from its
+            beginning, after the text of the failed one. (False and True mean the same two.)
+        scheduler: The clock; by default, that of the place where chunks are delivered.
+
+    Returns:
+        An operator that takes chunks or strings.
+
+    Raises:
+        InvalidInputError: `policy` is not a RetryPolicy, or `after_text` is unknown.
     """
     policy = RetryPolicy() if policy is None else policy
     if not isinstance(policy, RetryPolicy):
         raise InvalidInputError(f"policy must be a RetryPolicy, not {policy!r}")
+    if isinstance(after_text, bool):
+        after_text = "restart" if after_text else "fail"
+    require_choice("after_text", after_text, AfterText)
+    restarts = after_text == "restart"
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(
             observer: abc.ObserverBase[T], scheduler_: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             clock = scheduler_for(scheduler, scheduler_)
-            attempts = rx.catch_with_iterable(_attempts(source, policy, after_text, clock))
+            attempts = rx.catch_with_iterable(_attempts(source, policy, restarts, clock))
             return attempts.subscribe(observer, scheduler=scheduler_)
 
         return Stream(subscribe)
@@ -72,20 +87,20 @@ def retry(
 
 
 def _attempts(
-    source: Observable[T], policy: RetryPolicy, after_text: bool, clock: abc.SchedulerBase
+    source: Observable[T], policy: RetryPolicy, restarts: bool, clock: abc.SchedulerBase
 ) -> Iterator[Observable[T]]:
-    """One source after the other; where it ends, the last one's error stands."""
+    """Yield the source once for each attempt, with its pause; end when no attempt is left."""
     errors: list[Exception] = []
-    spoke = False
+    has_content = False
 
-    def note(item: T) -> None:
-        nonlocal spoke
-        spoke = spoke or bool(item)
+    def note_content(item: T) -> None:
+        nonlocal has_content
+        has_content = has_content or bool(item)
 
-    watched = source.pipe(ops.do_action(note, errors.append))
+    watched = source.pipe(ops.do_action(note_content, errors.append))
     began = clock.now
     yield watched
-    while after_text or not spoke:
+    while restarts or not has_content:
         elapsed = (clock.now - began).total_seconds()
         pause = policy.pause_before_next(errors[-1], len(errors), elapsed)
         if pause is None:

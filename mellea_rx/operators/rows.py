@@ -1,4 +1,4 @@
-"""Inputs as the variables of a template: mappings, and objects with named fields."""
+"""Template variables of the inputs of `map_generate`: mappings, and objects with fields."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mellea_rx.core.placeholders import OptionalVariables
 __all__ = ["variables_of"]
 
 _FIELDS = ("_fields", "__dataclass_fields__", "__struct_fields__", "__pydantic_fields__")
-"""Where the classes of named tuples, dataclasses, Structs and Pydantic models have their fields."""
+"""Class attributes with field names: of named tuples, dataclasses, Structs and Pydantic models."""
 
 
 def variables_of(item: Any) -> OptionalVariables:
-    """The variables that an input is: its fields by their names, and itself as `input`.
+    """Return the variables of an input: its fields by their names, and the input as `input`.
 
     Example:
         >>> from collections import namedtuple

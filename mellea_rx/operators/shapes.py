@@ -1,4 +1,4 @@
-"""What a type is made of: how each of its fields is decoded, and what it looks like half-filled."""
+"""Shapes of types for `partial_object`: the decoders of a type's fields, and its partial values."""
 
 from __future__ import annotations
 
@@ -29,43 +29,43 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 Decode = Callable[[str], Any]
-"""JSON into a value. Raises where it does not fit."""
+"""Decodes JSON into a value. Raises if it does not fit the type."""
 Members = list[tuple[Any, Any]]
-"""Keys (as in JSON) and values, in the order in which they came."""
+"""Keys (as in the JSON) and values, in the order of the JSON."""
 
 
 class Shape(Protocol[T_co]):
     """A JSON object or array of a known type.
 
     Attributes:
-        opening: The brackets that it may begin with.
+        opening: The brackets with which its JSON may begin.
     """
 
     @property
     def opening(self) -> str: ...
 
     def decoder(self, key: str | int) -> Decode | None:
-        """What decodes a member's value; None where the type has no such member."""
+        """Return the decoder of a member's value; None if the type has no such member."""
         ...
 
     def partial(self, members: Members) -> T_co:
-        """The value so far; a field that has not come is its default, or `msgspec.UNSET`."""
+        """Return the value so far; missing fields have their default, or `msgspec.UNSET`."""
         ...
 
     def check(self, json: str) -> None:
-        """Raise unless the whole is of the type."""
+        """Raise an exception if the whole JSON does not fit the type."""
         ...
 
 
 def shape_of(kind: Any) -> Shape[Any]:
-    """The shape of a type.
+    """Return the shape of a type.
 
     Args:
         kind: A dataclass, TypedDict, msgspec Struct, Pydantic model, `list[...]` or
             `dict[str, ...]`; None for any JSON object or array.
 
     Raises:
-        InvalidInputError: It is none of these, or has a field of a type that cannot be decoded.
+        InvalidInputError: `kind` is not one of these types, or has a field that cannot be decoded.
     """
     if kind is None:
         return _Plain()
@@ -110,7 +110,7 @@ class _Plain:
         return dict(members)
 
     def check(self, json: str) -> None:
-        """Its members are all there is to it, and are decoded already."""
+        """There is nothing to check: its members are decoded already."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,10 +150,10 @@ class _Record(Generic[T]):
     """A type with named fields.
 
     Attributes:
-        fields: By name in JSON: the attribute's name, and what decodes its value.
-        blank: Makes what stands for the fields that have not come, by attribute.
-        build: Makes the value of its attributes, without running code of the type's.
-        whole: Decodes all of it. Raises where it does not fit.
+        fields: The attribute's name and the decoder of each field, by its name in the JSON.
+        blank: Returns values for the fields that have not arrived, by attribute.
+        build: Makes an object of attributes, without running the type's own code.
+        whole: Decodes the whole JSON. Raises if it does not fit.
     """
 
     fields: Mapping[str, tuple[str, Decode]]
@@ -167,8 +167,8 @@ class _Record(Generic[T]):
         return None if field is None else field[1]
 
     def partial(self, members: Members) -> T:
-        came = {self.fields[key][0]: value for key, value in members}
-        return self.build({**self.blank(), **came})
+        arrived = {self.fields[key][0]: value for key, value in members}
+        return self.build({**self.blank(), **arrived})
 
     def check(self, json: str) -> None:
         self.whole(json)
@@ -181,7 +181,7 @@ def _is_struct(kind: type) -> bool:
 def _struct(kind: Any) -> _Record[Any]:
     fields = msgspec.structs.fields(kind)
     bare = kind
-    if hasattr(kind, "__post_init__"):  # it may not run on half of the fields
+    if hasattr(kind, "__post_init__"):  # it must not run on a part of the fields
         namespace = {"__post_init__": lambda self: None, "__module__": kind.__module__}
         bare = msgspec.defstruct(kind.__name__, [], bases=(kind,), namespace=namespace)
     return _Record(
@@ -246,8 +246,9 @@ def _is_pydantic(kind: Any) -> bool:
 
 
 def _pydantic(kind: Any) -> _Record[Any]:
-    # Whoever has a model has imported Pydantic. Each field is checked by its type and constraints
-    # as it comes; the model's own validators run once, on the whole.
+    # Pydantic is an optional dependency, and is imported if `kind` exists. Each field is checked
+    # against its type and constraints when it arrives; the model's own validators run once, on the
+    # whole.
     adapter: Any = sys.modules["pydantic"].TypeAdapter
     fields = kind.model_fields.items()
 

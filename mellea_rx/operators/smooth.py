@@ -1,36 +1,33 @@
-"""Text at an even pace, as a reader likes it, however it comes."""
+"""The operator `smooth`: words at an even pace."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from threading import RLock
 from typing import Any
 
-from reactivex import Observable, abc
-from reactivex.disposable import Disposable, SerialDisposable
+from reactivex import Observable, abc, compose
 
 from mellea_rx.core.arguments import require_seconds
-from mellea_rx.core.observers import Serialized
-from mellea_rx.core.stream import Stream
-from mellea_rx.core.timers import scheduler_for
+from mellea_rx.core.observers import SerializedObserver
 from mellea_rx.operators.by_unit import by_word
+from mellea_rx.operators.timed import TimedObserver, timed_operator
 
 __all__ = ["smooth"]
 
 CATCH_UP = 8
-"""Each time, this part of the words that wait is let go: what waits stays in bounds."""
+"""One in so many waiting words is emitted at each interval, so that the queue stays bounded."""
 
 
 def smooth(
     interval: float, *, scheduler: abc.SchedulerBase | None = None
 ) -> Callable[[Observable[object]], Observable[str]]:
-    """Let words go one by one, `interval` seconds apart at least.
+    """Emit words one by one, at least `interval` seconds apart.
 
-    It is never slower than the source for long: each time, an eighth of the words that wait goes
-    out as one item, and at least one word. So a source of `r` words an interval is followed with
-    `r` words an interval, some eight intervals behind. At the source's end the rest goes on at
-    this pace; before an error it goes out at once.
+    It keeps up with the source: at each interval it emits an eighth of the waiting words as one
+    item, and at least one word. So a source of `r` words per interval is followed at `r` words per
+    interval, about eight intervals behind. When the source completes, the remaining words go on at
+    this pace; when it fails, they are emitted at once, before the error.
 
         source:      -a·b·c·d·e·|
         smooth(3):   -a·-b·-c·-d·-(e·|)
@@ -48,59 +45,44 @@ def smooth(
         ['one ', 'two ', 'three']
 
     Args:
-        interval: Seconds.
-        scheduler: Whose time it is; by default where the chunks are delivered.
+        interval: The shortest time between two items, in seconds.
+        scheduler: The clock; by default, that of the place where chunks are delivered.
+
+    Returns:
+        An operator that takes chunks or strings.
 
     Raises:
-        InvalidInputError: `interval` is no time.
+        InvalidInputError: `interval` is not a positive number of seconds.
     """
     interval = require_seconds("interval", interval)
-
-    def operator(source: Observable[object]) -> Observable[str]:
-        def subscribe(
-            observer: abc.ObserverBase[str], scheduler_: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            subscriber = Serialized(observer)
-            pacer = _Pacer(subscriber, scheduler_for(scheduler, scheduler_), interval)
-            subscriber.owns(pacer.timer)
-            words = source.pipe(by_word())
-            subscriber.owns(
-                words.subscribe(
-                    pacer.on_next, pacer.on_error, pacer.on_completed, scheduler=scheduler_
-                )
-            )
-            return Disposable(subscriber.dispose)
-
-        return Stream(subscribe)
-
-    return operator
+    paced: Callable[[Observable[str]], Observable[str]] = timed_operator(
+        lambda observer, clock: _Pacer(observer, clock, interval), scheduler
+    )
+    return compose(by_word(), paced)
 
 
-class _Pacer:
-    """Words in as they come, out at their pace.
+class _Pacer(TimedObserver[str, str]):
+    """Words in as they arrive, out at an even pace.
 
     Args:
-        observer: Gets them.
-        clock: Whose time it is.
+        observer: The subscriber.
+        clock: The scheduler of the timer.
         interval: Seconds between two items.
     """
 
     def __init__(
-        self, observer: Serialized[str], clock: abc.SchedulerBase, interval: float
+        self, observer: SerializedObserver[str], clock: abc.SchedulerBase, interval: float
     ) -> None:
-        self.timer = SerialDisposable()
-        self._observer = observer
-        self._clock = clock
+        super().__init__(observer, clock)
         self._interval = interval
-        self._lock = RLock()  # the timer's thread may be another one than the source's
         self._words: deque[str] = deque()
-        self._paused = False
-        self._ended = False
+        self._is_paused = False
+        self._is_complete = False
 
-    def on_next(self, word: str) -> None:
+    def on_next(self, item: str) -> None:
         with self._lock:
-            self._words.append(word)
-            if not self._paused:
+            self._words.append(item)
+            if not self._is_paused:
                 self._release()
 
     def on_error(self, error: Exception) -> None:
@@ -111,20 +93,21 @@ class _Pacer:
 
     def on_completed(self) -> None:
         with self._lock:
-            self._ended = True
+            self._is_complete = True
             if not self._words:
                 self._observer.on_completed()
 
     def _release(self, *_: Any) -> None:
         with self._lock:
-            self._paused = bool(self._words)
+            self._is_paused = bool(self._words)
             if not self._words:
                 return
             text = self._take(-(-len(self._words) // CATCH_UP))
-            # The next one first: an observer that raises, and so leaves, ends it.
+            # The timer is set before the observer is called: an observer that raises has its
+            # subscription disposed, and with it a timer that is set by then.
             self.timer.disposable = self._clock.schedule_relative(self._interval, self._release)
             self._observer.on_next(text)
-            if self._ended and not self._words:
+            if self._is_complete and not self._words:
                 self._observer.on_completed()
 
     def _take(self, count: int) -> str:

@@ -1,4 +1,8 @@
-"""What combinators take: thunks, other Observables, and coroutines that give one."""
+"""Sources of combinators (thunks, other Observables, coroutines), and the Observable over them.
+
+Every combinator (`merge`, `race`, `fallback`, ...) validates its arguments with
+`combinator_sources` and returns a `CombinedObservable`.
+"""
 
 from __future__ import annotations
 
@@ -17,64 +21,73 @@ from reactivex.notification import OnError
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.emitter import AsyncSource, Emit
 from mellea_rx.core.fold import Fold
-from mellea_rx.core.observers import Serialized
+from mellea_rx.core.observers import SerializedObserver
 from mellea_rx.core.stream import Stream
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.operators.from_future import from_future
 from mellea_rx.operators.tagged import Outcome, Tagged, as_chunk
 
-__all__ = ["Branch", "Combined", "Opening", "Source", "branches", "held", "owned"]
+__all__ = [
+    "CombinatorSource",
+    "CombinedObservable",
+    "Source",
+    "SubscriptionContext",
+    "cancel_always",
+    "combinator_sources",
+    "release_when_unused",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
 S = TypeVar("S", bound=Observable[Any])
 
 Source: TypeAlias = S | Coroutine[Any, Any, S] | asyncio.Future[S]
-"""A thunk or another Observable of chunks or texts; or a coroutine or future that gives one."""
+"""A thunk or another Observable of chunks or texts; or a coroutine or future that returns one."""
 
-Hold = Callable[[Observable[Any]], abc.DisposableBase]
+ReleasePolicy = Callable[[Observable[Any]], abc.DisposableBase]
+"""Returns a disposable that releases a source when the combinator's subscription ends."""
 
 
-def held(source: Observable[Any]) -> abc.DisposableBase:
-    """Wants a source; disposing ends a thunk that nobody else takes."""
+def release_when_unused(source: Observable[Any]) -> abc.DisposableBase:
+    """Keep a source until disposal, which cancels a thunk that nothing else uses."""
     return source.hold() if isinstance(source, ModelOutputThunk) else Disposable()
 
 
-def owned(source: Observable[Any]) -> abc.DisposableBase:
-    """Owns a source; disposing ends a thunk, whoever else takes it."""
+def cancel_always(source: Observable[Any]) -> abc.DisposableBase:
+    """Return a disposable that cancels a thunk, even if something else uses it."""
     if not isinstance(source, ModelOutputThunk):
         return Disposable()
     return Disposable(partial(source.cancel, "another source was chosen"))
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
-    """How the sources of one subscription are opened.
+class SubscriptionContext:
+    """The settings with which one subscription to a combinator opens its sources.
 
     Attributes:
-        hold: What becomes of a source that is left.
-        scheduler: What the subscriber gave as `scheduler=`.
+        release: The policy for sources when the subscription ends.
+        scheduler: The subscriber's `scheduler=`.
     """
 
-    hold: Hold
+    release: ReleasePolicy
     scheduler: abc.SchedulerBase | None
 
     def bind(self, source: Observable[T]) -> Observable[T]:
-        """The source, subscribed with the subscriber's scheduler.
+        """Return the source as an Observable that is subscribed with the subscriber's scheduler.
 
-        What stands between sources and subscriber is subscribed without one: it runs where the
-        sources call it, and takes no turns of its own.
+        The operators between the sources and the subscriber are subscribed without a scheduler:
+        they run on whatever thread a source calls them, and add no dispatch of their own.
         """
         return Observable(lambda observer, _: source.subscribe(observer, scheduler=self.scheduler))
 
 
-class Branch(Generic[S]):
+class CombinatorSource(Generic[S]):
     """One source of a combinator.
 
     Args:
-        index: Its place among the arguments.
-        given: The source, or a coroutine or future that gives it.
+        index: Its position among the combinator's arguments, from 0.
+        given: The source, or a coroutine or future that returns it.
     """
 
     def __init__(self, index: int, given: Source[S]) -> None:
@@ -82,52 +95,54 @@ class Branch(Generic[S]):
         self._given = given
         self._awaited = False
 
-    def chunks(self, opening: Opening) -> Observable[Tagged[S]]:
-        """What comes of it, as it comes."""
-        return self._open(opening, self._tag)
+    def chunks(self, context: SubscriptionContext) -> Observable[Tagged[S]]:
+        """Return the source's chunks, tagged, as they arrive."""
+        return self._open(context, self._tag)
 
-    def outcome(self, opening: Opening) -> Observable[Outcome[S]]:
-        """How it ended: one item, also when it failed."""
+    def outcome(self, context: SubscriptionContext) -> Observable[Outcome[S]]:
+        """Return the source's outcome as one item. A failure is an item too."""
 
-        def lost(error: Exception, _: object) -> Observable[Outcome[S]]:
+        def failed(error: Exception, _: object) -> Observable[Outcome[S]]:
             return rx.just(Outcome(self.index, None, Chunk(), error))
 
-        return self._open(opening, self._fold).pipe(ops.catch(lost))
+        return self._open(context, self._fold).pipe(ops.catch(failed))
 
-    def hold(self, opening: Opening) -> abc.DisposableBase:
-        """Want it, also before it is opened."""
+    def retain(self, context: SubscriptionContext) -> abc.DisposableBase:
+        """Retain the source for a subscription, also before it is opened; disposal releases it."""
         given = self._given
         if isinstance(given, Observable):
-            return opening.hold(given)
-        return Disposable(self._drop) if isinstance(given, Coroutine) else Disposable()
+            return context.release(given)
+        return Disposable(self._discard) if isinstance(given, Coroutine) else Disposable()
 
-    def _drop(self) -> None:
+    def _discard(self) -> None:
         if not self._awaited and isinstance(self._given, Coroutine):
             self._awaited = True
             self._given.close()
 
-    def _open(self, opening: Opening, then: Callable[[S], Observable[R]]) -> Observable[R]:
+    def _open(
+        self, context: SubscriptionContext, then: Callable[[S], Observable[R]]
+    ) -> Observable[R]:
         given = self._given
         if isinstance(given, Observable):
-            return opening.bind(then(given))
+            return context.bind(then(given))
 
-        def came(source: S) -> Observable[R]:
+        def opened(source: S) -> Observable[R]:
             if not isinstance(source, Observable):
                 raise InvalidInputError(
-                    f"source {self.index + 1} has to give a thunk or another Observable; "
-                    f"it gave {_a_kind(source)}"
+                    f"source {self.index + 1} must return a thunk or another Observable; "
+                    f"it returned {_described(source)}"
                 )
-            return rx.using(lambda: opening.hold(source), lambda _: opening.bind(then(source)))
+            return rx.using(lambda: context.release(source), lambda _: context.bind(then(source)))
 
-        coming = from_future(given) if asyncio.isfuture(given) else AsyncSource(self._await)
-        return opening.bind(coming).pipe(ops.flat_map(came))
+        pending = from_future(given) if asyncio.isfuture(given) else AsyncSource(self._await)
+        return context.bind(pending).pipe(ops.flat_map(opened))
 
     async def _await(self, emit: Emit[S]) -> None:
         given = self._given
         if self._awaited or not isinstance(given, Coroutine):
             raise InvalidInputError(
-                f"source {self.index + 1} is a coroutine, which can be awaited once: for more than "
-                "one subscription give the thunk, or a cold call (session.cold.instruct(...))"
+                f"source {self.index + 1} is a coroutine, which can be awaited only once: for "
+                "several subscriptions pass the thunk, or a cold call (session.cold.instruct(...))"
             )
         self._awaited = True
         await emit(await given)
@@ -155,67 +170,72 @@ class Branch(Generic[S]):
         return rx.defer(folded)
 
 
-def branches(name: str, sources: tuple[Source[S], ...], *, least: int = 0) -> tuple[Branch[S], ...]:
-    """The sources of a combinator.
+def combinator_sources(
+    name: str, sources: tuple[Source[S], ...], *, least: int = 0
+) -> tuple[CombinatorSource[S], ...]:
+    """Validate a combinator's arguments and wrap each one.
 
     Args:
-        name: The combinator, for messages.
+        name: The combinator's name, for messages.
         sources: Its arguments.
-        least: How many there have to be.
+        least: The smallest allowed number of sources.
 
     Raises:
-        InvalidInputError: Something that is no source, or too few of them.
+        InvalidInputError: An argument is not a source, or there are fewer than `least`.
     """
     if len(sources) < least:
-        raise InvalidInputError(f"{name} needs at least {least} source, or there is no answer")
+        raise InvalidInputError(f"{name} needs at least {least} source to have an answer")
     for index, each in enumerate(sources):
         if not isinstance(each, (Observable, Coroutine)) and not asyncio.isfuture(each):
             raise InvalidInputError(
-                f"{name} takes thunks, Observables, and coroutines or futures that give one; "
-                f"source {index + 1} is {_a_kind(each)}"
+                f"{name} takes thunks, Observables, and coroutines or futures that return one; "
+                f"source {index + 1} is {_described(each)}"
             )
-    return tuple(Branch(index, each) for index, each in enumerate(sources))
+    return tuple(CombinatorSource(index, each) for index, each in enumerate(sources))
 
 
-def _a_kind(value: object) -> str:
-    many = isinstance(value, (list, tuple, set))
-    return f"a {type(value).__name__}" + (": give them one by one, with a *" if many else "")
+def _described(value: object) -> str:
+    is_collection = isinstance(value, (list, tuple, set))
+    hint = ": pass its items one by one, with a *" if is_collection else ""
+    return f"a {type(value).__name__}{hint}"
 
 
-class Combined(Stream[T]):
-    """An Observable over several sources, made anew for each subscription.
+class CombinedObservable(Stream[T]):
+    """An Observable over several sources, which it opens anew for each subscription.
 
-    Whatever threads the sources call on, the subscriber gets serial calls and one terminal. When
-    the subscription ends, its sources are let go of.
+    The subscriber gets serial calls and one terminal, whatever threads the sources call on. When
+    the subscription ends, its sources are released.
 
     Args:
-        sources: What it is over.
-        make: Puts the opened sources together.
-        hold: What becomes of sources that are left.
+        sources: The sources to retain for each subscription.
+        make: Combines the sources of one subscription into an Observable.
+        release: The policy for sources when a subscription ends.
     """
 
     def __init__(
         self,
-        sources: tuple[Branch[Any], ...],
-        make: Callable[[Opening], Observable[T]],
-        hold: Hold = held,
+        sources: tuple[CombinatorSource[Any], ...],
+        make: Callable[[SubscriptionContext], Observable[T]],
+        release: ReleasePolicy = release_when_unused,
     ) -> None:
         super().__init__()
         self._sources = sources
         self._make = make
-        self._hold = hold
+        self._release = release
 
     def _subscribe_core(
         self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        opening = Opening(self._hold, scheduler)
-        subscriber = Serialized(observer)
-        # Disposed before the holds are, so that they are the last who take the sources.
+        context = SubscriptionContext(self._release, scheduler)
+        subscriber = SerializedObserver(observer)
+        # Resources are disposed in the order in which they are added: first the subscription, then
+        # the retained sources. In the other order a release would still find its thunk in use, by
+        # this very subscription, and would not cancel it.
         subscription = SingleAssignmentDisposable()
         subscriber.owns(subscription)
         for source in self._sources:
-            subscriber.owns(source.hold(opening))
-        subscription.disposable = self._make(opening).subscribe(
+            subscriber.owns(source.retain(context))
+        subscription.disposable = self._make(context).subscribe(
             subscriber.on_next, subscriber.on_error, subscriber.on_completed
         )
         return Disposable(subscriber.dispose)

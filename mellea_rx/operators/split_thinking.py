@@ -1,4 +1,4 @@
-"""Reasoning that a model puts between tags in its text, moved where reasoning belongs."""
+"""The operator `split_thinking`: moves reasoning between tags to `Chunk.thinking`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ __all__ = ["split_thinking"]
 def split_thinking(
     open: str = "<think>", close: str = "</think>"
 ) -> Callable[[Observable[object]], Observable[Chunk]]:
-    """Move what stands between two tags from `Chunk.text` to `Chunk.thinking`, and drop the tags.
+    """Move the text between two tags from `Chunk.text` to `Chunk.thinking`, and drop the tags.
 
-    A tag may be split over chunks anywhere; only what may become one is held back. Reasoning that
-    is not closed is reasoning up to the end. Whatever else a chunk has stays.
+    A tag may be split over chunks anywhere; only text that may be the beginning of a tag is held
+    back. Without a closing tag, the rest of the text is reasoning. The other fields of a chunk stay
+    as they are.
 
         source:             -a<th-ink>hm-</thi-nk>b-|
         split_thinking():   -a----⟨hm⟩---------b----|
@@ -35,8 +36,8 @@ def split_thinking(
         [('4', 'Hm.'), ('2', '')]
 
     Args:
-        open: The tag before reasoning.
-        close: The tag after it.
+        open: The opening tag.
+        close: The closing tag.
 
     Returns:
         An operator that takes chunks or strings.
@@ -51,11 +52,11 @@ def split_thinking(
 
 
 class _Tags:
-    """Moves text from one field to the other, tag by tag.
+    """Moves text between the fields of chunks, tag by tag.
 
     Args:
-        open: The tag before reasoning.
-        close: The tag after it.
+        open: The opening tag.
+        close: The closing tag.
     """
 
     def __init__(self, open: str, close: str) -> None:
@@ -63,22 +64,22 @@ class _Tags:
         self._close = close
         self._inside = False
         self._held = ""
-        """The beginning of what may be a tag; shorter than the tag."""
+        """Text that may be the beginning of a tag; shorter than the tag."""
 
     def feed(self, chunk: Chunk) -> Iterator[Chunk]:
         if not chunk.text:
             yield chunk
             return
-        said: list[str] = []
-        thought = [chunk.thinking]
+        texts: list[str] = []
+        thinking = [chunk.thinking]
         for inside, text in self._split(self._held + chunk.text):
-            (thought if inside else said).append(text)
-        moved = msgspec.structs.replace(chunk, text="".join(said), thinking="".join(thought))
+            (thinking if inside else texts).append(text)
+        moved = msgspec.structs.replace(chunk, text="".join(texts), thinking="".join(thinking))
         if moved != _NOTHING:
             yield moved
 
     def _split(self, text: str) -> Iterator[tuple[bool, str]]:
-        """The text, in parts that are reasoning or not; what may be a tag's beginning is held."""
+        """Yield the text in parts, each with whether it is reasoning; hold a tag's beginning."""
         at = 0
         while (end := text.find(self._tag, at)) >= 0:
             yield self._inside, text[at:end]
@@ -92,7 +93,7 @@ class _Tags:
 
     @property
     def _tag(self) -> str:
-        """The one that is looked for."""
+        """The tag to look for next."""
         return self._close if self._inside else self._open
 
     def flush(self) -> Iterator[Chunk]:

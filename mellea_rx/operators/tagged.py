@@ -1,4 +1,4 @@
-"""What combinators give out: values that say whose they are."""
+"""The items of combinators: `Tagged` (a chunk with its source) and `Outcome` (a source's end)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ S = TypeVar("S", bound=Observable[Any])
 
 @dataclass(frozen=True, slots=True)
 class Tagged(Generic[S]):
-    """A chunk, and whose it is. `str(tagged)` is its text, so operators on chunks take it too.
+    """A chunk with its source. `str(tagged)` is its text, so operators on chunks take it too.
 
     Attributes:
-        index: The place of its source among the arguments, from 0.
-        source: The thunk or Observable that it came from; where a coroutine was given, what that
-            returned.
-        chunk: What came.
+        index: The position of its source among the arguments, from 0.
+        source: The thunk or Observable that emitted it; for a coroutine, its result.
+        chunk: The chunk.
     """
 
     index: int
@@ -36,13 +35,13 @@ class Tagged(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[S]):
-    """How a source ended: with its whole answer, or with an error. `str(outcome)` is its text.
+    """The end of a source: its whole answer, or its error. `str(outcome)` is its text.
 
     Attributes:
-        index: The place of the source among the arguments, from 0.
-        source: The thunk or Observable; None where a coroutine failed before it gave one.
-        chunk: The whole answer as one chunk; of a failed one, what had come of it.
-        error: Why it failed; None when it is complete.
+        index: The position of the source among the arguments, from 0.
+        source: The thunk or Observable; None if a coroutine failed before it returned one.
+        chunk: The whole answer as one chunk; of a failed source, the part before the failure.
+        error: The error of a failed source; None if it completed.
     """
 
     index: int
@@ -52,7 +51,7 @@ class Outcome(Generic[S]):
 
     @property
     def value(self) -> str:
-        """The whole text. Raises the error of a source that failed."""
+        """The whole text. Raises the error of a failed source."""
         if self.error is not None:
             raise raisable(self.error)
         return self.chunk.text
@@ -62,7 +61,7 @@ class Outcome(Generic[S]):
 
 
 def as_chunk(item: object) -> Chunk:
-    """An item of any stream of text, as a chunk."""
+    """Return an item of any stream of text as a chunk."""
     if isinstance(item, Chunk):
         return item
     if isinstance(item, (Tagged, Outcome)):

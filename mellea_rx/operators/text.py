@@ -1,4 +1,4 @@
-"""From chunks to their text."""
+"""The operator `text`: the texts of chunks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["text"]
 
 
 def text() -> Callable[[Observable[object]], Observable[str]]:
-    """The text of each chunk that has any.
+    """Emit the text of each chunk that has one. It is Rx's `map(str)`, then `filter(bool)`.
 
         source:   -Hel-lo·th-ere-|
         text():   -Hel-lo·th-ere-|
@@ -25,6 +25,6 @@ def text() -> Callable[[Observable[object]], Observable[str]]:
         Hi
 
     Returns:
-        An operator; an item's text is `str(item)`, so it takes chunks, strings, and a thunk.
+        An operator that takes chunks or strings; an item's text is `str(item)`.
     """
     return lambda source: stream_of(source.pipe(ops.map(str), ops.filter(bool)))

@@ -1,4 +1,4 @@
-"""Text into words, sentences, lines and paragraphs while it comes; no I/O. See `splitter`."""
+"""Incremental splitters of text into words, sentences, lines and paragraphs. See `splitter`."""
 
 from mellea_rx.core.units import Splitter, Unit, splitter
 

@@ -7,6 +7,7 @@ import threading
 from collections import namedtuple
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -28,6 +29,7 @@ from mellea_rx import (
 from mellea_rx.backends.scripted import Pause
 from mellea_rx.core.chunk import Usage
 from mellea_rx.operators import (
+    Started,
     fallback,
     map_async,
     map_generate,
@@ -374,11 +376,12 @@ def test_leaving_a_stream_of_calls_ends_those_that_run() -> None:
     asyncio.run(main())
 
 
-def test_thunks_are_given_out_while_they_run() -> None:
+@pytest.mark.parametrize("make", [map_thunks, partial(map_generate, emit="started")])
+def test_thunks_are_given_out_while_they_run(make: Any) -> None:
     async def main() -> None:
         hand = Hand(2)
         m = MelleaSession(hand, model_options=STREAM)
-        items = to_async_iterator(map_thunks(m, "{{ input }}", max_concurrent=1)(["a", "b"]))
+        items = to_async_iterator(make(m, "{{ input }}", max_concurrent=1)(["a", "b"]))
         first = await soon(anext(items))
         assert (first.index, first.input, first.thunk.value) == (0, "a", None)
         hand.answers[0].say("text")
@@ -393,6 +396,36 @@ def test_thunks_are_given_out_while_they_run() -> None:
             await soon(anext(items))
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(("ordered", "inputs"), [(True, ["a", "b"]), (False, ["b", "a"])])
+def test_started_calls_keep_the_order_of_inputs_or_come_as_they_start(
+    ordered: bool, inputs: list[str]
+) -> None:
+    m = shouting()
+
+    async def main() -> None:
+        b_is_made = asyncio.Event()
+
+        async def call(text: str) -> Any:
+            if text == "a":
+                await b_is_made.wait()
+            thunk = await m.ainstruct(text)
+            if text == "b":
+                b_is_made.set()
+            return thunk
+
+        started = map_generate(call, max_concurrent=2, ordered=ordered, emit="started")
+        items = [each async for each in to_async_iterator(started(["a", "b"]))]
+        assert [each.input for each in items] == inputs
+        assert all(type(each) is Started for each in items)
+
+    asyncio.run(main())
+
+
+def test_an_unknown_time_to_emit_is_refused_with_those_there_are() -> None:
+    with pytest.raises(InvalidInputError, match="emit must be one of 'generated', 'started'"):
+        map_generate(shouting(), "{{ input }}", emit="thunks")  # type: ignore[call-overload]
 
 
 def test_plain_rx_goes_on_from_the_values() -> None:

@@ -107,7 +107,7 @@ def test_a_coroutine_has_to_give_a_source() -> None:
         return "text"
 
     async def main() -> None:
-        with pytest.raises(InvalidInputError, match=r"source 1 has to give a thunk.*a str"):
+        with pytest.raises(InvalidInputError, match=r"source 1 must return a thunk.*a str"):
             await soon(merge(text()))  # type: ignore[arg-type]
 
     asyncio.run(main())

@@ -290,6 +290,30 @@ def test_once_text_has_flowed_there_is_no_other_attempt_unless_asked_for() -> No
     assert (log.items, log.terminals) == (["Once ", "Once upon"], ["completed"])
 
 
+@pytest.mark.parametrize(
+    ("policy", "items"),
+    [
+        ("fail", ["Once "]),
+        (False, ["Once "]),
+        ("restart", ["Once ", "Once upon"]),
+        (True, ["Once ", "Once upon"]),
+    ],
+)
+def test_after_text_has_the_words_of_fallback_and_takes_a_bool_too(
+    policy: Any, items: list[str]
+) -> None:
+    time = TestScheduler()
+    broken = cold(time, t2="Once ", t3=BROKEN)
+    again = retry(RetryPolicy(initial=1, jitter=0), after_text=policy)
+    assert seen(time, attempts(broken, rx.of("Once upon")).pipe(again)).items == items
+
+
+@pytest.mark.parametrize("policy", ["hold", "again", None, 2])
+def test_an_unknown_policy_after_text_is_refused_with_those_there_are(policy: Any) -> None:
+    with pytest.raises(InvalidInputError, match="after_text must be one of 'fail', 'restart'"):
+        retry(after_text=policy)
+
+
 def test_a_chunk_without_content_is_no_text() -> None:
     time = TestScheduler()
     opened = cold(time, t1=Chunk(model="m"), t2=BROKEN)

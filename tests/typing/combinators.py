@@ -148,6 +148,11 @@ def mapped(m: MelleaSession, texts: Iterable[str]) -> None:
     asked: Callable[[str], Any] = m.ainstruct
     map_generate(asked, max_concurrent=4)(texts).subscribe(generated)
     assert_type(map_thunks(ask, max_concurrent=1)(texts), Observable[Started[str]])
+    assert_type(map_generate(ask, emit="started")(texts), Observable[Started[str]])
+    assert_type(map_generate(ask, emit="generated")(texts), Observable[Generated[str]])
+    running = map_generate(m, "In {{ city }}.", emit="started")(rows)
+    assert_type(running, Observable[Started[dict[str, str]]])
+    map_generate(ask, emit="thunks")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def ask(text: str) -> ColdCall[str]:
