@@ -140,8 +140,8 @@ class Delivery(Protocol):
         """Cancel `work` when the subscription is disposed."""
         ...
 
-    def post(self, item: Any, told: Callable[[], object]) -> None:
-        """Deliver an item; `told` is called, on any thread, when the subscriber takes it."""
+    def post(self, item: Any, on_taken: Callable[[], object], /) -> None:
+        """Deliver an item; call `on_taken`, on any thread, when the subscriber takes it."""
         ...
 
     def end(self, error: Exception | None) -> None:
@@ -160,10 +160,11 @@ class _DirectDelivery:
 
     def runs(self, work: Future[None]) -> None:
         self._work = work
+        # `dispose` may have been called, on another thread, before there was work to cancel.
         if self.is_left:
             self.dispose()
 
-    def post(self, item: Any, told: Callable[[], object]) -> None:
+    def post(self, item: Any, on_taken: Callable[[], object], /) -> None:
         # The context may be that of a model call whose code made this subscription. Waits of the
         # observer are not waits of that call, so it is unset, or they would count as a cycle.
         token = RUNNING.set(None)
@@ -175,7 +176,7 @@ class _DirectDelivery:
         finally:
             RUNNING.reset(token)
         if is_well:
-            told()
+            on_taken()
         else:
             self.dispose()
 

@@ -1,4 +1,4 @@
-"""Texts, and how they may come: cut anywhere."""
+"""Hypothesis strategies for texts, and for cutting a text into pieces."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def cut(text: str, places: Sequence[int]) -> list[str]:
 
 
 places = st.lists(st.integers(0, 10_000), max_size=12)
-"""Where to cut."""
+"""Positions at which to cut a text."""
 
 _CHARACTERS = "aBé好١. .!?…。！？\"'”)」*(  \n\n\t\r\u2028\u00a0"
 _TELLING = [*_CHARACTERS, "Mr.", "e.g.", "U.S.", "3.14", "1. ", "No. 5", "\n\n", "..."]
 
 texts = st.lists(st.sampled_from(_TELLING) | st.text(max_size=3), max_size=30).map("".join)
-"""Any text, and more often than not one that has something to split."""
+"""Any text; most of them have something to split."""

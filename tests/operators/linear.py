@@ -1,4 +1,4 @@
-"""Whether time is linear, by ratios and never by the clock alone."""
+"""A check that time is linear in the size, by ratios of measured times."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 SIZE = 30_000
-"""Characters of the shorter text: enough that a quadratic part would show in the longer."""
+"""Characters of the shorter text: enough for a quadratic part to show in the longer one."""
 
 
 def assert_linear(work: Callable[[int], Callable[[], None]]) -> None:
@@ -23,5 +23,5 @@ def assert_linear(work: Callable[[int], Callable[[], None]]) -> None:
         return time.process_time() - began
 
     pairs = [(cost(SIZE), cost(4 * SIZE)) for _ in range(4)]
-    # The quickest of each: what else the machine does only adds.
+    # The shortest time of each: other work of the machine only adds to it.
     assert min(longer for _, longer in pairs) < 6.5 * min(once for once, _ in pairs)

@@ -1,4 +1,4 @@
-"""Laws of the combinators, for any texts, chunks and orders in which they come."""
+"""Laws of the combinators, for any texts, chunks and orders of arrival."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Combinators, in virtual time: what comes, when, and how it ends."""
+"""Combinators in virtual time: their items, the times of these, and their ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""map_async and map_generate as a state machine: reentrancy, leaving, and inputs of all kinds."""
+"""map_async and map_generate as a state machine: reentrancy, disposal, inputs of all kinds."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_subscriber_may_subscribe_and_start_calls_in_on_next() -> None:
     asyncio.run(main())
 
 
-# Leaving
+# Early disposal
 
 
 @pytest.mark.parametrize("at", [1, 2, 5])

@@ -1,4 +1,4 @@
-"""What holds for every operator on chunks: Rx's contract, whatever it does to the items."""
+"""Rx's contract for every operator on chunks, whatever it does to the items."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ OPERATORS: dict[str, Callable[[], Operator]] = {
     "text": text,
 }
 WHOLE_TEXT = sorted(set(OPERATORS) - {"accumulate"})
-"""Those whose items' join is the text."""
+"""Operators whose items joined are the text."""
 BROKEN = StreamInterruptedError("it broke")
 
 every = pytest.mark.parametrize("make", OPERATORS.values(), ids=OPERATORS.keys())

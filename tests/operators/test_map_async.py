@@ -1,4 +1,4 @@
-"""map_async and map_generate: what is pulled when, what comes in which order, how it ends."""
+"""map_async and map_generate: pulling of inputs, order of results, ends and rates."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Gate:
 
 
 class Numbers:
-    """A pull source, of one kind or another, that tells how far it was pulled."""
+    """An iterable of one kind or another that records how far it was pulled."""
 
     def __init__(self, kind: str, count: int) -> None:
         self.count = count
@@ -488,7 +488,7 @@ def test_a_server_that_tells_no_usage_is_not_limited_by_it() -> None:
 
 
 def starts_of(count: int, **rates: float) -> list[float]:
-    """When so many calls of 10 tokens and a second each start, eight at once, in virtual time."""
+    """Return the virtual start times of calls that take 10 tokens and a second, eight at once."""
 
     async def main() -> list[float]:
         clock = asyncio.get_running_loop().time
@@ -511,7 +511,7 @@ def test_a_stream_of_calls_keeps_its_rate() -> None:
 
 
 def test_a_stream_of_calls_keeps_its_tokens() -> None:
-    # What a call takes is not known before the first has ended; their 80 tokens are paid back then.
+    # The tokens of a call are unknown until the first has ended; then 80 tokens are overdrawn.
     assert starts_of(12, tokens_per_minute=60) == [*[0] * 8, 31, 41, 51, 61]
 
 

@@ -1,4 +1,4 @@
-"""Combinators over running thunks, coroutines and cold calls; and what becomes of those left."""
+"""Combinators over thunks, coroutines and cold calls, and the release of these sources."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_a_validator_that_raises_is_an_error_of_its_source() -> None:
     asyncio.run(main())
 
 
-# Leaving
+# Early disposal
 
 
 @pytest.mark.parametrize("combine", [merge, concat, as_completed, gather, zip, combine_latest])

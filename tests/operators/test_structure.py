@@ -1,4 +1,4 @@
-"""Structure in the text while it comes: JSON members, and reasoning between tags."""
+"""Structure in the text while it streams: JSON members, and reasoning between tags."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.operators.virtual import Log, cold, seen
 
 
 def parts_of(kind: Any, *pieces: str) -> Log:
-    """What partial_object sees in a text that comes in these pieces."""
+    """Return the log of partial_object for a text in these pieces."""
     return seen(TestScheduler(), rx.of(*pieces).pipe(partial_object(kind)))
 
 
@@ -427,7 +427,7 @@ TAGGED = st.lists(st.sampled_from(["<think>", "</think>", "<thi", "</", ">"]) | 
 
 
 def split(*pieces: str | Chunk, **tags: str) -> Chunk:
-    """All text and all thinking that split_thinking makes of these."""
+    """Return all text and all thinking that split_thinking makes of these."""
     log = seen(TestScheduler(), rx.of(*pieces).pipe(split_thinking(**tags)))
     assert log.terminals == ["completed"]
     assert all(chunk != Chunk() for chunk in log.items)
@@ -437,7 +437,7 @@ def split(*pieces: str | Chunk, **tags: str) -> Chunk:
 
 
 def by_hand(text: str, open: str, close: str) -> Chunk:
-    """What is to come out, found in the whole text at once."""
+    """Return the expected result, found in the whole text at once."""
     said, thought = "", ""
     while text:
         before, _, text = text.partition(open)

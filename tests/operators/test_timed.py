@@ -112,7 +112,7 @@ def test_a_burst_does_not_lag_for_long() -> None:
 
 @pytest.mark.parametrize("rate", [1, 3, 20])
 def test_a_steady_source_is_followed_at_its_own_rate(rate: int) -> None:
-    """So many words an interval for 200 intervals: what waits is bounded, whatever the rate."""
+    """The number of waiting words is bounded, whatever the rate, over 200 intervals."""
     time = TestScheduler()
     source = rx.interval(1, scheduler=time).pipe(ops.map(lambda _: "word " * rate), ops.take(200))
     log = seen(time, source.pipe(smooth(1)), until=200)

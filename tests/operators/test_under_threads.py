@@ -25,7 +25,7 @@ COMBINE: list[Any] = [merge, as_completed, gather, zip, combine_latest, race]
 
 
 class Contract:
-    """An observer that notices what Rx's contract forbids."""
+    """An observer that records breaches of Rx's contract."""
 
     def __init__(self) -> None:
         self.terminals = 0
@@ -60,7 +60,7 @@ class Contract:
         return self._inside
 
     def to(self, source: Observable[Any], scheduler: Any) -> Any:
-        """Subscribe this; the subscription."""
+        """Subscribe this; return the subscription."""
         return source.subscribe(self.on_next, self.on_error, self.on_completed, scheduler=scheduler)
 
 

@@ -1,4 +1,4 @@
-"""Splitting text while it comes: the units' join is the text, and no cut changes them."""
+"""Incremental splitting: the units joined are the text, and do not depend on its cuts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ units = st.sampled_from(UNITS)
 
 
 def split(unit: Unit, *pieces: str) -> list[str]:
-    """All units of a text that comes in these pieces."""
+    """Return all units of a text in these pieces."""
     into = splitter(unit)
     return [each for piece in pieces for each in into.feed(piece)] + into.flush()
 

@@ -8,11 +8,11 @@ from reactivex import Observable
 from reactivex.testing import ReactiveTest, TestScheduler
 
 END = object()
-"""In a timetable: the source completes."""
+"""In a timetable: the source completes at this time."""
 
 
 def cold(time: TestScheduler, **timetable: Any) -> Observable[Any]:
-    """A source whose items come at times: `cold(time, t1="a", t2_5=error, t3=END)`."""
+    """A source that emits items at given times: `cold(time, t1="a", t2_5=error, t3=END)`."""
     messages = []
     for name, what in timetable.items():
         at = float(name[1:].replace("_", "."))
@@ -26,7 +26,7 @@ def cold(time: TestScheduler, **timetable: Any) -> Observable[Any]:
 
 
 class Log:
-    """An observer that writes down what it gets, and when."""
+    """An observer that records its calls and their times."""
 
     def __init__(self, time: TestScheduler | None = None) -> None:
         self._time = time
@@ -40,34 +40,34 @@ class Log:
             self.times.append(round(self._time.to_seconds(self._time.now), 6))
 
     def on_next(self, item: Any) -> None:
-        """Write down an item."""
+        """Record an item."""
         assert not self.terminals, "an item after the terminal"
         self._note_time()
         self.items.append(item)
 
     def on_error(self, error: Exception) -> None:
-        """Write down the failure."""
+        """Record the error."""
         self._note_time()
         self.error = error
         self.terminals.append("error")
 
     def on_completed(self) -> None:
-        """Write down the end."""
+        """Record the completion."""
         self._note_time()
         self.terminals.append("completed")
 
     @property
     def text(self) -> str:
-        """All text that came."""
+        """The text of all items, joined."""
         return "".join(map(str, self.items))
 
     def to(self, source: Observable[Any], **how: Any) -> Any:
-        """Subscribe this to `source`; the subscription."""
+        """Subscribe this to `source`; return the subscription."""
         return source.subscribe(self.on_next, self.on_error, self.on_completed, **how)
 
 
 def seen(time: TestScheduler, source: Observable[Any], until: float = 1000.0) -> Log:
-    """What an observer sees of a source up to a time."""
+    """Return the log of an observer of a source, up to a time."""
     log = Log(time)
     log.to(source, scheduler=time)
     time.advance_to(until)
@@ -75,5 +75,5 @@ def seen(time: TestScheduler, source: Observable[Any], until: float = 1000.0) ->
 
 
 def same_error(seen: Exception | None, kept: Exception | None) -> bool:
-    """Whether one is a copy of the other: what is raised of a thunk's error, no thunk keeps."""
+    """Return whether one is a copy of the other, as an error raised from a thunk's error is."""
     return (type(seen), str(seen), vars(seen)) == (type(kept), str(kept), vars(kept))
