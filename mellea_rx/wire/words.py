@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from mellea_rx.errors.escapes import escaped
+from mellea_rx.errors import escaped
 
 __all__ = ["error_message", "excerpt", "printable", "told"]
 

@@ -47,10 +47,11 @@ PARTS = {
     "http": Part(
         files=tuple(
             f"mellea_rx/wire/{name}.py"
-            for name in ("connecting", "http", "http1", "slots", "transport")
+            for name in ("aiohttp_session", "connecting", "http", "http1", "slots", "transport")
         ),
         tests=(
             "tests/wire/test_addresses.py",
+            "tests/wire/test_aiohttp_session.py",
             "tests/wire/test_connections.py",
             "tests/wire/test_base_url.py",
             "tests/wire/test_connection_limit.py",
