@@ -210,18 +210,18 @@ class TestLife:
             await asyncio.gather(*(ask(backend, "hello") for backend in (one, two, other, one)))
 
         run(main)
-        assert one._use is not None
-        assert two._use is not None
-        assert other._use is not None
-        assert one._use.model is two._use.model
-        assert one._use.model is not other._use.model
+        assert one._lease is not None
+        assert two._lease is not None
+        assert other._lease is not None
+        assert one._lease.model is two._lease.model
+        assert one._lease.model is not other._lease.model
 
     def test_a_dropped_backend_unloads_its_model(self, tiny_model: Path):
         async def main() -> None:
             backend = LocalBackend(tiny_model, parallel=3)
             await ask(backend, "hello")
-            assert backend._use is not None
-            model = weakref.ref(backend._use.model)
+            assert backend._lease is not None
+            model = weakref.ref(backend._lease.model)
             del backend
             gc.collect()
             await until(lambda: model() is None)
@@ -237,7 +237,7 @@ class TestLife:
             running = ask(backend, "hello", {TOKENS: 8000})
             assert await running.astream()
             queued, others = ask(backend, "hello"), ask(other, "hello")
-            use = backend._use
+            use = backend._lease
             assert use is not None
             await until(lambda: len(use._tasks) == 2)
             backend.close()
@@ -259,8 +259,8 @@ class TestLife:
         async def main() -> None:
             thunk = ask(backend, "hello", {TOKENS: 8000})
             assert await thunk.astream()
-            assert backend._use is not None
-            model = weakref.ref(backend._use.model)
+            assert backend._lease is not None
+            model = weakref.ref(backend._lease.model)
             gc.collect()
             gc.disable()
             try:
@@ -289,7 +289,7 @@ class TestLife:
         backend.close()
         closed.set()
         asyncio.run(engine().run(turns))
-        assert backend._use is None
+        assert backend._lease is None
 
     def test_backends_that_come_and_go_leave_no_thread(self, tiny_model: Path, linux: None):
         def threads() -> int:

@@ -193,7 +193,7 @@ def test_at_each_step_of_an_embedded_call(tmp_path: Path) -> None:
         assert m.instruct("Go.").value is not None
         steps = at_every_step(
             backend,
-            lambda: not backend._use._tasks,  # type: ignore[union-attr]
+            lambda: not backend._lease._tasks,  # type: ignore[union-attr]
             MAX_NEW_TOKENS=3,
         )
         assert steps >= 1
