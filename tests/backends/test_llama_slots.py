@@ -1,4 +1,4 @@
-"""The embedded model: slots, cancelling, sharing, and what is left behind."""
+"""The embedded model: slots, cancellation, sharing, and leaks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.local_model import LONG, TOKENS, ask, generating, request_for
 
 
 def is_shorter(limit: float, measure: Callable[[], Awaitable[float]]) -> bool:
-    """Whether one of five times, in seconds, is: the machine may be busy with something else."""
+    """Whether one of five durations is below the limit: the machine may be busy with other work."""
     times: list[float] = []
 
     async def main() -> None:
@@ -43,7 +43,7 @@ def is_shorter(limit: float, measure: Callable[[], Awaitable[float]]) -> bool:
 
 
 async def turns() -> None:
-    """Let all that was posted to the loop before run."""
+    """Let all callbacks run that were posted to the loop before."""
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -109,7 +109,7 @@ class TestSlots:
 
     @pytest.mark.model
     def test_cancelling_before_the_first_token_frees_the_slot(self, real_model: Path):
-        """Of 3 s of prompt, at most the block that is being computed is still waited for."""
+        """Of a prompt of 3 s, at most the block that is being computed delays the end."""
         backend = LocalBackend(real_model, parallel=1)
         ask(backend, "Hello!", {TOKENS: 1}).wait()
 
@@ -278,7 +278,7 @@ class TestLife:
         started, closed = threading.Event(), threading.Event()
         thunks: list[Any] = []
 
-        def start() -> None:  # on the engine: the call's first step comes after this
+        def start() -> None:  # on the engine, before the call's first step
             thunks.append(ask(backend, "hello"))
             started.set()
             closed.wait(5)
@@ -312,7 +312,7 @@ class TestLife:
         run(main)
 
     def test_no_door_is_left_open(self, tiny_model: Path, linux: None):
-        """llama.cpp's server listens while it loads: nobody may find it."""
+        """llama.cpp's server listens while it loads; no other process can connect."""
 
         backend = LocalBackend(tiny_model, parallel=5)
         ask(backend, "hello").wait()

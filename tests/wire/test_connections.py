@@ -1,4 +1,4 @@
-"""What becomes of a client's connections: kept, closed, opened again, and left to a parent."""
+"""A client's connections: reused, closed, opened again, and left to the parent after a fork."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
 
 
 class Listening:
-    """A server on the test's own loop: it answers everything with an empty list.
+    """A server on the test's own loop that answers every request with an empty list.
 
     Attributes:
         client: Speaks to it.
@@ -33,11 +33,11 @@ class Listening:
 
     @property
     def open(self) -> int:
-        """How many connections are open."""
+        """The number of open connections."""
         return len(self._open)
 
     async def ask(self) -> None:
-        """Make one request."""
+        """Send one request."""
         assert await self.client.get_json("/list", timeout=5) == []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -55,7 +55,7 @@ class Listening:
             writer.close()
 
     async def leave(self) -> None:
-        """Close what is open yet."""
+        """Close the open connections."""
         for writer in self._open:
             writer.close()
         await until(lambda: not self._open)
@@ -63,7 +63,7 @@ class Listening:
 
 @asynccontextmanager
 async def listening() -> AsyncIterator[Listening]:
-    """A server and its client; both are closed after."""
+    """A server and its client; both are closed afterwards."""
     with socket.create_server(("127.0.0.1", 0)) as bound:
         here = Listening(bound.getsockname()[1])
         server = await asyncio.start_server(here.serve, sock=bound)
@@ -74,7 +74,7 @@ async def listening() -> AsyncIterator[Listening]:
 
 
 def run(test: Callable[[Listening], Awaitable[None]]) -> None:
-    """Run a test against a server of its own."""
+    """Run a test with a separate server."""
 
     async def main() -> None:
         async with listening() as here:
@@ -139,7 +139,7 @@ def test_a_request_that_is_under_way_when_its_connections_close_fails() -> None:
 def test_a_parents_connections_stay_open_and_are_not_used() -> None:
     async def test(here: Listening) -> None:
         transport = here.client.transport
-        transport.orphaned()  # there are none
+        transport.orphaned()  # there are no connections
         await here.ask()
         left = weakref.ref(transport._pool)
         transport.orphaned()
@@ -151,7 +151,7 @@ def test_a_parents_connections_stay_open_and_are_not_used() -> None:
         await until(lambda: here.open == 1)
         pool = left()
         assert pool is not None
-        await pool.aclose()  # for the parent, who is this process
+        await pool.aclose()  # this process is also the parent
 
     run(test)
 
@@ -185,7 +185,7 @@ def test_an_address_whose_hosts_fail_in_different_ways_tells_all_of_them(
 async def served(
     answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> AsyncIterator[HttpClient]:
-    """A client of a server that does this with each connection; both are closed after."""
+    """A client of a server with this connection handler; both are closed afterwards."""
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -205,7 +205,7 @@ def test_what_changes_nothing_is_asked_again_where_a_kept_connection_was_closed(
     connections = 0
 
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the first request, and close when the second comes: nobody knew before."""
+        """Answer the first request, and close the connection when the second arrives."""
         nonlocal connections
         connections += 1
         await reader.readuntil(b"\r\n\r\n")
@@ -236,7 +236,7 @@ def test_a_request_that_is_given_up_is_not_sent_to_its_end(answers: bool) -> Non
         begun, go_on, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
         async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            """Take the head, and the rest only when the client has gone."""
+            """Read the head, and the rest only after the client has closed the connection."""
             nonlocal taken
             await reader.readuntil(b"\r\n\r\n")
             if answers:
