@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gc
+import os
+import resource
+import select
 import socket
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from yarl import URL
 
 from mellea_rx import ConnectionFailedError, ProtocolError
 from mellea_rx.wire.http import HttpClient, Limits, open_client
+from mellea_rx.wire.http1 import IDLE, Pool, _readable, _written
+from mellea_rx.wire.transport import RequestHead
 from tests.core.hand import until
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
@@ -154,6 +161,58 @@ def test_a_parents_connections_stay_open_and_are_not_used() -> None:
         await pool.aclose()  # this process is also the parent
 
     run(test)
+
+
+def test_only_connections_that_were_unused_for_long_are_closed() -> None:
+    async def test(here: Listening) -> None:
+        await asyncio.gather(*(here.ask() for _ in range(3)))
+        pool = here.client.transport._pool
+        assert isinstance(pool, Pool)
+        oldest, *newer = pool._free
+        oldest.kept_since -= IDLE
+        sweep_now(pool)
+        await until(lambda: here.open == 2)
+        assert pool._free == newer
+        assert pool._sweeper is not None
+        assert pool._sweeper.when() == pytest.approx(newer[0].kept_since + IDLE)
+        for connection in newer:
+            connection.kept_since -= IDLE
+        sweep_now(pool)
+        await until(lambda: not here.open)
+        assert pool._free == []
+        assert pool._sweeper is None
+
+    run(test)
+
+
+def sweep_now(pool: Pool) -> None:
+    """Close the connections that were unused for too long, without the wait for the timer."""
+    assert pool._sweeper is not None
+    pool._sweeper.cancel()
+    pool._sweep()
+
+
+def test_a_written_head_does_not_show_its_key() -> None:
+    head = RequestHead("GET", URL("http://server/list"), {"Authorization": "Bearer key"})
+    assert repr(_written(head)) == "***"
+    assert b"Bearer key" in _written(head)
+
+
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="select() has a limit of 1,024")
+def test_a_connection_may_have_a_high_descriptor() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, limits[1]), limits[1]))
+    near, far = socket.socketpair()
+    with near, far:
+        high = fcntl.fcntl(near.fileno(), fcntl.F_DUPFD, 2000)
+        try:
+            is_readable = _readable(high)
+            assert not is_readable()
+            far.send(b"x")
+            assert is_readable()
+        finally:
+            os.close(high)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_an_address_whose_hosts_fail_in_different_ways_tells_all_of_them(
