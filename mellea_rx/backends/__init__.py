@@ -1,4 +1,4 @@
-"""Backends, and the options that they share. Each backend's module is loaded on its first use."""
+"""The backends and `ModelOption`. A backend's module is imported on first use of its class."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
     "register_backend",
 ]
 
-_HOMES = {
+_MODULES = {
     "LocalBackend": "mellea_rx.backends.llama_cpp",
     "OllamaBackend": "mellea_rx.backends.ollama",
     "OpenAIBackend": "mellea_rx.backends.openai",
@@ -35,6 +35,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

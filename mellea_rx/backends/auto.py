@@ -1,7 +1,7 @@
-""" "auto": a model that runs on an Ollama server, else the embedded one; decided at the first call.
+"""The backend "auto": an Ollama server or the embedded model, chosen by the first call.
 
-A model that the server only passes on to a cloud is the last choice: prompts stay on the machine
-unless such a model is named, or there is no other.
+A model that the server runs in a cloud is the last choice: prompts stay on the machine, unless the
+user names such a model, or there is no other.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from mellea_rx.wire.secrets import Address, as_key
 __all__ = ["AutoBackend", "best_model"]
 
 _PROBE_PATIENCE = 2.0
-"""How long the probe waits for Ollama, in seconds."""
+"""Time limit of the search for an Ollama server, in seconds."""
 
 
 class AutoBackend:
-    """Takes a model that runs on the Ollama server at `OLLAMA_HOST`, else the embedded one.
+    """Uses a model that runs on the Ollama server at `OLLAMA_HOST`, else the embedded model.
 
-    Where neither is there, a model that the server passes on to a cloud.
+    If neither is available, it uses a model that the server runs in a cloud.
 
     Args:
-        model_id: The model's name; the default of the backend that is taken, by default. A path
-            to a GGUF file takes the embedded model.
-        base_url: Where to look for Ollama; `OLLAMA_HOST`, else http://localhost:11434.
+        model_id: The model's name; by default that of the chosen backend. A path to a GGUF file
+            chooses the embedded model.
+        base_url: The address of Ollama; by default `OLLAMA_HOST`, else http://localhost:11434.
         api_key: A key for it.
-        model_options: Options for every request which does not set them itself.
-        embedded_options: Further arguments of `LocalBackend`, for where it is taken.
+        model_options: Options for every request that does not set them itself.
+        embedded_options: Further arguments of `LocalBackend`, used if it is chosen.
 
     Raises:
         TypeError: `LocalBackend` has no such argument.
@@ -61,9 +61,9 @@ class AutoBackend:
         model_options: Mapping[Any, Any] | None = None,
         **embedded_options: Any,
     ) -> None:
-        api_key = as_key(api_key)  # under its own name: no traceback shows the caller's
+        api_key = as_key(api_key)  # rebinds the variable, so that no traceback shows a key
         base_url = None if base_url is None else Address(base_url)
-        # Also where it is not taken: else a misspelled one would do nothing, and say nothing.
+        # Checked now: if another backend is chosen, a misspelled argument would have no effect.
         signature(LocalBackend).bind_partial(**embedded_options)
         self.model_options = Options(model_options)
         self._model_id = model_id
@@ -71,67 +71,69 @@ class AutoBackend:
         self._api_key = api_key
         self._given = model_options
         self._embedded_options = embedded_options
-        self._taken: Backend | None = None
-        self._deciding: asyncio.Task[Backend] | None = None
+        self._taken: OllamaBackend | LocalBackend | None = None
+        self._deciding: asyncio.Task[OllamaBackend | LocalBackend] | None = None
 
     @property
     def name(self) -> str:
-        """The name of the backend that was taken; "auto" before the first call."""
+        """The name of the chosen backend; "auto" before the first call."""
         return "auto" if self._taken is None else self._taken.name
 
     @property
     def model(self) -> str | None:
-        """The model of the backend that was taken; before the first call, as it was named."""
-        named = None if self._model_id is None else os.fspath(self._model_id)
-        return named if self._taken is None else getattr(self._taken, "model", None)
+        """The model of the chosen backend; before the first call, `model_id`."""
+        if self._taken is not None:
+            return self._taken.model
+        return None if self._model_id is None else os.fspath(self._model_id)
 
     @property
     def origin(self) -> str | None:
-        """Where the backend that was taken is; None in this process, and before the first call."""
-        return getattr(self._taken, "origin", None)
+        """The chosen server's address; None for the embedded model, and before the first call."""
+        return self._taken.origin if isinstance(self._taken, OllamaBackend) else None
 
     @property
     def capabilities(self) -> Capabilities:
-        """Those of the backend that was taken; before the first call, none."""
+        """The features of the chosen backend; none before the first call."""
         return Capabilities() if self._taken is None else capabilities_of(self._taken)
 
     def check(self, options: Options) -> None:
-        """Checked by the backend that is taken; before that, in the call."""
+        """Check options by the chosen backend; before the first call, this is done in that call."""
         if self._taken is not None:
             self._taken.check(options)
 
     def stream(self, request: Request) -> Observable[Chunk]:
-        """Decide, if that is still to be done, and generate; see `Backend.stream`."""
+        """Choose a backend, if none is chosen yet, and generate; see `Backend.stream`."""
         return ChunkSource(partial(self._produce, request))
 
     async def prepare(self) -> None:
-        """Decide, and get the backend that is taken ready for its first call.
+        """Choose a backend, and prepare it for its first call.
 
         Raises:
             NoBackendError: There is neither a server nor the embedded model.
-            ModelFileError: The embedded model could not be brought.
+            ModelFileError: The embedded model could not be downloaded.
         """
         taken = await engine().run(self._decided)
         if isinstance(taken, LocalBackend):
             await taken.prepare()
 
     async def context_length(self) -> int | None:
-        """The tokens of context that the model which was taken has, where a server tells them."""
-        told = getattr(self._taken, "context_length", None)
-        return None if told is None else await told()
+        """The number of tokens in the context of the chosen model; None if no server reports it."""
+        if not isinstance(self._taken, OllamaBackend):
+            return None
+        return await self._taken.context_length()
 
     def close(self) -> None:
-        """Close the backend that was taken."""
+        """Close the chosen backend."""
         if self._taken is not None:
             self._taken.close()
 
     async def aclose(self) -> None:
-        """As `close`, and wait until it is closed."""
+        """Close the chosen backend, and wait until it is closed."""
         if self._taken is not None:
             await aclose_backend(self._taken)
 
     async def resolve(self) -> Backend:
-        """Decide, if that is still to be done; the backend that is taken. On the engine.
+        """Choose a backend, if none is chosen yet, and return it. To be awaited on the engine.
 
         Raises:
             NoBackendError: There is neither a server nor the embedded model.
@@ -143,15 +145,16 @@ class AutoBackend:
         taken.check(request.options)
         await forward(taken.stream(request), push)
 
-    async def _decided(self) -> Backend:
+    async def _decided(self) -> OllamaBackend | LocalBackend:
         if self._taken is not None:
             return self._taken
-        # Shared by all first calls; one of them being cancelled does not cancel it.
+        # One task for all calls that need it: `shield` keeps the cancellation of one of them from
+        # ending the choice for the others.
         if self._deciding is None or self._deciding.done():
             self._deciding = asyncio.create_task(self._decide())
         return await asyncio.shield(self._deciding)
 
-    async def _decide(self) -> Backend:
+    async def _decide(self) -> OllamaBackend | LocalBackend:
         ollama = None
         if not str(self._model_id or "").endswith(".gguf"):
             ollama = await self._ollama()
@@ -176,7 +179,7 @@ class AutoBackend:
         return local
 
     async def _ollama(self) -> _Offer | None:
-        """The server, where one answers, with the model to ask it for."""
+        """The server with the model to use; None if no server answers."""
         named = None if self._model_id is None else os.fspath(self._model_id)
         probe = self._ollama_with(named)
         try:
@@ -202,7 +205,7 @@ class AutoBackend:
         )
 
     def __repr__(self) -> str:
-        taken = vars(self).get("_taken")  # a traceback may show one that could not be made
+        taken = vars(self).get("_taken")  # a traceback may show an object whose `__init__` failed
         return f"<AutoBackend {taken!r}>" if taken else "<AutoBackend undecided>"
 
 
@@ -212,8 +215,8 @@ class _Offer:
 
     Attributes:
         backend: The server, with a model.
-        is_wanted: Whether it is taken before the embedded model.
-        reason: The reason for that.
+        is_wanted: Whether it is preferred to the embedded model.
+        reason: The reason, for the log.
     """
 
     backend: OllamaBackend
@@ -222,7 +225,7 @@ class _Offer:
 
 
 def best_model(models: Sequence[ListedModel]) -> ListedModel | None:
-    """The model that "auto" takes of a server's: the default one, else one that runs there."""
+    """The model of a server to use: the default one, else one that runs there, else any."""
     if not models:
         return None
     return min(models, key=lambda each: (not _is(DEFAULT_MODEL, each.name), not each.is_local))

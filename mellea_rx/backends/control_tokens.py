@@ -1,8 +1,8 @@
-"""Control tokens of a model, kept out of text: a prompt's text cannot end its turn.
+"""Breaks a model's control tokens in the text of a prompt, so that no text can end its message.
 
-llama.cpp tokenises a chat's prompt as one string, so that "<|im_end|>" in somebody's text would be
-the same token as the one that the template writes. It has no way yet to tell the two apart
-(llama.cpp's issue 28249), so an invisible character is put into such text.
+llama.cpp tokenises the prompt of a chat as one string: "<|im_end|>" in a user's text becomes the
+same token as the one that the chat template writes. It cannot distinguish the two yet (llama.cpp's
+issue 28249). So an invisible character is inserted into such text. `LocalRequest` uses this module.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from mellea_rx.errors import ModelFileError
 __all__ = ["JOINER", "ControlTokens", "control_tokens_of", "read_control_tokens"]
 
 JOINER = "\u2060"
-"""WORD JOINER: has no width, and allows no line break."""
+"""WORD JOINER: it has no width, and no line is broken at it."""
 _SPARE_JOINERS = "\u200b\u200c\u200d\ufeff"
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
 
-# Tokens that llama.cpp takes for control tokens whatever type the file gives them.
+# Tokens that llama.cpp treats as control tokens, whatever their type in the file.
 _MARKED = re.compile(r"<[|｜].+>|<.+[|｜]>", re.DOTALL)
 _NAMED = frozenset(
     {
@@ -43,29 +43,28 @@ _TEMPLATE = "tokenizer.chat_template"
 
 
 class ControlTokens:
-    """Texts that must not stand in a prompt's text as they are.
+    """A model's control tokens, which must not occur in the text of a prompt.
 
     Args:
-        tokens: The control tokens' texts. Tokens of one character cannot be broken, and are left
-            alone.
+        tokens: The texts of the tokens. Tokens of one character cannot be broken and are ignored.
 
     Attributes:
-        joiner: The invisible character that breaks them.
+        joiner: The invisible character that is inserted into them.
     """
 
     def __init__(self, tokens: Iterable[str] = ()) -> None:
         self._tokens = frozenset(token for token in tokens if len(token) > 1)
         self._lengths = sorted({len(token) for token in self._tokens})
         beginnings = "|".join(sorted({re.escape(token[:2]) for token in self._tokens}))
-        # Zero-width, so that tokens that overlap are all found.
+        # A match of zero width, so that overlapping tokens are all found.
         self._beginning = re.compile(f"(?={beginnings})") if beginnings else None
         used = frozenset("".join(self._tokens))
         self.joiner = next((each for each in JOINER + _SPARE_JOINERS if each not in used), JOINER)
 
     def broken(self, text: str) -> str:
-        """The text with `joiner` after the first character of each control token in it.
+        """The text with `joiner` inserted after the first character of each control token.
 
-        No control token is left in it; without the joiners it is the text again.
+        The result contains no control token; without the joiners it equals the text.
         """
         if self._beginning is None:
             return text
@@ -77,7 +76,7 @@ class ControlTokens:
         return self.joiner.join(pieces)
 
     def broken_in(self, value: Any) -> Any:
-        """A JSON value with `broken` texts; the keys of objects stay."""
+        """A JSON value with all its strings `broken`, except the keys of objects."""
         if isinstance(value, str):
             return self.broken(value)
         if isinstance(value, (list, tuple)):
@@ -87,7 +86,7 @@ class ControlTokens:
         return value
 
     def _is_at(self, text: str, start: int) -> bool:
-        # By length, so that a thousand tokens cost no more than their few lengths.
+        # One look-up for each length: a thousand tokens have only a few.
         return any(text[start : start + length] in self._tokens for length in self._lengths)
 
     def __iter__(self) -> Iterator[str]:
@@ -121,15 +120,15 @@ def _is_array_of(kind: type, value: object) -> bool:
 def control_tokens_of(
     tokens: Sequence[bytes], types: Sequence[int], templates: Sequence[bytes]
 ) -> Iterator[str]:
-    """Those tokens of a vocabulary that llama.cpp finds in text, and that mean something there.
+    """The tokens of a vocabulary that llama.cpp recognises in text, and that have a function.
 
-    Tokens of the types "control" and "unknown" are such. So are tokens of the type "user-defined"
-    that a template of the model writes, or that are named like "<start_of_turn>"; others of them
-    (HTML tags, runs of spaces) are text.
+    These are the tokens of the types "control" and "unknown", and those of the type "user-defined"
+    that a template of the model writes, or whose name is like "<start_of_turn>". Other user-defined
+    tokens (HTML tags, runs of spaces) are plain text.
 
     Args:
         tokens: The vocabulary, in UTF-8.
-        types: The type of each token, as GGUF numbers them; may be shorter or missing.
+        types: The type of each token, by GGUF's numbers; may be shorter, or empty.
         templates: The model's chat templates, in UTF-8.
     """
     for token, kind in zip(tokens, chain(types, repeat(_NORMAL)), strict=False):

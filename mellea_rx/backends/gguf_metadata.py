@@ -1,4 +1,7 @@
-"""The metadata of a GGUF file: keys and values that stand ahead of the weights."""
+"""Reads the metadata of a GGUF model file: keys and values ahead of the weights.
+
+The embedded model uses it for its control tokens and its context length.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +26,17 @@ _SCALARS: Mapping[int, str] = {
 
 
 def read_metadata(path: Path, wanted: Callable[[str], bool]) -> dict[str, Any]:
-    """Read some of a model file's metadata; the weights are not read.
+    """Read a part of a model file's metadata. The weights are not read.
 
     Args:
         path: A GGUF file, version 2 or 3, little-endian.
-        wanted: Whether the value of a key is to be read; all others are skipped.
+        wanted: Returns whether the value of a key is needed; other values are skipped.
 
     Returns:
         Values by key: numbers, bools, bytes for strings, and lists of these for arrays.
 
     Raises:
-        ModelFileError: The file cannot be read, or is no such file.
+        ModelFileError: The file cannot be read, or is not such a file.
     """
     try:
         with (
@@ -79,11 +82,11 @@ class _Reader:
             raise ValueError("an array of arrays")
         item = struct.Struct("<" + _SCALARS[kind])
         block = self._take(item.size * count)
-        # Not unpacked before somebody wants it: scores and merges are large.
+        # Unpacked on use: most arrays (scores, merges) are large and not needed.
         return (value for (value,) in item.iter_unpack(block))
 
     def _strings(self, count: int) -> list[bytes]:
-        # The one loop that is long (a quarter of a million tokens), so without a call for each.
+        # The only long loop (250,000 tokens), hence without a function call for each string.
         view, at, size = self._view, self._at, _COUNT.size
         length_at = _COUNT.unpack_from
         strings = []

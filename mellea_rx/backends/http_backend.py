@@ -1,4 +1,8 @@
-"""The one HTTP pipeline: request out, bytes in, chunks on. Servers differ by their dialect."""
+"""The base of the HTTP backends: sends a request and decodes the response into chunks.
+
+`HttpBackend` is the same for all servers; a `Dialect` contains the differences between their
+protocols, without I/O. `OllamaBackend` and `OpenAIBackend` use both.
+"""
 
 from __future__ import annotations
 
@@ -39,16 +43,17 @@ __all__ = ["Dialect", "HttpBackend", "StreamDecoder", "arguments_too_large"]
 _T = TypeVar("_T")
 
 MODELS_TIMEOUT = 5.0
-"""How long a list of a server's models may take, in seconds."""
+"""Time limit of requests for a list of models and the like, in seconds."""
 
 
 class StreamDecoder(Protocol):
-    """Turns the bytes of one answer into chunks; no I/O.
+    """Decodes the bytes of one answer into chunks, without I/O.
 
     Attributes:
-        done: Whether the server said that the answer is complete.
-        error: What the server told of in the stream; raised after the text before it is passed on.
-        stray: The beginning of what is no part of the protocol.
+        done: Whether the answer is complete, by the server's protocol.
+        error: An error that the server reported within the stream, or a fault of the stream. It is
+            raised after the text before it was passed on.
+        stray: The first bytes that do not belong to the protocol; b"" if there are none.
     """
 
     done: bool
@@ -58,23 +63,29 @@ class StreamDecoder(Protocol):
     def stray(self) -> bytes: ...
 
     def feed(self, data: bytes) -> Chunk | None:
-        """Take a block.
+        """Decode a block.
 
         Returns:
-            All that it brought as one chunk; None where it brought nothing.
+            Its whole content as one chunk; None if it has no content.
 
         Raises:
-            BackendError: It is not the protocol.
+            BackendError: The block does not follow the protocol.
         """
         ...
 
     def flush(self) -> Chunk | None:
-        """Take the end of the bytes."""
+        """Decode the rest at the end of the stream."""
         ...
 
 
 class Dialect(Protocol):
-    """What differs between servers. Knows no connection."""
+    """The protocol of one kind of server, without I/O.
+
+    Attributes:
+        capabilities: The features of the server.
+        generate_path: The path of requests for answers.
+        models_path: The path of the list of models.
+    """
 
     @property
     def capabilities(self) -> Capabilities: ...
@@ -86,7 +97,11 @@ class Dialect(Protocol):
     def models_path(self) -> str: ...
 
     def check(self, options: Options) -> None:
-        """Refuse options that this server does not have, by name."""
+        """Check options.
+
+        Raises:
+            OptionError: The server does not support an option; the message names it.
+        """
         ...
 
     def encode(self, request: Request, model: str) -> Mapping[str, Any]:
@@ -98,20 +113,20 @@ class Dialect(Protocol):
         ...
 
     def model_names(self, document: Any) -> list[str]:
-        """The names in a document from `models_path`."""
+        """The names of the models in a document from `models_path`."""
         ...
 
     def is_final(self, error: StatusError) -> bool:
-        """Whether the same request fails again, whatever its status says."""
+        """Whether the same request would fail again, although its status says otherwise."""
         ...
 
-    def advice(self, error: BackendError, model: str) -> str:
-        """What the user can do about an error ("" when there is nothing to say)."""
+    def hint(self, error: BackendError, model: str) -> str:
+        """A remedy for an error, for its message; "" if there is none."""
         ...
 
 
 class _Answer:
-    """From blocks of bytes to pushed chunks, for one request."""
+    """Passes the blocks of one answer to its decoder, and pushes the chunks."""
 
     __slots__ = ("_decoder", "_push", "_watch")
 
@@ -135,11 +150,11 @@ class HttpBackend:
     """A backend over HTTP.
 
     Args:
-        name: What messages call it.
-        dialect: How to speak to it.
-        client: Who speaks to it.
-        model: The model that requests go to.
-        model_options: Options for every request which does not set them itself.
+        name: Its name in messages and logs.
+        dialect: The server's protocol.
+        client: The HTTP client for the server.
+        model: The model's name.
+        model_options: Options for every request that does not set them itself.
     """
 
     def __init__(
@@ -157,29 +172,30 @@ class HttpBackend:
         self._dialect = dialect
         self._client = client
         self._clients = _ClientOfEachEngine(client)
-        # A backend that is dropped unclosed still closes its connections, on their engines.
+        # Closes the connections, on their engines, when the backend is garbage-collected. Not at
+        # exit: the engines have closed them by then.
         weakref.finalize(self, self._clients.close).atexit = False
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the server can do beyond text from messages."""
+        """The features of the server."""
         return self._dialect.capabilities
 
     @property
     def origin(self) -> str:
-        """Where the server is: scheme, host and port."""
+        """The server's scheme, host and port."""
         return self._client.origin
 
     @property
     def loops(self) -> tuple[asyncio.AbstractEventLoop, ...]:
-        """The event loops that have to run for its requests: that of an `http_session`."""
+        """The event loops that have to run for its requests: the loop of an `http_session`."""
         return self._client.loops
 
     def check(self, options: Options) -> None:
-        """Refuse options that this server does not have.
+        """Check options.
 
         Raises:
-            OptionError: Names the option.
+            OptionError: The server does not support an option; the message names it.
         """
         self._dialect.check(options)
 
@@ -188,18 +204,18 @@ class HttpBackend:
         return ChunkSource(partial(self._produce, request))
 
     async def models(self) -> list[str]:
-        """The names of the models that the server has.
+        """The names of the server's models.
 
         Raises:
-            BackendError: It does not answer, or not with a list of models.
+            BackendError: The server does not answer, or not with a list of models.
         """
         return await self.list_by(self._dialect.model_names)
 
     async def list_by(self, read: Callable[[Any], _T]) -> _T:
-        """The server's list of models, read by a function.
+        """Request the server's list of models.
 
         Args:
-            read: Takes the list's JSON document.
+            read: Converts the JSON document.
 
         Raises:
             BackendError: The server does not answer, or not with a list of models.
@@ -209,12 +225,12 @@ class HttpBackend:
     async def ask(
         self, path: str, question: Mapping[str, Any] | None, read: Callable[[Any], _T]
     ) -> _T:
-        """Something else that the server tells besides answers, as a JSON document.
+        """Request a JSON document from the server.
 
         Args:
             path: Appended to the base URL.
-            question: JSON that is posted; None for a GET.
-            read: Takes the document.
+            question: JSON to post; None for a GET.
+            read: Converts the document.
 
         Raises:
             BackendError: The server does not answer, or with another document.
@@ -227,18 +243,18 @@ class HttpBackend:
         self._clients.close()
 
     async def aclose(self) -> None:
-        """As `close`, and wait until the connections are closed."""
+        """Close the connections, and wait until they are closed."""
         await self._clients.aclose()
 
     async def _produce(self, request: Request, push: Push) -> None:
         require_images(self, request.images)
-        client = self._clients.here()
+        client = self._clients.current()
         dialect, model = self._dialect, self.model
         decoder = dialect.decoder()
         try:
             with StallWatch(request.options, self._client.origin) as watch:
                 answer = _Answer(decoder, push, watch)
-                # The body has no name here: it would be kept as long as the answer streams.
+                # No local name for the body: it would stay in memory as long as the answer streams.
                 await client.exchange(
                     "POST",
                     dialect.generate_path,
@@ -268,21 +284,21 @@ class HttpBackend:
         )
 
     def _amend(self, error: BackendError) -> None:
-        """Take the key out of what an error says, and add what can be done about it.
+        """Remove the key from an error's message, and add a hint.
 
-        In place: a new error would have this one, and what it says, as its context.
+        In place: a new error would have this one, with the key, as its `__context__`.
         """
         if isinstance(error, StatusError) and self._dialect.is_final(error):
             error.is_passing = False
-        # Between the origins, which are our own words: a key may be called as the host is.
+        # All but the origin: that stays in the message, even if a key is a part of its name.
         said = self.origin.join(map(self._client.redact, str(error).split(self.origin)))
-        # It answers, so nothing has to be started; the error itself says what TLS misses.
+        # A TLS error has its own remedy; "start the server" would be wrong.
         is_tls = isinstance(error, TLSError)
-        advice = "" if is_tls else self._dialect.advice(error, self.model)
-        error.args = (f"{said}\n  {advice}" if advice and advice not in said else said,)
+        hint = "" if is_tls else self._dialect.hint(error, self.model)
+        error.args = (f"{said}\n  {hint}" if hint and hint not in said else said,)
 
     async def _ask(self, path: str, body: bytes | None, read: Callable[[Any], _T]) -> _T:
-        client = self._clients.here()
+        client = self._clients.current()
         try:
             document = await client.get_json(path, timeout=MODELS_TIMEOUT, body=body)
             return read(document)
@@ -294,68 +310,71 @@ class HttpBackend:
             raise ProtocolError(f"{self.origin} did not {what}") from None
 
     def __repr__(self) -> str:
-        if "_client" not in vars(self):  # a traceback may show one that could not be made
+        if "_client" not in vars(self):  # a traceback may show an object whose `__init__` failed
             return f"<{type(self).__name__}>"
         return f"<{type(self).__name__} {self.model!r} at {self.origin}>"
 
 
 class _ClientOfEachEngine:
-    """A client for each engine that sends requests: a connection lives on one event loop.
+    """One client for each engine that sends requests, since a connection belongs to one event loop.
 
-    Most programs have one engine. A second one is there where a program runs one on its own loop
+    Most programs have one engine. There is a second one if a program runs one on its own loop
     (`mellea_rx.run`), and after a fork.
 
     Args:
-        client: Theirs are like this one.
+        client: The clients are copies of it.
     """
 
     def __init__(self, client: HttpClient) -> None:
         self._client = client
-        # Each entry is made on its own engine's thread, and one dict operation is not torn by
-        # another thread's: no lock is needed.
+        # No lock: only the thread of an engine adds its entry, and one operation of a dict is
+        # atomic. Other threads may remove entries meanwhile, hence the copies of the keys (`list`)
+        # and the default of `pop`.
         self._clients: dict[Engine, HttpClient] = {}
 
-    def here(self) -> HttpClient:
+    def current(self) -> HttpClient:
         """The client of the engine that this code runs on."""
         running = engine()
         client = self._clients.get(running)
-        return self._made_for(running) if client is None else client
+        return self._create_for(running) if client is None else client
 
-    def _made_for(self, running: Engine) -> HttpClient:
+    def _create_for(self, running: Engine) -> HttpClient:
         for other in list(self._clients):
-            if other.has_stopped:
+            if other.has_stopped:  # it has closed its connections
                 self._clients.pop(other, None)
         client = self._clients[running] = self._client.with_own_connections()
         running.keep(client.transport)
         running.adopt(client.transport)
         return client
 
-    def _taken_out(self) -> list[tuple[Engine, Transport]]:
-        taken = [(running, self._clients.pop(running, None)) for running in list(self._clients)]
+    def _take_open(self) -> list[tuple[Engine, Transport]]:
+        """Remove all clients; returns the open transports of those."""
+        removed = [(running, self._clients.pop(running, None)) for running in list(self._clients)]
         return [
             (running, client.transport)
-            for running, client in taken
+            for running, client in removed
             if client is not None and client.transport.is_open
         ]
 
     def close(self) -> None:
-        """Close all connections soon, each on its engine. From any thread."""
-        for running, transport in self._taken_out():
-            with suppress(EngineStoppedError):  # it closed them
+        """Close all connections soon, each on its engine. Thread-safe."""
+        for running, transport in self._take_open():
+            with suppress(EngineStoppedError):  # it has closed them
                 running.close(transport)
 
     async def aclose(self) -> None:
         """Close all connections, and wait until they are closed."""
-        for running, transport in self._taken_out():
+        for running, transport in self._take_open():
             with suppress(EngineStoppedError):
                 await running.aclose(transport)
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:
-    """The JSON of a request.
+    """Encode a request as JSON.
 
     Raises:
-        InvalidInputError: It holds what JSON does not have; the message says where.
+        InvalidInputError: It contains a value that JSON cannot represent; the message names the
+            place.
     """
     try:
         return msgspec.json.encode(body)
@@ -364,7 +383,12 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
 
 
 def arguments_too_large(who: str, limit: int) -> ResponseTooLargeError:
-    """What to raise for a tool call whose arguments have more bytes than is allowed."""
+    """The error of a tool call whose arguments are longer than the limit.
+
+    Args:
+        who: The server's name in messages.
+        limit: The limit, in bytes.
+    """
     return ResponseTooLargeError(
         f"{who} sent a tool call whose arguments have more than {limit:,} bytes "
         "(Limits(tool_arguments=...))"

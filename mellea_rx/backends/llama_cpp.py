@@ -1,4 +1,4 @@
-"""The embedded model: llama.cpp in this process, without a server to start."""
+"""The backend for the embedded model: llama.cpp within this process, without a separate server."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ __all__ = ["LocalBackend"]
 _TOOL_OPTIONS = (ModelOption.TOOLS, ModelOption.TOOL_CHOICE)
 
 _RECOMMENDED = {"repeat_penalty": 1.1}
-"""For the default model, which else may say the same again until its window is full."""
+"""Options for the default model, which otherwise may repeat itself until its window is full."""
 
 
 def _spare_cores() -> int:
-    """All cores but one, at least one.
+    """The number of cores minus one, at least one.
 
-    llama.cpp's threads wait for each other by spinning. With as many of them as there are cores,
-    anything else that runs (a terminal being drawn is enough) stops them all at every barrier.
+    llama.cpp's threads wait for each other by spinning. With one of them on each core, any other
+    work (even a terminal that is redrawn) delays all of them at every barrier.
     """
     try:
         cores = len(os.sched_getaffinity(0))
@@ -62,32 +62,32 @@ def _spare_cores() -> int:
 class LocalBackend:
     """A model that runs in this process.
 
-    It is loaded by the first request, in a thread, and shared by all backends of this process that
-    have the same file and parameters; it is unloaded when the last of them is closed or dropped.
+    The first request loads it, in a thread. All backends of this process with the same file and
+    parameters share it. It is unloaded when the last of them is closed or garbage-collected.
 
     Args:
         model_id: A path to a GGUF file; "smollm2" or None for SmolLM2-135M-Instruct, which is
-            brought once where it is not here yet (93 MB).
-        model_options: Options for every request which does not set them itself. Where none sets
-            `ModelOption.MAX_NEW_TOKENS`, an answer has at most 1,024 tokens; the first that is
-            cut there is told of in the log.
-        parallel: How many generations run at once; further ones wait their turn.
-        context_window: Tokens of prompt and answer that each generation has.
-            `ModelOption.CONTEXT_WINDOW` in `model_options` sets it too, and wins.
-        threads: Threads that compute; by default one less than this process has cores.
-        batch: Tokens of a prompt that are computed between two looks at whether to stop. More
-            make long prompts a little faster and cancelling slower.
+            downloaded on first use (93 MB).
+        model_options: Options for every request that does not set them itself. If none sets
+            `ModelOption.MAX_NEW_TOKENS`, an answer has at most 1,024 tokens; the first answer that
+            is cut off there is reported in the log.
+        parallel: The number of generations that run at once; further ones wait in order.
+        context_window: The tokens of prompt and answer of each generation.
+            `ModelOption.CONTEXT_WINDOW` in `model_options` overrides it.
+        threads: The number of computing threads; by default the number of cores minus one.
+        batch: The tokens of a prompt that are computed before the next check for cancellation. A
+            larger number makes long prompts a little faster and cancellation slower.
 
     Attributes:
         name: "local".
         model: The model's name: its file's, without the ".gguf".
         model_options: As given, checked.
-        context_window: Tokens that each generation has.
+        context_window: The tokens of prompt and answer of each generation.
 
     Raises:
-        ModelFileError: There is no such file, or it is no model.
+        ModelFileError: There is no such file, or it is not a model.
         MissingExtraError: xllamacpp is not installed; the message has the command that does it.
-        OptionError: An option is of a wrong type, or one that this backend does not have.
+        OptionError: An option has a wrong type, or is not supported.
         InvalidInputError: A number is below 1.
     """
 
@@ -129,14 +129,14 @@ class LocalBackend:
         self._setup = ModelSetup(
             None if path is None else str(path), parallel, self.context_window, threads, batch
         )
-        self._use: _Use | None = None
-        self._has_told_of_the_limit = False
+        self._lease: BackendLease | None = None
+        self._limit_is_logged = False
 
     def check(self, options: Options) -> None:
-        """Refuse what the embedded model cannot do.
+        """Check options.
 
         Raises:
-            OptionError: Names the option.
+            OptionError: The embedded model does not support an option; the message names it.
         """
         require_known(options.extra)
         for key in _TOOL_OPTIONS:
@@ -161,48 +161,48 @@ class LocalBackend:
     def stream(self, request: Request) -> Observable[Chunk]:
         """Generate: a cold observable of chunks; see `Backend.stream`.
 
-        Fails with `BadRequestError` (the prompt does not fit into the window, or an option's
-        value), `ModelFileError` (it does not load), `GenerationTimeoutError`, or another
-        `BackendError`; with `GenerationCancelledError` when the backend is closed under it.
+        Fails with `BadRequestError` (the prompt is longer than the window, or an option has a wrong
+        value), `ModelFileError` (the model cannot be loaded), `GenerationTimeoutError`, or another
+        `BackendError`; with `GenerationCancelledError` if the backend is closed meanwhile.
         """
         return ChunkSource(partial(self._produce, request))
 
     async def prepare(self) -> None:
-        """Have the model's file here: brings the default one where that is still to be done.
+        """Make sure that the model's file is here: downloads the default one if necessary.
 
         Raises:
-            ModelFileError: It could not be brought; the message has the command that does it.
+            ModelFileError: The download failed; the message has the command that repeats it.
         """
         await in_worker_thread(resolve_model, self._setup.path)
 
     async def models(self) -> list[str]:
-        """The names of the models that this backend has: one. Loads nothing."""
+        """The name of the one model of this backend. Does not load it."""
         return [self.model]
 
     def close(self) -> None:
-        """End what runs, and let the model go. A later request loads it again."""
+        """End running generations, and release the model. A later request loads it again."""
         running = running_engine()
         if running is None:
-            return  # nothing was ever asked for
-        # Always by way of the engine: a call that was cancelled just now may be about to begin
-        # there, and what it takes hold of would stay loaded.
+            return  # no request was ever sent
+        # On the engine, after the work that is already scheduled there: a request that is about to
+        # start would otherwise take a lease after this, and the model would stay loaded.
         try:
-            running.call(self._let_go)
+            running.call(self._release)
         except EngineStoppedError:
-            self._use = None  # all has ended
+            self._lease = None  # the engine has ended everything
 
-    def _let_go(self) -> None:
-        use, self._use = self._use, None
-        if use is not None and use.model.is_usable:
-            use.close()
+    def _release(self) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None and lease.model.is_usable:
+            lease.close()
 
     async def _produce(self, request: Request, push: Push) -> None:
         self.check(request.options)
         require_images(self, request.images)
-        use = self._use
-        if use is None or not use.model.is_usable:
-            use = self._use = _Use(shared_model(self._setup))
-        await use.run(self._generate, request, push)
+        lease = self._lease
+        if lease is None or not lease.model.is_usable:
+            lease = self._lease = BackendLease(shared_model(self._setup))
+        await lease.run(self._generate, request, push)
 
     async def _generate(self, model: LoadedModel, request: Request, push: Push) -> None:
         watch = StallWatch(request.options, "the embedded model")
@@ -225,16 +225,19 @@ class LocalBackend:
         if error is not None:
             raise error
         reader.finish()
-        if reader.is_cut_by_default and not self._has_told_of_the_limit:
-            self._has_told_of_the_limit = True
+        if reader.is_cut_by_default and not self._limit_is_logged:
+            self._limit_is_logged = True
             log(AnswerCut(DEFAULT_MAX_NEW_TOKENS))
 
     def __repr__(self) -> str:
         return f"<LocalBackend {self.model!r}>"
 
 
-class _Use:
-    """One backend's hold on a model, from a first request to `close`. Lives on the engine."""
+class BackendLease:
+    """One backend's reference to a loaded model, from its first request to `close`.
+
+    Used on the engine's loop only. `close` cancels the requests that run with it.
+    """
 
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
@@ -248,7 +251,8 @@ class _Use:
         try:
             await generate(self.model, request, push)
         except asyncio.CancelledError:
-            # Cancelled by somebody else as well: that goes first.
+            # `uncancel` takes back the cancellation by `close`, and returns the number of others.
+            # If the caller has cancelled too, its cancellation takes precedence.
             if not self._closed or task.uncancel() > 0:
                 raise
             raise GenerationCancelledError("the backend was closed during this call") from None
@@ -262,7 +266,7 @@ class _Use:
 
 
 class _Reader:
-    """llama.cpp's answers in, chunks out."""
+    """Converts llama.cpp's responses to chunks."""
 
     def __init__(self, model: str, request: LocalRequest, push: Push) -> None:
         self._model = model
@@ -272,14 +276,14 @@ class _Reader:
         self._usage: Usage | None = None
 
     def feed(self, answer: Mapping[str, Any]) -> None:
-        """Take an answer.
+        """Convert and push one response.
 
         Raises:
-            BackendError: It tells of an error.
+            BackendError: It reports an error.
         """
         error = answer.get("error")
         if error is not None:
-            raise _told(error)
+            raise _error_of(error)
         usage = answer.get("usage")
         if usage:
             self._usage = Usage(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
@@ -296,23 +300,23 @@ class _Reader:
 
     @property
     def is_cut_by_default(self) -> bool:
-        """Whether the answer ended at the length that it has where no option limits it."""
+        """Whether the default limit of length cut the answer off."""
         tokens = self._usage.completion_tokens if self._usage else 0
         at_limit = self._finish_reason == "length" and tokens >= DEFAULT_MAX_NEW_TOKENS
         return at_limit and self._request.is_limited_by_default
 
     def finish(self) -> None:
-        """Take the end.
+        """Push the last chunk.
 
         Raises:
-            StreamInterruptedError: The model had not finished.
+            StreamInterruptedError: The model reported no finish reason.
         """
         if self._finish_reason is None:
             raise StreamInterruptedError("the embedded model's answer ended without its end")
         self._push(Chunk(usage=self._usage, finish_reason=self._finish_reason, model=self._model))
 
 
-def _told(error: Any) -> BackendError:
+def _error_of(error: Any) -> BackendError:
     told: Mapping[str, Any] = error if isinstance(error, Mapping) else {"message": str(error)}
     message = str(told.get("message", "no reason given"))
     if told.get("type") == "exceed_context_size_error":

@@ -1,4 +1,7 @@
-"""A model that llama.cpp holds in this process: loaded once, shared, with slots to generate in."""
+"""A model that llama.cpp runs in this process: loaded once, and shared by several backends.
+
+`LocalBackend` uses it. A generation takes one of the model's slots and runs in a thread of its own.
+"""
 
 from __future__ import annotations
 
@@ -36,25 +39,25 @@ from mellea_rx.errors import (
 __all__ = ["Call", "Encode", "LoadedModel", "ModelSetup", "Take", "shared_model"]
 
 Encode = Callable[[ControlTokens], Mapping[str, Any]]
-"""Makes a chat completion's request, in the generation's thread."""
+"""Creates the body of a chat completion request, in the generation's thread."""
 
 DEFAULT_WINDOW = 2048
-"""Tokens of prompt and answer that each generation has, where nobody asks for another number."""
+"""The default number of tokens of prompt and answer of each generation."""
 
 Take = Callable[[Mapping[str, Any]], None]
-"""Takes one of llama.cpp's answers, on the engine; what it raises ends the call."""
+"""Accepts one response of llama.cpp, on the engine's loop. An exception ends the generation."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSetup:
-    """What a model is loaded with; equal setups share one.
+    """The parameters of a loaded model. Backends with equal setups share one model.
 
     Attributes:
         path: An absolute path; None for the default model.
-        parallel: How many generations run at once.
-        window: Tokens of prompt and answer that each of them has.
-        threads: Threads that compute.
-        batch: Tokens of a prompt that are computed between two looks at whether to stop.
+        parallel: The number of generations that run at once.
+        window: The tokens of prompt and answer of each generation.
+        threads: The number of computing threads.
+        batch: The tokens of a prompt that are computed before the next check for cancellation.
     """
 
     path: str | None
@@ -65,10 +68,10 @@ class ModelSetup:
 
 
 class LoadedModel:
-    """A model and its slots. Lives on the engine; is unloaded with its last reference.
+    """A model and its slots, used on the engine's loop. It is unloaded with its last reference.
 
     Args:
-        setup: What to load; that happens with the first `start`.
+        setup: Its parameters. The first `start` loads it.
     """
 
     def __init__(self, setup: ModelSetup) -> None:
@@ -82,30 +85,31 @@ class LoadedModel:
 
     @property
     def is_usable(self) -> bool:
-        """False in a forked child for a model of the parent's, at exit, and without its engine."""
+        """False at exit, after its engine has stopped, and in a forked child for the parent's
+        model."""
         return not (self._released or self._engine.has_stopped)
 
     async def start(self, encode: Encode, take: Take) -> Call:
-        """Load, wait for a slot, generate in a thread.
+        """Load the model, wait for a slot, and start a generation in a thread.
 
         Args:
-            encode: Makes a chat completion's request, as llama.cpp's server takes it, of the
-                texts that are control tokens of this model. Called in the generation's thread.
-            take: Gets every answer; never called once the call is stopped.
+            encode: Creates the body of a chat completion request, given the model's control
+                tokens. Called in the generation's thread.
+            take: Accepts every response; never called after the generation was stopped.
 
         Returns:
-            The running call. It gives its slot back by itself.
+            The running generation. It returns its slot by itself.
 
         Raises:
-            ModelFileError: There is no such model, or it does not load.
+            ModelFileError: There is no such model, or it cannot be loaded.
             MissingExtraError: xllamacpp is not installed.
-            EngineStoppedError: The interpreter is going down.
+            EngineStoppedError: The interpreter exits.
         """
         await self._load()
         await self._slots.acquire()
         try:
             body = partial(encode, self._control_tokens)
-            call = Call(self._engine, self._server, body, take, self._left)
+            call = Call(self._engine, self._server, body, take, self._release_slot)
             run_in_thread(call.run, call.stop, "mellea-rx-generation")
         except BaseException:
             self._slots.release()
@@ -113,7 +117,7 @@ class LoadedModel:
         return call
 
     def release(self) -> Any:
-        """Give the server away; see `Holder`."""
+        """Give up the server and return it; see `Holder`."""
         self._released = True
         server, self._server = self._server, None
         return server
@@ -122,16 +126,19 @@ class LoadedModel:
         if self._server is not None:
             return
         if self._loading is None:
-            run_in_thread(self._load_in_thread, _nothing, "mellea-rx-load")
+            run_in_thread(self._load_in_thread, _do_nothing, "mellea-rx-load")
             self._loading = self._engine.loop.create_future()
-        # Shared by all first calls; one of them being cancelled does not end it.
+        # One future for all calls that wait for the model: `shield` keeps the cancellation of one
+        # of them from cancelling it for the others.
         error = await asyncio.shield(self._loading)
         if error is not None:
+            # A copy for each call: a shared error would collect the tracebacks of all of them.
             raise copy.copy(error) from error.__cause__
 
     def _load_in_thread(self) -> None:
         error: MelleaRxError | None = None
         try:
+            # Registered before the server exists: a fork or exit in between would miss it.
             hold(self)
             path = resolve_model(self._setup.path)
             self._control_tokens = read_control_tokens(path)
@@ -141,23 +148,28 @@ class LoadedModel:
         except Exception as failure:
             error = ModelFileError(f"the model could not be loaded: {failure}")
             error.__cause__ = failure
-        _tell(self._engine, self._loaded, error)
+        _post(self._engine, self._loaded, error)
 
     def _loaded(self, error: MelleaRxError | None) -> None:
         loading, self._loading = self._loading, None
         if loading is not None and not loading.done():
             loading.set_result(error)
 
-    def _left(self) -> None:
-        # A method of the model's: it must not be unloaded while a thread is in there.
+    def _release_slot(self) -> None:
+        # A bound method keeps the model referenced: it must not be unloaded while a thread is
+        # inside llama.cpp.
         self._slots.release()
 
 
 class Call:
     """One generation, in a thread of its own.
 
+    `_stopped` is shared by the threads without a lock: it changes once, from False to True. A
+    thread that reads the old value generates one more token, which `_deliver` drops.
+
     Attributes:
-        ended: Done when the thread has left llama.cpp, with what went wrong or None.
+        ended: A future of the engine's loop: the error, or None, when the thread has left
+            llama.cpp; or, before that, an exception that `take` raised.
     """
 
     def __init__(
@@ -166,22 +178,23 @@ class Call:
         server: Any,
         body: Callable[[], Mapping[str, Any]],
         take: Take,
-        left: Callable[[], None],
+        release_slot: Callable[[], None],
     ) -> None:
         self.ended: asyncio.Future[Exception | None] = running.loop.create_future()
         self._engine = running
         self._server = server
         self._body = body
         self._take = take
-        self._left = left
+        self._release_slot = release_slot
         self._stopped = False
 
     def stop(self) -> None:
-        """End it at its next token, or block of its prompt. Idempotent, from any thread."""
+        """End the generation at its next token, or block of its prompt. Idempotent and
+        thread-safe."""
         self._stopped = True
 
     def run(self) -> None:
-        """Generate; blocks until the end."""
+        """Generate; blocks until the end. Runs in the generation's thread."""
         error: Exception | None = None
         server: Any = self._server
         self._server = None
@@ -192,12 +205,15 @@ class Call:
             error = _failed(failure)
         if error is None and self._stopped:
             error = EngineStoppedError("the embedded model was stopped: the interpreter goes down")
+        # This thread must not hold the last reference when the slot is returned: the server would
+        # then be destroyed here.
         del server
-        _tell(self._engine, self._end, error)
+        _post(self._engine, self._end, error)
 
     def _on_answer(self, answer: Mapping[str, Any]) -> bool:
-        # Called by llama.cpp, which swallows exceptions: True is the only way out.
-        if not self._stopped and not _tell(self._engine, self._deliver, answer):
+        # Called by llama.cpp in the generation's thread. It ignores exceptions; to return True is
+        # the only way to end the generation.
+        if not self._stopped and not _post(self._engine, self._deliver, answer):
             self._stopped = True
         return self._stopped
 
@@ -211,7 +227,7 @@ class Call:
             self._settle(error)
 
     def _end(self, error: Exception | None) -> None:
-        self._left()
+        self._release_slot()
         self._settle(error)
 
     def _settle(self, error: Exception | None) -> None:
@@ -220,7 +236,7 @@ class Call:
 
 
 def _failed(error: Exception) -> BackendError:
-    """What llama.cpp raised, in our words."""
+    """The library's error for an exception of llama.cpp."""
     ours: BackendError
     if isinstance(error, (ValueError, TypeError)):
         ours = BadRequestError(f"the embedded model refuses this request: {error}", status=400)
@@ -234,14 +250,14 @@ _shared: WeakValueDictionary[ModelSetup, LoadedModel] = WeakValueDictionary()
 
 
 def shared_model(setup: ModelSetup) -> LoadedModel:
-    """The model of this setup that the whole process shares. Call it on the engine."""
+    """The process's shared model for this setup. To be called on the engine's loop."""
     model = _shared.get(setup)
     if model is None or not model.is_usable:
         model = _shared[setup] = LoadedModel(setup)
     return model
 
 
-def _tell(running: Engine, function: Callable[..., object], *args: object) -> bool:
+def _post(running: Engine, function: Callable[..., object], *args: object) -> bool:
     try:
         running.call(function, *args)
     except EngineStoppedError:
@@ -250,9 +266,10 @@ def _tell(running: Engine, function: Callable[..., object], *args: object) -> bo
 
 
 def _within_context(path: Path, setup: ModelSetup) -> ModelSetup:
-    """A setup whose window is no larger than the context that the model has; says so in the log."""
+    """The setup, with its window reduced to the model's context if it is larger; logs a
+    reduction."""
     if setup.window <= DEFAULT_WINDOW:
-        return setup  # nobody asked for it: the metadata need not be read
+        return setup  # not larger than the default: the metadata need not be read
     metadata = read_metadata(path, lambda key: key.endswith(".context_length"))
     has = min(metadata.values(), default=setup.window)
     if setup.window <= has:
@@ -261,15 +278,18 @@ def _within_context(path: Path, setup: ModelSetup) -> ModelSetup:
     return replace(setup, window=has)
 
 
-def _nothing() -> None:
-    """Loading cannot be stopped; it takes a second or so."""
+def _do_nothing() -> None:
+    """Does nothing: loading cannot be stopped. It takes about a second."""
 
 
 def open_server(path: Path, setup: ModelSetup) -> Any:
-    """Load a model's file, and close the door that llama.cpp's server opens for strangers.
+    """Load a model's file into a server of llama.cpp that no other process can reach.
+
+    llama.cpp's server always listens: here on a socket in a private folder, which is deleted when
+    the server runs, and with a random key.
 
     Raises:
-        ModelFileError: There is no such model, or it does not load.
+        ModelFileError: There is no such model, or it cannot be loaded.
         MissingExtraError: xllamacpp is not installed.
     """
     xllamacpp = _xllamacpp()
@@ -281,17 +301,17 @@ def open_server(path: Path, setup: ModelSetup) -> Any:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = setup.threads
     params.verbosity = -1
     params.warmup = False
-    params.fit_params = False  # it would load twice, and choose another window
+    params.fit_params = False  # it would load the model twice, and choose another window
     params.cache_ram_mib = 0  # else 8 GB of old prompts; each slot still keeps its last one
     params.n_threads_http = 1
     params.ui = params.endpoint_slots = False
     params.api_keys = [secrets.token_hex(32)]
-    door = None if sys.platform == "win32" else _door()
+    socket_path = None if sys.platform == "win32" else _private_socket()
     try:
-        if door is not None:
-            params.hostnames = [str(door)]
+        if socket_path is not None:
+            params.hostnames = [str(socket_path)]
         server = xllamacpp.Server(params)
-        _await_listener(door, server.listening_address)
+        _await_listener(socket_path, server.listening_address)
     except RuntimeError as error:
         message = (
             f"llama.cpp could not load {path} with {setup.parallel} slots of {setup.window} "
@@ -299,14 +319,14 @@ def open_server(path: Path, setup: ModelSetup) -> Any:
         )
         raise ModelFileError(message) from error
     finally:
-        if door is not None:
-            shutil.rmtree(door.parent, ignore_errors=True)
+        if socket_path is not None:
+            shutil.rmtree(socket_path.parent, ignore_errors=True)
     return server
 
 
 def _xllamacpp() -> Any:
     try:
-        import xllamacpp  # optional, and 60 ms
+        import xllamacpp  # an optional dependency; its import takes 60 ms
     except ImportError as error:
         raise MissingExtraError(
             "the embedded model needs xllamacpp: pip install 'mellea-rx[local]'"
@@ -314,27 +334,28 @@ def _xllamacpp() -> Any:
     return xllamacpp
 
 
-def _door() -> Path:
-    """Where the server listens while it loads: a socket that nobody else can reach."""
+def _private_socket() -> Path:
+    """The path of a Unix socket in a new folder that only this user can open."""
     folder = tempfile.mkdtemp(prefix="mrx-")
     if len(folder) > 90:  # a socket's path has 104 bytes on macOS, 108 on Linux
         shutil.rmtree(folder)
         folder = tempfile.mkdtemp(prefix="mrx-", dir="/tmp")
-    return Path(folder) / "s.sock"  # the suffix is what makes it a Unix socket
+    return Path(folder) / "s.sock"  # llama.cpp recognises a Unix socket by this suffix
 
 
-def _await_listener(door: Path | None, address: str) -> None:
-    """Wait until the listener runs: a server that is destroyed before that never ends."""
-    if door is not None:
+def _await_listener(socket_path: Path | None, address: str) -> None:
+    """Wait until the server listens. If it is destroyed before that, its destructor never
+    returns."""
+    if socket_path is not None:
         client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         client.settimeout(10)
-        target: Any = str(door)
+        target: Any = str(socket_path)
     else:
         host, _, port = address.rpartition("://")[2].rpartition(":")
         client = socket.socket()
         client.settimeout(10)
         target = (host, int(port))
-    # A listener that cannot be reached is no fault: nobody needs it.
+    # A failure is ignored: nothing uses this listener.
     with client, contextlib.suppress(OSError):
         client.connect(target)
         client.sendall(b"GET /health HTTP/1.0\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The options of a chat completion that llama.cpp itself knows, beside the standard ones."""
+"""The options of llama.cpp's chat completions besides the standard ones, for `LocalBackend`."""
 
 from __future__ import annotations
 
@@ -77,19 +77,19 @@ _RUNNING = [
 ]
 
 LLAMA_OPTIONS = frozenset([*_SAMPLING, *_FORM, *_RUNNING])
-"""From tools/server of llama.cpp, whose chat completions the embedded model answers."""
+"""The parameters that llama.cpp's server (tools/server) reads in a chat completion."""
 
 
 def require_known(names: Iterable[str]) -> None:
-    """Refuse options that llama.cpp does not know: it would ignore them.
+    """Check that llama.cpp knows all options. It would ignore an unknown one.
 
     Raises:
-        OptionError: Names the option, and the one that is nearest.
+        OptionError: An option is unknown; the message names it and the most similar one.
     """
     for name in names:
         if name not in LLAMA_OPTIONS:
-            near = nearest(name, LLAMA_OPTIONS) or next(
+            similar = nearest(name, LLAMA_OPTIONS) or next(
                 iter(get_close_matches(name, LLAMA_OPTIONS, n=1)), None
             )
-            hint = f"; did you mean {near!r}?" if near else ""
+            hint = f"; did you mean {similar!r}?" if similar else ""
             raise OptionError(f"the embedded model has no option {name!r}{hint}")

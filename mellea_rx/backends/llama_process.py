@@ -1,9 +1,11 @@
-"""llama.cpp in this process: its threads, and how it survives exit and fork.
+"""Threads that run llama.cpp in this process, and its safe end at exit and after a fork.
 
-Three traps, each of which ends the process: a thread that is inside llama.cpp when the interpreter
-goes (abort), a server that nobody stopped before C++ tears its globals down (hang), and a forked
-child in which the threads of the parent's server do not run (hang at exit; abort when any server is
-destroyed there).
+`LoadedModel` uses it. Three situations would end or block the process:
+
+- A thread is inside llama.cpp when the interpreter exits: the process aborts.
+- A server of llama.cpp still exists when C++ destroys its global objects: the process hangs.
+- A process forks while a server exists. The child lacks its threads: it hangs at exit, and aborts
+  when a server is destroyed there.
 """
 
 from __future__ import annotations
@@ -24,27 +26,30 @@ _T = TypeVar("_T")
 
 
 class Holder(Protocol):
-    """Something that holds a server of llama.cpp."""
+    """An owner of a server of llama.cpp."""
 
     def release(self) -> Any:
-        """Give the server away, None where there is none, and never load another."""
+        """Give up the server and return it (None if there is none), and never load another."""
 
 
 _guard = threading.Lock()
+"""Held while a thread is registered and started, and while exit begins. So each thread is either in
+`_threads` when exit reads it, or is refused; none is started that nobody would join."""
 _threads: dict[threading.Thread, Callable[[], None]] = {}
 _holders: WeakSet[Holder] = WeakSet()
 _exiting = False
 _immortal = False
-"""In a child that forked while a server lived: none can be destroyed here."""
+"""True in a child that was forked while a server existed: no server can be destroyed here."""
 
 
 def hold(holder: Holder) -> None:
-    """Remember (weakly) who is going to hold a server, until exit or a fork takes it away."""
+    """Register an owner, by a weak reference, before it loads a server. Exit and a fork take the
+    server from it."""
     _holders.add(holder)
 
 
 def sheltered(server: _T) -> _T:
-    """A server that was made just now; one that must never be destroyed is kept for ever."""
+    """Return a new server; in a child where it can never be destroyed, keep it for ever."""
     if _immortal:
         _keep_for_ever(server)
     return server
@@ -54,12 +59,12 @@ def run_in_thread(work: Callable[[], None], stop: Callable[[], None], name: str)
     """Run `work` in a daemon thread that the interpreter's exit waits for.
 
     Args:
-        work: May be inside llama.cpp as long as it likes.
+        work: May block in llama.cpp.
         stop: Makes `work` end soon; called at exit, in another thread.
         name: The thread's name.
 
     Raises:
-        EngineStoppedError: The interpreter is going down.
+        EngineStoppedError: The interpreter exits.
     """
 
     def run() -> None:
@@ -77,24 +82,27 @@ def run_in_thread(work: Callable[[], None], stop: Callable[[], None], name: str)
 
 
 @atexit.register
-def _leave() -> None:
-    """Stop all, then join, then unload: before the interpreter, and before C++ does."""
+def _stop_at_exit() -> None:
+    """At exit: stop all threads, join them, then unload the models; a server must not be destroyed
+    while a thread is inside it."""
     global _exiting
     with _guard:
         _exiting = True
         running = dict(_threads)
+    # Without the lock: a thread that ends meanwhile removes itself from `_threads`.
     for stop in running.values():
         stop()
-    # Without a limit: to leave a thread in there aborts the process, and each ends at its next
-    # token or block of the prompt.
+    # Without a time limit: a thread that stays inside llama.cpp aborts the process. Each ends at
+    # its next token, or block of the prompt.
     for thread in running:
         thread.join()
     for holder in list(_holders):
         holder.release()
 
 
-def _start_afresh_in_child() -> None:
+def _reset_in_child() -> None:
     global _guard, _immortal
+    # Another thread of the parent may have held the lock; it does not exist here to release it.
     _guard = threading.Lock()
     _threads.clear()
     holders = list(_holders)
@@ -107,23 +115,24 @@ def _start_afresh_in_child() -> None:
 
 
 def _keep_for_ever(server: object) -> None:
-    """One reference more than anybody will ever give back, also not the interpreter's end."""
+    """Add a reference that is never released, not even at the interpreter's exit."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(server))
 
 
 def _skip_cpp_teardown() -> None:
-    """End this forked child without C++'s destructors: they wait for threads it does not have.
+    """Let this forked child end without C++ destructors, which wait for threads that it lacks.
 
-    Python has ended properly by then: this runs in C's `exit`, before what was registered earlier.
+    It runs within C's `exit`, after Python has finalised, and before all handlers that were
+    registered earlier.
     """
     libc = ctypes.CDLL(None)
     try:
         on_exit, atexit_in_c = libc.on_exit, libc.__cxa_atexit
     except AttributeError:
-        return  # not glibc; elsewhere a child that forked is left to its own devices
+        return  # not glibc: there is no such function, and the child may hang at its exit
     on_exit(libc._exit, None)
     atexit_in_c(libc.fflush, None, None)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_afresh_in_child)
+    os.register_at_fork(after_in_child=_reset_in_child)

@@ -1,4 +1,7 @@
-"""A request to the embedded model, in llama.cpp's words: its options, and its text as text."""
+"""Encodes a request for llama.cpp: its options, and its messages with control tokens broken.
+
+`LocalBackend` uses it.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,19 @@ from mellea_rx.core.request import Request
 __all__ = ["DEFAULT_MAX_NEW_TOKENS", "LocalRequest"]
 
 DEFAULT_MAX_NEW_TOKENS = 1024
-"""Tokens of an answer where no option limits them: small models may repeat themselves for ever."""
+"""Default limit of an answer, in tokens: small models may repeat themselves for ever."""
 
 
 class LocalRequest:
-    """A request, on its way into llama.cpp.
+    """A request in llama.cpp's format.
 
     Args:
-        request: The conversation and its options, checked.
+        request: The conversation and its options, already checked.
 
     Attributes:
-        joiner: The character that was put into control tokens of its text; "" where there is
-            none. Known once `encode` has run.
-        is_limited_by_default: Whether only `DEFAULT_MAX_NEW_TOKENS` limits the answer's length.
+        joiner: The character that `encode` inserted into control tokens of the text; "" if there
+            were none.
+        is_limited_by_default: Whether only `DEFAULT_MAX_NEW_TOKENS` limits the answer.
     """
 
     def __init__(self, request: Request) -> None:
@@ -33,28 +36,30 @@ class LocalRequest:
         self.is_limited_by_default = request.options.get(ModelOption.MAX_NEW_TOKENS) is None
 
     def encode(self, control_tokens: ControlTokens) -> dict[str, Any]:
-        """The body of a chat completion's request; takes time with a long prompt.
+        """The body of a chat completion request. Slow for long prompts: not for the engine's
+        thread.
 
         Args:
-            control_tokens: The texts that the model would not take for text.
+            control_tokens: The model's control tokens.
         """
         body = _parameters(self._request)
         if "chat_template_kwargs" in body:  # a template may write them into the prompt
             body["chat_template_kwargs"] = control_tokens.broken_in(body["chat_template_kwargs"])
         body["messages"] = self._messages(control_tokens)
-        # Progress comes for each block of the prompt: the one chance to stop before the first
-        # token.
+        # With progress, llama.cpp calls back for each block of the prompt. Without it, a generation
+        # could not be stopped before its first token.
         body.update(stream=True, return_progress=True, stream_options={"include_usage": True})
         return body
 
     def restored(self, text: str) -> str:
-        """A piece of the answer, without the joiners that the model repeats from its prompt."""
+        """A piece of the answer without the joiners that the model copied from its prompt."""
         return text.replace(self.joiner, "") if self.joiner else text
 
     def _messages(self, control_tokens: ControlTokens) -> list[dict[str, Any]]:
         given = [well_formed(message.content) for message in self._request.messages]
         told = [control_tokens.broken(text) for text in given]
-        # Where the text has such characters of its own, they are not to be told apart.
+        # If the text itself contains that character, the inserted ones cannot be distinguished, and
+        # none are removed from the answer.
         if told != given and not any(control_tokens.joiner in text for text in given):
             self.joiner = control_tokens.joiner
         return [

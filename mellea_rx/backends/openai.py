@@ -1,7 +1,7 @@
-"""Anything that speaks OpenAI's protocol: `POST /v1/chat/completions`, server-sent events.
+"""The backend for servers with OpenAI's protocol: `POST /v1/chat/completions`, server-sent events.
 
-Protocol: https://platform.openai.com/docs/api-reference/chat-streaming, and what vLLM, llama.cpp,
-LM Studio, OpenRouter, Azure and Ollama's own /v1 make of it.
+Protocol: https://platform.openai.com/docs/api-reference/chat-streaming, and its variants of vLLM,
+llama.cpp, LM Studio, OpenRouter, Azure and Ollama's own /v1.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ __all__ = ["DEFAULT_BASE_URL", "DEFAULT_MODEL", "OpenAIBackend"]
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 DEFAULT_MODEL = "gpt-4o-mini"
-"""The model of a session that names none."""
+"""The model of a session that does not name one."""
 
 _NAMES = frozenset({"max_completion_tokens", "random_seed"})
-"""Names that some servers know instead of the usual ones: sent where a user gave them."""
+"""Option names of some servers: sent unchanged if the user wrote them."""
 
 _EFFORTS_ONLY = (
     "this protocol takes ModelOption.THINKING as an effort: 'low', 'medium' or 'high', not {!r}"
@@ -49,18 +49,19 @@ _EFFORTS_ONLY = (
 
 
 class OpenAIBackend(HttpBackend):
-    """A model on a server that speaks OpenAI's protocol.
+    """A model on a server with OpenAI's protocol.
 
     Args:
         model_id: The model's name ("gpt-4o-mini" by default).
-        base_url: Where the server is, with or without its "/v1"; `OPENAI_BASE_URL`, else
-            https://api.openai.com/v1, by default.
-        api_key: The key; `OPENAI_API_KEY` by default, but only for the address that the
-            environment (or the default) gives: a key goes to no server that it was not given for.
-        model_options: Options for every request which does not set them itself.
-        limits: What to wait for and take at most.
-        http_session: A session of aiohttp that carries the requests (proxies, client certificates,
-            tracing), on its own event loop; never closed here. Connections of our own by default.
+        base_url: The server's address, with or without "/v1"; by default `OPENAI_BASE_URL`, else
+            https://api.openai.com/v1.
+        api_key: The key; by default `OPENAI_API_KEY`, but only if the address is the environment's
+            or the default one: that key is sent to no other server.
+        model_options: Options for every request that does not set them itself.
+        limits: Times, sizes and the number of connections.
+        http_session: An aiohttp session that sends the requests (for proxies, client certificates,
+            tracing), on its own event loop; never closed here. By default the library's own
+            connections are used.
 
     Example:
         >>> backend = OpenAIBackend("qwen3", base_url="http://localhost:8000")
@@ -68,9 +69,10 @@ class OpenAIBackend(HttpBackend):
         'http://localhost:8000'
 
     Raises:
-        InvalidInputError: `base_url` is no http(s) address, or `http_session` no open session.
-        ConfigurationError: It is OpenAI's own server, and there is no key.
-        OptionError: A model option that this protocol does not have.
+        InvalidInputError: `base_url` is not an http(s) address, or `http_session` not an open
+            session.
+        ConfigurationError: There is no key for OpenAI's own server.
+        OptionError: A model option that this protocol does not support.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class OpenAIBackend(HttpBackend):
         limits: Limits | None = None,
         http_session: ClientSession | None = None,
     ) -> None:
-        api_key = as_key(api_key)  # under its own name: no traceback shows the caller's
+        api_key = as_key(api_key)  # rebinds the variable, so that no traceback shows a key
         default = without_login(os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
         base_url, login = without_login(base_url) if base_url else default
         address = with_version(base_url)
@@ -103,7 +105,7 @@ class OpenAIBackend(HttpBackend):
 
 
 def with_version(address: str) -> str:
-    """An address with its "/v1", where it has no path of its own."""
+    """An address with "/v1" appended, if it has no path."""
     try:
         parts = urlsplit(address)
     except ValueError:
@@ -113,12 +115,12 @@ def with_version(address: str) -> str:
 
 
 class OpenAIDialect:
-    """How to speak OpenAI's protocol.
+    """OpenAI's protocol; see `Dialect`.
 
     Args:
-        origin: What messages call the server.
-        has_key: Whether requests carry a key.
-        limits: What an answer may hold at most.
+        origin: The server's name in messages.
+        has_key: Whether requests contain a key.
+        limits: The size limits of an answer.
     """
 
     generate_path = "/chat/completions"
@@ -135,11 +137,11 @@ class OpenAIDialect:
 
     @property
     def _is_openais(self) -> bool:
-        """Whether it is OpenAI's own server, which differs from those that speak its protocol."""
+        """Whether it is OpenAI's own server, which differs from others with its protocol."""
         return "api.openai.com" in self._origin
 
     def require_key(self) -> None:
-        """Refuse to speak to OpenAI's own server without a key; other servers may need none.
+        """Check that there is a key for OpenAI's own server; other servers may need none.
 
         Raises:
             ConfigurationError: There is no key.
@@ -151,7 +153,7 @@ class OpenAIDialect:
             )
 
     def check(self, options: Options) -> None:
-        """Refuse what the protocol does not have."""
+        """Check options; see `Dialect.check`."""
         if ModelOption.CONTEXT_WINDOW in options.standard:
             raise OptionError(
                 "OpenAI's protocol has no ModelOption.CONTEXT_WINDOW: the server decides it"
@@ -188,13 +190,14 @@ class OpenAIDialect:
         if request.schema is not None:
             body["response_format"] = response_format(request.schema)
         if request.messages and request.messages[-1].role == "assistant":
-            # vLLM has to be told; llama.cpp and Ollama go on by themselves.
+            # A prefill: the answer continues this message. vLLM needs these parameters; llama.cpp
+            # and Ollama do not.
             body.update(add_generation_prompt=False, continue_final_message=True)
         body.update(given.extra)
         return body
 
     def _names(self) -> Mapping[ModelOption, str]:
-        # OpenAI's own newer models refuse max_tokens; most other servers know only that.
+        # OpenAI's own newer models reject max_tokens; most other servers know only that.
         limit = "max_completion_tokens" if self._is_openais else "max_tokens"
         return {
             ModelOption.TEMPERATURE: "temperature",
@@ -204,19 +207,19 @@ class OpenAIDialect:
         }
 
     def decoder(self) -> OpenAIDecoder:
-        """A decoder for one answer."""
+        """A new decoder, for one answer."""
         return OpenAIDecoder(self._origin, self._payloads, self._limits)
 
     def model_names(self, document: Any) -> list[str]:
-        """The names in `/models`."""
+        """The names of the models in `/models`."""
         return sorted(entry["id"] for entry in document["data"])
 
     def is_final(self, error: StatusError) -> bool:
-        """Whether the same request fails again, whatever its status says."""
+        """Never: its statuses are right."""
         return False
 
-    def advice(self, error: BackendError, model: str) -> str:
-        """What to do about an error."""
+    def hint(self, error: BackendError, model: str) -> str:
+        """A remedy for an error; "" if there is none."""
         if isinstance(error, AuthenticationError):
             if self._has_key:
                 return "the key was refused: check OPENAI_API_KEY, or give api_key="

@@ -1,4 +1,7 @@
-"""Tool calls as OpenAI's protocol streams them: in pieces, to be put together; no I/O."""
+"""Assembles the tool calls that OpenAI's protocol streams in pieces; without I/O.
+
+`OpenAIDecoder` uses it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class _Function(msgspec.Struct):
 
 
 class CallDelta(msgspec.Struct):
-    """A piece of a call, as a server sends it. What is of a wrong type counts as absent."""
+    """A piece of a tool call, as a server sends it. A field of a wrong type counts as absent."""
 
     index: Any = None
     id: Any = None
@@ -32,17 +35,19 @@ class CallDelta(msgspec.Struct):
 
     @property
     def name(self) -> str:
-        """The tool's name, where it has it."""
+        """The tool's name; "" if the piece has none."""
         return "" if self.function is None else as_text(self.function.name)
 
     @property
     def arguments(self) -> str:
-        """The text of arguments that it brings; of an object, its JSON."""
+        """The piece of the arguments' JSON text; the whole text if the server sent an object."""
         given = None if self.function is None else self.function.arguments
         return msgspec.json.encode(given).decode() if isinstance(given, dict) else as_text(given)
 
 
 class _Call:
+    """A tool call that is being assembled."""
+
     __slots__ = ("arguments", "id", "name", "size")
 
     def __init__(self) -> None:
@@ -61,59 +66,62 @@ class _Call:
 
 
 class CallPieces:
-    """The calls of one answer. However many there are, a piece costs the same."""
+    """Assembles the tool calls of one answer. To add a piece takes constant time."""
 
-    __slots__ = ("_at", "_calls", "_named")
+    __slots__ = ("_by_id", "_by_index", "_calls")
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
-        # The latest call of an index, and those of an index that have an id: an index may be
-        # repeated by calls that only their ids tell apart.
-        self._at: dict[int, _Call] = {}
-        self._named: dict[tuple[int, str], _Call] = {}
+        # By index: the latest call. By index and id: each call. Some servers repeat an index for
+        # several calls, which then differ in their ids only.
+        self._by_index: dict[int, _Call] = {}
+        self._by_id: dict[tuple[int, str], _Call] = {}
 
     def add(self, piece: CallDelta) -> tuple[int, int]:
-        """One more piece, of a call that is there or of a new one.
+        """Add a piece to its call, which is a known or a new one.
 
         Returns:
-            How many characters of arguments it brings, and how many that call has now.
+            The number of characters of arguments in the piece, and in the whole call so far.
         """
         call = self._call_of(piece)
         if call is None:
             call = _Call()
             self._calls.append(call)
             if piece.index is not None:
-                self._at[piece.index] = call
+                self._by_index[piece.index] = call
         size = call.add(piece)
         if piece.index is not None and call.id:
-            self._named[piece.index, call.id] = call
+            self._by_id[piece.index, call.id] = call
         return size, call.size
 
     def _call_of(self, piece: CallDelta) -> _Call | None:
-        """The call that a piece belongs to: indexes may be missing, repeated, or begin above 0."""
+        """The call that a piece belongs to; None for a new call.
+
+        Servers may leave indexes out, repeat them, or begin above 0.
+        """
         if piece.index is None:
-            return self._calls[-1] if self._calls and not self._begins(piece) else None
-        call = self._at.get(piece.index)
+            return self._calls[-1] if self._calls and not self._starts_call(piece) else None
+        call = self._by_index.get(piece.index)
         if call is None or not piece.id or not call.id:
             return call
-        return self._named.get((piece.index, piece.id))
+        return self._by_id.get((piece.index, piece.id))
 
-    def _begins(self, piece: CallDelta) -> bool:
-        """Whether a piece without an index is a new call's."""
+    def _starts_call(self, piece: CallDelta) -> bool:
+        """Whether a piece without an index begins a new call."""
         latest = self._calls[-1]
         if piece.id:
             return bool(piece.id != latest.id)
         return bool(piece.name and latest.name)
 
     def joined(self, who: str, finish_reason: str) -> tuple[ToolCall, ...]:
-        """All calls, at the end.
+        """The complete calls, at the end of the answer.
 
         Args:
-            who: What messages call the server.
-            finish_reason: Why the answer ended.
+            who: The server's name in messages.
+            finish_reason: The answer's finish reason.
 
         Raises:
-            ProtocolError: The arguments of one are no JSON object.
+            ProtocolError: The arguments of a call are not a JSON object.
         """
         return tuple(_joined(call, who, finish_reason) for call in self._calls)
 

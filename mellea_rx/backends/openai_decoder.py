@@ -1,4 +1,4 @@
-"""The events of OpenAI's protocol into chunks; no I/O."""
+"""Decodes the events of OpenAI's protocol into chunks, without I/O. Used by `OpenAIDialect`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["OpenAIDecoder", "payloads_of"]
 _LIMITS = Limits()
 
 
-# What is Any is optional: of a wrong type, it counts as absent.
+# Fields of type Any are optional: one with a value of a wrong type counts as absent.
 
 
 class _Delta(msgspec.Struct):
@@ -53,7 +53,13 @@ class _Event(msgspec.Struct):
 
 
 class OpenAIDecoder:
-    """The events of one answer; see `StreamDecoder`."""
+    """Decodes the events of one answer; see `StreamDecoder`.
+
+    Args:
+        who: The server's name in messages.
+        payloads: Decodes the events' data; shared by the answers of a server.
+        limits: The size limits.
+    """
 
     __slots__ = (
         "_calls",
@@ -91,7 +97,7 @@ class OpenAIDecoder:
 
     @property
     def stray(self) -> bytes:
-        """The beginning of what is no event."""
+        """The first bytes that are not events."""
         return self._events.stray
 
     def feed(self, data: bytes) -> Chunk | None:
@@ -99,7 +105,7 @@ class OpenAIDecoder:
 
     def flush(self) -> Chunk | None:
         chunk = self._chunk(self._events.flush())
-        # Some servers close after the finish_reason, without a [DONE]: that is an end too.
+        # Some servers close the connection after the finish_reason, without a [DONE].
         if self._finish is not None and not self.done and self.error is None:
             return self._end(chunk)
         return chunk
@@ -119,7 +125,7 @@ class OpenAIDecoder:
                 self.error = error
                 break
             choice = event.choices[0] if event.choices else None
-            if choice is not None and choice.index:  # of another answer, or of no clear number
+            if choice is not None and choice.index:  # not 0: another answer, or a wrong type
                 choice = _first_of(event.choices)
             if choice is None:
                 self._without_choice(event)
@@ -141,14 +147,14 @@ class OpenAIDecoder:
         return self._gathered(texts, thoughts)
 
     def _gathered(self, texts: list[str], thoughts: list[str]) -> Chunk | None:
-        """All that a block brought; None where it was neither content nor progress."""
+        """The content of a block as one chunk; None if it had neither content nor progress."""
         written, self._written = self._written, None
         if texts or thoughts or written is not None:
             return Chunk("".join(texts), "".join(thoughts), arguments_size=written or 0)
         return None
 
     def _beside_content(self, delta: _Delta, texts: list[str], thoughts: list[str]) -> None:
-        # Progress, also where it is nothing to show: a call's name, or reasoning that is hidden.
+        # It counts as progress, also without text: a call's name, or hidden reasoning.
         self._written = self._written or 0
         thought = as_text(delta.reasoning_content) or as_text(delta.reasoning)
         if thought:
@@ -190,7 +196,7 @@ class OpenAIDecoder:
         self.error = GenerationFailedError(f"{self._who} failed while it answered: {said}")
 
     def _end(self, chunk: Chunk | None) -> Chunk | None:
-        if self._finish is None:  # whatever it says, this is no success
+        if self._finish is None:  # a [DONE] alone is no success
             self.error = StreamInterruptedError(
                 f"the answer of {self._who} ended without a finish_reason: it stopped half-way"
             )
@@ -212,17 +218,17 @@ class OpenAIDecoder:
 
 
 def _first_of(choices: list[_Choice] | None) -> _Choice | None:
-    """The choice that is the answer: number 0, or one whose number is none."""
+    """The choice with index 0, or without a valid index."""
     return next((each for each in choices or () if not as_count(each.index)), None)
 
 
 def _reason_of(value: Any) -> str | None:
-    """Why the answer ended; None where it has not. An end is one, whatever its reason is."""
+    """The finish reason; None if the answer has not ended. One of a wrong type is "unknown"."""
     return value if isinstance(value, str) else "unknown" if value else None
 
 
 def _usage_of(value: Any) -> Usage | None:
-    """What can be read of the tokens; None where nothing can."""
+    """The token counts; None if there is no valid one."""
     if not isinstance(value, dict):
         return None
     counts = [as_count(value.get(key)) for key in ("prompt_tokens", "completion_tokens")]
@@ -233,9 +239,9 @@ def _usage_of(value: Any) -> Usage | None:
 
 
 def payloads_of(who: str) -> PayloadDecoder[_Event]:
-    """What decodes the events of one server, for any number of answers.
+    """The decoder of the events' data, shared by all answers of a server.
 
     Args:
-        who: What messages call the server.
+        who: The server's name in messages.
     """
     return PayloadDecoder(_Event, who)

@@ -1,9 +1,9 @@
-"""Schemas as OpenAI's protocol takes them: an object's only, and strict where that can be.
+"""Converts JSON schemas to OpenAI's structured outputs: the root an object, strict if possible.
 
-What it documents (https://platform.openai.com/docs/guides/structured-outputs): the root is an
-object; strict mode takes a subset of JSON Schema, in which every object is closed and has all its
-properties. A schema that is not of it goes out as it is, without `strict`: then the server does its
-best, and whoever asked checks the answer.
+By its documentation (https://platform.openai.com/docs/guides/structured-outputs) the root is an
+object, and strict mode accepts a subset of JSON Schema, in which every object is closed and
+requires all its properties. A schema outside of that subset is sent unchanged and without `strict`:
+the server then does its best, and the caller checks the answer. `OpenAIDialect` uses this module.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _TAKEN = frozenset(
     {"type", "enum", "const", "title", "description", "pattern", "multipleOf", "required"}
     | {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems"}
 )
-"""What strict mode has, and needs no look into. (`required` is written anew.)"""
+"""Keywords that strict mode accepts unchanged. (`required` is replaced.)"""
 
 _LEFT_OUT = frozenset(
     {"default", "examples", "format", "minLength", "maxLength", "uniqueItems", "deprecated"}
     | {"readOnly", "writeOnly", "$comment", "$schema", "$id", "discriminator"}
 )
-"""What strict mode does not have, and a schema means (nearly) the same without."""
+"""Keywords that strict mode rejects, and that can be left out with (nearly) the same meaning."""
 
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 
 
 class _NotStrict(Exception):
-    """The schema is not of the subset."""
+    """The schema is not in the subset of strict mode."""
 
 
 def response_format(schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -47,7 +47,7 @@ def response_format(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     described: dict[str, Any] = {"name": "answer"}
     try:
-        if "anyOf" in schema:  # fine anywhere but at the root
+        if "anyOf" in schema:  # not allowed at the root only
             raise _NotStrict
         described.update(schema=_strict(schema), strict=True)
     except _NotStrict:
@@ -58,7 +58,16 @@ def response_format(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 async def answer_value(
     produce: Callable[[Request, Push], Awaitable[None]], request: Request, push: Push
 ) -> None:
-    """Have `produce` answer; what is no object goes and comes as an object with one key."""
+    """Generate an answer with any schema.
+
+    A schema whose root is not an object is wrapped in an object with one key, and the wrapper is
+    stripped from the answer while it streams.
+
+    Args:
+        produce: Generates an answer.
+        request: The request.
+        push: Accepts the chunks.
+    """
     schema = request.schema
     if schema is None or schema.get("type") == "object":
         await produce(request, push)
@@ -83,7 +92,7 @@ def _with_key(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _from_below(schema: Any) -> Any:
-    """The schema, with references to its root that lead to where it stands now."""
+    """The schema with its references to the root adapted to its place below "value"."""
     if isinstance(schema, (list, tuple)):
         return [_from_below(each) for each in schema]
     if not isinstance(schema, Mapping):
@@ -97,7 +106,7 @@ def _from_below(schema: Any) -> Any:
 
 
 def _strict(schema: Any) -> dict[str, Any]:
-    """A schema of the subset, whose answers fit the given one.
+    """A schema in the subset of strict mode, whose answers fit the given one.
 
     Raises:
         _NotStrict: There is none.
@@ -133,7 +142,7 @@ def _shared(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _add_type(strict: dict[str, Any]) -> None:
-    """Strict mode wants a type beside an `enum` or a `const`; for {}, it has none."""
+    """Add the type that strict mode requires beside `enum` or `const`. For {} there is none."""
     if "type" in strict or "anyOf" in strict:
         return
     values = strict.get("enum", [strict["const"]] if "const" in strict else ())

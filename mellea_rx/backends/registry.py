@@ -1,4 +1,4 @@
-"""Backends by name; their modules are loaded on use."""
+"""The registry of backends by name, for `start_session`. Imports their modules on first use."""
 
 from __future__ import annotations
 
@@ -25,40 +25,46 @@ _factories: dict[str, str | Callable[..., Backend]] = {
 
 
 def backend_names() -> list[str]:
-    """The names that `start_session` takes, sorted."""
+    """The names that `start_session` accepts, sorted."""
     return sorted(_factories)
 
 
 def register_backend(name: str, factory: str | Callable[..., Backend]) -> None:
-    """Let `start_session(name)` make a backend of your own.
+    """Register a backend, so that `start_session(name)` creates it.
 
     Args:
         name: Its name; an existing one is replaced.
-        factory: Makes it from `model_id` and keyword options, or "module:attribute" of what does.
+        factory: A function or class that creates it from `model_id` and keyword options; or its
+            place, as "module:attribute", to be imported on first use.
     """
     _factories[name] = factory
 
 
 def create_backend(name: str, *args: Any, **options: Any) -> Backend:
-    """Make a backend.
+    """Create a backend.
+
+    Args:
+        name: A registered name.
+        args: Positional arguments of its factory.
+        options: Keyword arguments of its factory.
 
     Raises:
-        UnknownBackendError: No such name; the message lists those there are.
+        UnknownBackendError: The name is not registered; the message lists those that are.
     """
-    options = shielded(options)  # under its own name: no traceback shows the caller's
+    options = shielded(options)  # rebinds the variable, so that no traceback shows a key
     backend: Backend = _factory(name)(*args, **options)
     return backend
 
 
 def backend_parameters(name: str) -> frozenset[str]:
-    """The keywords that a backend's factory names.
+    """The names of the keyword-only parameters of a backend's factory; none if it has no signature.
 
     Raises:
-        UnknownBackendError: As `create_backend`.
+        UnknownBackendError: The name is not registered.
     """
     try:
         parameters = signature(_factory(name)).parameters.values()
-    except (TypeError, ValueError):  # it does not say, as many a built-in
+    except (TypeError, ValueError):  # no signature, as of many built-in functions
         return frozenset()
     return frozenset(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)
 
@@ -71,18 +77,20 @@ def _factory(name: str) -> Callable[..., Any]:
     if not isinstance(factory, str):
         return factory
     module, _, attribute = factory.partition(":")
+    # A fork in the middle of an import would leave a half-imported module, and the import lock
+    # held for ever, in the child.
     with no_fork:
-        made: Callable[..., Any] = getattr(import_module(module), attribute)
-    return made
+        created: Callable[..., Any] = getattr(import_module(module), attribute)
+    return created
 
 
 def _hint(name: object) -> str:
-    """The name that is nearest, or how a model is named."""
+    """A hint for an unknown name: the most similar one, or how to pass a model's name."""
     if not isinstance(name, str) or not name.strip():
         return ""
-    near = get_close_matches(name, _factories, n=1)
-    if near and not set(name) & set("0123456789.:/"):
-        return f"; did you mean {near[0]!r}?"
+    similar = get_close_matches(name, _factories, n=1)
+    if similar and not set(name) & set("0123456789.:/"):
+        return f"; did you mean {similar[0]!r}?"
     backend = "ollama"
     if name.endswith(".gguf") or name == "smollm2":
         backend = "local"

@@ -1,4 +1,4 @@
-"""A backend that plays what it is told: for tests and examples, with no model and no network."""
+"""A backend that plays prepared answers, without a model and a network: for tests and examples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Answer", "Pause", "Piece", "ScriptedBackend", "pieces_of", "play"]
 
 
 class Pause(float):
-    """So many seconds of silence, in the middle of an answer; `math.inf` is for ever."""
+    """Seconds of silence within an answer; `math.inf` for an answer that never goes on."""
 
 
 Piece: TypeAlias = "str | Chunk | Pause | BaseException"
@@ -32,16 +32,16 @@ Answer: TypeAlias = "str | BaseException | Iterable[Piece] | Callable[[Request],
 
 
 class ScriptedBackend:
-    """Plays answers, one per request, in order; the last one again and again.
+    """Plays answers, one per request, in order; the last one for all further requests.
 
     Args:
-        answers: What to play. A text goes out word by word; in a list, each text and `Chunk` goes
-            out as it is, a `Pause` is silence, and an exception is raised there. A function gets
-            the `Request` and returns one of these. A `Chunk` may say the finish reason; it is
-            "stop" else.
+        answers: The answers. A str is played word by word. In a list, each str or `Chunk` is one
+            chunk, a `Pause` is silence, and an exception is raised at its place. A function gets
+            the `Request` and returns one of these. The finish reason is that of a `Chunk` which
+            has one, else "stop".
         delay: Seconds before each piece.
         model_id: The model's name.
-        model_options: Options for every request which does not set them itself.
+        model_options: Options for every request that does not set them itself.
 
     Example:
         >>> from mellea_rx import MelleaSession
@@ -49,8 +49,8 @@ class ScriptedBackend:
         'Hello there.'
 
     Attributes:
-        requests: What was asked so far, oldest first.
-        running: How many answers are being played now.
+        requests: The requests so far, oldest first.
+        running: The number of answers that are being played now.
     """
 
     name = "scripted"
@@ -76,20 +76,22 @@ class ScriptedBackend:
         self._lock = ProcessLock()
 
     def check(self, options: Options) -> None:
-        """Every option is fine."""
+        """Accepts every option."""
 
     def stream(self, request: Request) -> Observable[Chunk]:
         """Play the next answer; see `Backend.stream`."""
         return ChunkSource(partial(self._play, request))
 
     async def models(self) -> list[str]:
-        """Its one model."""
+        """The name of its one model."""
         return [self.model]
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Does nothing: there are no connections."""
 
     async def _play(self, request: Request, push: Push) -> None:
+        # Requests of several engines run on several threads. Under the lock each gets a separate
+        # answer, and no request or count is lost.
         with self._lock:
             answer = self._answers[min(len(self.requests), len(self._answers) - 1)]
             self.requests = (*self.requests, request)
@@ -117,16 +119,16 @@ async def play(
     """Play an answer.
 
     Args:
-        pieces: What it is made of.
-        push: Takes its chunks.
-        watch: Told of each.
+        pieces: Its pieces.
+        push: Accepts its chunks.
+        watch: Its idle timeout, which each chunk restarts.
         delay: Seconds before each chunk.
 
     Returns:
-        How many chunks there were.
+        The number of chunks.
 
     Raises:
-        BaseException: An error among the pieces.
+        BaseException: An exception among the pieces.
     """
     count = 0
     for piece in pieces:
@@ -142,13 +144,13 @@ async def play(
 
 
 async def _silence(seconds: float) -> None:
-    if seconds == math.inf:  # no timer: in virtual time, nothing to wait for
+    if seconds == math.inf:  # a timer would let virtual time advance; a future has none
         await asyncio.get_running_loop().create_future()
     await asyncio.sleep(seconds)
 
 
 def pieces_of(answer: Answer, request: Request) -> Iterable[Piece]:
-    """The pieces that an answer is played in."""
+    """The pieces of an answer."""
     if callable(answer):
         return pieces_of(answer(request), request)
     if isinstance(answer, BaseException):

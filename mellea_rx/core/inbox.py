@@ -11,8 +11,7 @@ from mellea_rx.core.generation import Generation
 from mellea_rx.core.pending import Pending
 from mellea_rx.core.pull_reader import PullReader
 from mellea_rx.core.waits import Waiter, begin_wait, end_wait
-from mellea_rx.errors import MelleaRxError
-from mellea_rx.errors.root import raisable
+from mellea_rx.errors import MelleaRxError, raisable
 
 __all__ = ["Inbox"]
 

@@ -24,8 +24,8 @@ from mellea_rx.errors import (
     GenerationFailedError,
     GenerationTimeoutError,
     ModelNotFoundError,
+    escaped,
 )
-from mellea_rx.errors.escapes import escaped
 
 __all__ = [
     "AnswerCut",

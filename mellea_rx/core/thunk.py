@@ -31,8 +31,7 @@ from mellea_rx.core.reader import ThunkStream
 from mellea_rx.core.sampling_result import SamplingResult
 from mellea_rx.core.stream import Stream
 from mellea_rx.core.tool import Tool
-from mellea_rx.errors import MelleaRxError
-from mellea_rx.errors.root import raisable
+from mellea_rx.errors import MelleaRxError, raisable
 
 __all__ = ["ComputedThunk", "EventStream", "ModelOutputThunk"]
 

@@ -15,8 +15,7 @@ from mellea_rx.core.engine import engine, engine_loop
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.pending import Pending
 from mellea_rx.core.pull_reader import PullReader
-from mellea_rx.errors import BackpressureError, BlockingWaitError
-from mellea_rx.errors.root import raisable
+from mellea_rx.errors import BackpressureError, BlockingWaitError, raisable
 from mellea_rx.operators.backlog import BoundedBacklog, Overflow, backlog
 
 __all__ = ["END", "Channel"]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from reactivex import Observable
 from reactivex import operators as ops
 
-from mellea_rx.errors.root import raisable
+from mellea_rx.errors import raisable
 from mellea_rx.operators.as_completed import as_completed
 from mellea_rx.operators.sources import Source
 from mellea_rx.operators.tagged import Outcome

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from reactivex import Observable
 
 from mellea_rx.core.chunk import Chunk
-from mellea_rx.errors.root import raisable
+from mellea_rx.errors import raisable
 
 __all__ = ["Outcome", "Tagged", "as_chunk"]
 

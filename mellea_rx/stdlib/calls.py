@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from mellea_rx.core.advice import with_advice
 from mellea_rx.core.backend import Backend, loops_of_backend
 from mellea_rx.core.call_log import log_call, log_prompt
 from mellea_rx.core.callbacks import call_user, loops_for
@@ -165,7 +164,7 @@ def _why_failed(sampled: SamplingResult, chosen: MelleaRxError) -> MelleaRxError
     reasons = [f"attempt {n}: {type(each).__name__}: {each}" for n, each in enumerate(errors, 1)]
     if all(type(error) is type(chosen) for error in errors):
         others = [reason for reason, error in zip(reasons, errors, strict=True) if error != chosen]
-        told = with_advice(chosen, "the others failed likewise:\n  " + "\n  ".join(others))
+        told = chosen.with_hint("the others failed likewise:\n  " + "\n  ".join(others))
         told.__cause__ = chosen.__cause__
         return told
     listed = "\n  ".join(reasons)

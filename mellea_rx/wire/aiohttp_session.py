@@ -1,9 +1,10 @@
-"""Requests over a session of aiohttp, by its documented API: a user's, or one of our own.
+"""The transport over an `aiohttp.ClientSession`, by aiohttp's documented API.
 
-A user's session brings what connections of our own have not: proxies, client certificates, tracing,
-recording. It lives on the user's event loop, and requests run there, since aiohttp can do nothing
-else; the blocks of an answer are handed over to the engine. It is never closed here. A session of
-our own is for platforms where httptools does not install; it lives on the engine's loop.
+It serves `http_session=`: a user's session brings what `http1` lacks (proxies, client certificates,
+tracing, recording). Such a session works only on the event loop that it was created on, so its
+requests run there, and the blocks of an answer are passed to the engine's loop. It is never closed
+here. Where httptools cannot be installed, `HttpClient` uses a session of its own on the engine's
+loop.
 """
 
 from __future__ import annotations
@@ -35,20 +36,25 @@ from mellea_rx.wire.words import printable
 __all__ = ["SessionOnItsLoop", "SessionTransport", "transport_over"]
 
 _FAILURES = (TimeoutError, OSError, ValueError, aiohttp.ClientError, HttpProcessingError)
-"""What aiohttp raises when something is wrong out there, or with a request."""
+"""The exceptions that aiohttp raises for a failed connection, or a request that cannot be sent."""
 _LARGE = 1_000_000
-"""Bytes of a body above which aiohttp wants a file instead, and warns."""
+"""Bytes of a body above which aiohttp warns and asks for a file-like object."""
 _LOOP_CHECK = 1.0
-"""Seconds between two looks at whether a user's loop still runs."""
+"""Seconds between two checks that the user's event loop still runs."""
 
 
 def transport_over(
     session: Any, limits: Limits, faults: Faults
 ) -> tuple[Transport, tuple[asyncio.AbstractEventLoop, ...]]:
-    """A transport over a user's session, and the loops that have to run for it.
+    """A transport over a user's session, and the event loops that have to run for it.
+
+    Args:
+        session: The user's `aiohttp.ClientSession`.
+        limits: Times, sizes and the number of connections.
+        faults: Creates the errors.
 
     Raises:
-        InvalidInputError: It is no open `aiohttp.ClientSession`.
+        InvalidInputError: `session` is not an open `aiohttp.ClientSession`.
     """
     if not isinstance(session, aiohttp.ClientSession):
         raise InvalidInputError(
@@ -57,7 +63,8 @@ def transport_over(
     if session.closed:
         raise InvalidInputError("http_session is closed: a backend needs one that is open")
     with warnings.catch_warnings():
-        # The one way to know it; by another loop a session hangs, or fails in riddles.
+        # Deprecated, and the only way to know the loop. On another loop a session hangs, or fails
+        # with errors that do not name the cause.
         warnings.simplefilter("ignore", DeprecationWarning)
         loop = session.loop
     if loop.is_closed():
@@ -70,13 +77,13 @@ def _kind(value: Any) -> str:
 
 
 class SessionTransport:
-    """Carries requests over a session, on the session's own loop; see `Transport`.
+    """Sends requests over a session, on the session's event loop; see `Transport`.
 
     Args:
-        limits: What to wait for and take.
-        faults: Makes the errors.
-        session: The user's; None for one of its own, made at the first request and closed with
-            the backend.
+        limits: Times, sizes and the number of connections.
+        faults: Creates the errors.
+        session: The user's; None for a session of its own, created by the first request and closed
+            with the backend.
     """
 
     def __init__(
@@ -87,16 +94,18 @@ class SessionTransport:
         self._given = session
         self._own: aiohttp.ClientSession | None = None
         self._slots: Slots | None = None
-        self._under_way: set[asyncio.Timeout] = set()
+        # The time limits of the pending requests: `aclose` ends a request by its limit.
+        self._pending: set[asyncio.Timeout] = set()
+        # Tasks that read the rest of a message whose answer is complete.
         self._lingering: set[asyncio.Task[None]] = set()
 
     @property
     def is_open(self) -> bool:
-        """Whether there is anything to close: requests under way, or a session of its own."""
-        return bool(self._under_way or self._lingering) or self._own is not None
+        """Whether there is anything to close: pending requests, or a session of its own."""
+        return bool(self._pending or self._lingering) or self._own is not None
 
     def anew(self) -> SessionTransport:
-        """A transport like this one: over the same session, or another one of its own."""
+        """A transport over the same user's session, or over another session of its own."""
         return SessionTransport(self._limits, self._faults, self._given)
 
     async def send(
@@ -114,43 +123,47 @@ class SessionTransport:
         closing = asyncio.timeout(None)
         try:
             async with closing:
-                self._under_way.add(closing)
+                self._pending.add(closing)
                 return await self._exchange(session, head, body, feed)
         except TimeoutError:
-            if not closing.expired():
+            if not closing.expired():  # another limit, or one of the user's code
                 raise
         finally:
-            self._under_way.discard(closing)
+            self._pending.discard(closing)
             slots.give_back()
         raise self._faults.closed()
 
     async def aclose(self) -> None:
-        """End what is under way, and close a session of its own. Idempotent."""
+        """End the pending requests, and close a session of its own. Idempotent."""
         loop = asyncio.get_running_loop()
         if self._slots is not None:
             self._slots.fail(self._faults.closed)
             self._slots = None
-        for closing in self._under_way:
+        for closing in self._pending:
             if not closing.expired():
+                # A deadline of now ends the request inside its own task. Cancelling the task would
+                # look like a cancellation by the user.
                 closing.reschedule(loop.time())
         for task in self._lingering:
             task.cancel()
+        # Forgotten before the await: a request that is sent meanwhile opens a new session.
         own, self._own = self._own, None
         if own is not None:
             await own.close()
 
     def orphaned(self) -> None:
-        """In a forked child: forget the parent's connections without touching them."""
+        """In a forked child: drop the parent's connections without closing them."""
         if self._own is not None:
             _parents_sessions.append(self._own)
         self._own = self._slots = None
-        self._under_way, self._lingering = set(), set()
+        self._pending, self._lingering = set(), set()
 
     def _session(self) -> aiohttp.ClientSession:
         session = self._given
         if session is None:
             if self._own is None:
-                # aiohttp would take bytes that come on an idle connection for the next answer.
+                # No reuse (`force_close`): aiohttp would take bytes that arrive on an idle
+                # connection for the beginning of the next response.
                 connector = aiohttp.TCPConnector(limit=0, force_close=True)
                 jar = aiohttp.DummyCookieJar()
                 self._own = aiohttp.ClientSession(connector=connector, cookie_jar=jar)
@@ -162,7 +175,8 @@ class SessionTransport:
         return session
 
     def _connections(self, session: aiohttp.ClientSession) -> int:
-        """No more than the session has: its own queue cannot be told from a silent server."""
+        """The number of connections; at most the session's own limit. A request that waits in the
+        session's queue could not be distinguished from one that waits for a silent server."""
         wanted = self._limits.connections or default_connections()
         connector = session.connector
         limit = connector.limit if connector is not None else 0
@@ -178,7 +192,7 @@ class SessionTransport:
                 head.url,
                 headers=head.headers,
                 data=data,
-                allow_redirects=False,  # a key must not travel
+                allow_redirects=False,  # the key must not go to another server
                 raise_for_status=False,
                 timeout=aiohttp.ClientTimeout(total=None, connect=self._limits.connect),
             )
@@ -187,13 +201,14 @@ class SessionTransport:
                 raise
             failure = self._unreached(error)
         else:
-            del data, body  # they would be kept as long as the answer streams
+            del data, body  # else they would stay in memory as long as the answer streams
             try:
                 return await self._read(response, feed)
             except BaseException:
                 response.close()
                 raise
-        raise failure  # out here it has no context: aiohttp's errors hold the request
+        # Outside of `except`: aiohttp's error, as its `__context__`, would keep the request alive.
+        raise failure
 
     async def _read(self, response: aiohttp.ClientResponse, feed: Feed) -> Response | None:
         if response.status != 200 or packing(response.headers):
@@ -203,7 +218,7 @@ class SessionTransport:
         except _FAILURES as error:
             if isinstance(error, BackendError):
                 raise
-            failure = self._faults.interrupted(_said(error))
+            failure = self._faults.interrupted(_reason(error))
         else:
             if is_complete and not response.content.at_eof():
                 task = asyncio.get_running_loop().create_task(self._finish(response))
@@ -216,7 +231,8 @@ class SessionTransport:
 
     async def _feed_all(self, response: aiohttp.ClientResponse, feed: Feed) -> bool:
         left = self._limits.total
-        # It only reads and hands on: aiohttp loses what it has read when a connection breaks.
+        # No other await in this loop: when the connection breaks, aiohttp drops the bytes that it
+        # has read and that were not taken yet.
         async for block in response.content.iter_any():
             if len(block) > left:
                 if feed(block[:left]):
@@ -228,7 +244,7 @@ class SessionTransport:
         return False
 
     async def _finish(self, response: aiohttp.ClientResponse) -> None:
-        """Read what is left of a complete answer, so that its connection can be used again."""
+        """Read the rest of a complete answer's message, so that the connection can be reused."""
         try:
             async with asyncio.timeout(self._limits.trailing):
                 async for _ in response.content.iter_any():
@@ -243,7 +259,7 @@ class SessionTransport:
     async def _refused(self, response: aiohttp.ClientResponse) -> Response:
         body, most = bytearray(), self._limits.error_body
         if response.status >= 400 and not packing(response.headers):
-            with suppress(*_FAILURES):  # what came of it may say enough
+            with suppress(*_FAILURES):  # the part that arrived may be enough for a message
                 async with asyncio.timeout(self._limits.error_wait):
                     async for block in response.content.iter_any():
                         body += block
@@ -256,7 +272,7 @@ class SessionTransport:
         return Response(response.status, response.headers, bytes(body[:most]))
 
     def _unreached(self, error: BaseException) -> BackendError:
-        """Map what happened before the head of a response."""
+        """Map an exception that was raised before the head of a response was complete."""
         faults = self._faults
         match error:
             case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
@@ -285,25 +301,26 @@ class SessionTransport:
 
 
 _parents_sessions: list[aiohttp.ClientSession] = []
+"""Sessions of the parent process, kept so that garbage collection does not touch their sockets."""
 
 
 def _tls_fault(error: BaseException) -> SSLError | None:
     return next((e for e in (error, error.__cause__) if isinstance(e, SSLError)), None)
 
 
-def _said(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the connection closed before its end, or its bytes were no HTTP"
     return printable(str(error), 200) or type(error).__name__
 
 
 class SessionOnItsLoop:
-    """Carries requests by a transport on another loop, and hands over what comes; see `Transport`.
+    """Runs a `SessionTransport` on the user's loop for callers on the engine's; see `Transport`.
 
     Args:
         transport: Used on `loop` only.
-        loop: The user's.
-        faults: Makes the errors.
+        loop: The user's event loop.
+        faults: Creates the errors.
     """
 
     def __init__(
@@ -317,11 +334,11 @@ class SessionOnItsLoop:
 
     @property
     def is_open(self) -> bool:
-        """Whether requests are under way."""
+        """Whether there are pending requests."""
         return bool(self._handovers) or self._transport.is_open
 
     def anew(self) -> SessionOnItsLoop:
-        """A transport like this one, over the same session."""
+        """A transport with the same settings over the same session."""
         return SessionOnItsLoop(self._transport.anew(), self._loop, self._faults)
 
     async def send(
@@ -330,7 +347,7 @@ class SessionOnItsLoop:
         """See `Transport.send`.
 
         Raises:
-            CallerLoopClosedError: The session's loop does not run (any more).
+            CallerLoopClosedError: The session's event loop does not run.
         """
         here = asyncio.get_running_loop()
         if here is self._loop:
@@ -343,6 +360,7 @@ class SessionOnItsLoop:
         try:
             self._loop.call_soon_threadsafe(exchange)
             del exchange
+            # A loop that stops drops its callbacks without a word, so it is checked once a second.
             while not handover.done.done():
                 await asyncio.wait({handover.done}, timeout=_LOOP_CHECK)
                 if not handover.done.done():
@@ -351,7 +369,7 @@ class SessionOnItsLoop:
         finally:
             handover.stop()
             self._handovers.discard(handover)
-            del handover  # it holds an error, which would hold this frame
+            del handover  # its error refers to this frame: that would be a reference cycle
 
     def _require_running(self) -> None:
         if os.getpid() != self._process:
@@ -363,7 +381,7 @@ class SessionOnItsLoop:
         raise CallerLoopClosedError(f"http_session {why}; its requests run there")
 
     async def aclose(self) -> None:
-        """End what is under way. Idempotent."""
+        """End the pending requests. Idempotent."""
         for handover in self._handovers:
             handover.close()
         if os.getpid() == self._process and self._loop.is_running():
@@ -372,79 +390,84 @@ class SessionOnItsLoop:
                 await asyncio.wait_for(asyncio.wrap_future(closing), _LOOP_CHECK)
 
     def orphaned(self) -> None:
-        """In a forked child: its loop does not run there."""
+        """In a forked child: the user's loop does not run there, so nothing is to be ended."""
         self._handovers = set()
         self._transport.orphaned()
 
 
 class _Handover:
-    """One exchange on the user's loop (there), whose blocks are fed on the engine's (here).
+    """One request that runs on the user's loop, and whose answer goes to the engine's loop.
+
+    Each method runs on one of the two threads, as its section says. They share `_is_stopped` and
+    `_is_complete` without a lock: each is written by the engine's thread only, from False to True.
+    The other thread may read an old value. It then passes on a block, or starts a request, that
+    `_take` ignores, or that `_stop_request` cancels.
 
     Attributes:
-        done: On the engine's loop: settled at the end of the exchange.
+        done: A future of the engine's loop; settled at the end of the request.
     """
 
     def __init__(
         self,
-        here: asyncio.AbstractEventLoop,
-        there: asyncio.AbstractEventLoop,
+        engine_loop: asyncio.AbstractEventLoop,
+        user_loop: asyncio.AbstractEventLoop,
         feed: Feed,
         queued: Queued,
         faults: Faults,
     ) -> None:
-        self._here = here
-        self._there = there
+        self._engine_loop = engine_loop
+        self._user_loop = user_loop
         self._feed = feed
         self._queued = queued
         self._faults = faults
         self._is_complete = False
         self._task: asyncio.Task[Response | None] | None = None
         self._is_stopped = False
-        self.done: asyncio.Future[Response | None] = here.create_future()
+        self.done: asyncio.Future[Response | None] = engine_loop.create_future()
 
-    # There.
+    # On the user's loop.
 
     def starting(
         self, transport: SessionTransport, head: RequestHead, body: bytes | None
     ) -> Callable[[], None]:
-        """What begins the exchange, when it is called there."""
+        """A function that starts the request when the user's loop calls it."""
 
         def start() -> None:
-            if not self._is_stopped:
-                sending = transport.send(head, body, self._hand_over, self._tell)
-                self._task = self._there.create_task(sending)
+            if not self._is_stopped:  # the caller may be gone before this loop came to it
+                sending = transport.send(head, body, self._hand_over, self._report_queued)
+                self._task = self._user_loop.create_task(sending)
                 self._task.add_done_callback(self._ended)
 
         return start
 
     def _hand_over(self, block: bytes) -> bool:
-        self._post_here(self._take, block)
+        self._post_to_engine(self._take, block)
         return self._is_complete
 
-    def _tell(self, waits: bool) -> None:
-        self._post_here(self._queued, waits)
+    def _report_queued(self, waits: bool) -> None:
+        self._post_to_engine(self._queued, waits)
 
     def _ended(self, task: asyncio.Task[Response | None]) -> None:
         self._task = None
         if task.cancelled():
             why = "was ended with its requests: a task of its event loop was cancelled"
-            self._post_here(self._settle, None, CallerLoopClosedError(f"http_session {why}"))
+            self._post_to_engine(self._settle, None, CallerLoopClosedError(f"http_session {why}"))
             return
         error = task.exception()
-        self._post_here(self._settle, None if error is not None else task.result(), error)
+        self._post_to_engine(self._settle, None if error is not None else task.result(), error)
 
-    def _post_here(self, function: Callable[..., object], *args: object) -> None:
-        with suppress(RuntimeError):  # the engine has stopped, and nobody waits
-            self._here.call_soon_threadsafe(function, *args)
+    def _post_to_engine(self, function: Callable[..., object], *args: object) -> None:
+        with suppress(RuntimeError):  # the engine has stopped, so nobody waits for the result
+            self._engine_loop.call_soon_threadsafe(function, *args)
 
-    def _stop_there(self, patience: float) -> None:
+    def _stop_request(self, patience: float) -> None:
         if self._task is not None:
             if patience:
-                self._there.call_later(patience, self._stop_there, 0)
+                self._user_loop.call_later(patience, self._stop_request, 0)
             else:
                 self._task.cancel()
 
-    # Here.
+    # On the engine's loop.
 
     def _take(self, block: bytes) -> None:
         if self._is_stopped or self.done.done():
@@ -458,19 +481,20 @@ class _Handover:
 
     def _settle(self, response: Response | None, error: BaseException | None) -> None:
         if self._is_stopped or self.done.done():
-            return  # nobody waits any more
+            return  # the caller has left, or has a result
         if error is None:
             self.done.set_result(response)
         else:
             self.done.set_exception(error)
 
     def close(self) -> None:
-        """Let the request fail: its connections are closed."""
+        """Let the request fail, because its connections are closed."""
         self._settle(None, self._faults.closed())
 
     def stop(self) -> None:
-        """End what is left of it: a complete answer's connection gets a moment to end itself."""
+        """End the request. After a complete answer its message gets a moment to end by itself, and
+        the connection can then be reused."""
         self._is_stopped = True
         patience = self._faults.limits.trailing if self._is_complete else 0
-        with suppress(RuntimeError):  # that loop is closed
-            self._there.call_soon_threadsafe(self._stop_there, patience)
+        with suppress(RuntimeError):  # the user's loop is closed
+            self._user_loop.call_soon_threadsafe(self._stop_request, patience)

@@ -1,4 +1,7 @@
-"""New connections to one origin: its addresses, TCP, TLS, and a limit on all of that together."""
+"""Establishes connections to one origin: name resolution, TCP and TLS within one time limit.
+
+The connection pool of `http1` uses it.
+"""
 
 from __future__ import annotations
 
@@ -21,25 +24,29 @@ __all__ = ["Connector", "tls_context"]
 _P = TypeVar("_P", bound=asyncio.Protocol)
 
 ADDRESSES_LAST = 30.0
-"""Seconds for which the addresses of a host are taken to be the same."""
+"""Seconds for which the resolved addresses of a host are reused."""
 _NEXT_ADDRESS = 0.25
-"""Seconds until another address is tried beside the first (RFC 8305)."""
+"""Seconds after which the next address is tried in parallel (RFC 8305)."""
 
 
 @lru_cache(maxsize=1)
 def tls_context() -> ssl.SSLContext:
-    """What the system trusts. Takes some 20 ms, once: not for the engine's thread."""
+    """The TLS settings with the system's certificates.
+
+    The first call takes some 20 ms and must not run on the engine's thread, where it would delay
+    every stream.
+    """
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
 class Connector:
-    """Makes connections to one origin, on one loop.
+    """Establishes connections to one origin, on one event loop.
 
     Args:
         url: The origin's scheme, host and port.
-        faults: Makes the errors.
+        faults: Creates the errors.
     """
 
     def __init__(self, url: URL, faults: Faults) -> None:
@@ -48,56 +55,64 @@ class Connector:
         self._tls = tls_context() if url.scheme == "https" else None
         self._faults = faults
         self._addresses = _Addresses(self._host, self._port)
-        self._under_way: set[asyncio.Timeout] = set()
+        # The time limits of the pending `connect` calls: `close` ends a call by its limit.
+        self._pending: set[asyncio.Timeout] = set()
         self._closed = False
 
     async def connect(self, make_protocol: Callable[[], _P]) -> _P:
-        """A new connection's protocol, when TCP and TLS are through.
+        """Connect; returns the protocol when TCP and TLS are established.
 
-        Cancelling it leaves no socket open.
+        A cancelled call leaves no socket open.
+
+        Args:
+            make_protocol: Creates the protocol, as for `loop.create_connection`.
 
         Raises:
-            BackendError: There is none; or the connector was closed meanwhile.
+            BackendError: No connection was established, or the connector was closed meanwhile.
         """
         limit = asyncio.timeout(self._faults.limits.connect)
         try:
             async with limit:
-                self._under_way.add(limit)
+                self._pending.add(limit)
                 return await self._connected(make_protocol)
         except (OSError, UnicodeError, RuntimeError) as error:
             failure = self._faults.closed() if self._closed else self._faults.unreached(error)
         finally:
-            self._under_way.discard(limit)
-        raise failure  # out here, it has no context
+            self._pending.discard(limit)
+        raise failure  # outside of `except`, so that the caught error is not its `__context__`
 
     def close(self) -> None:
-        """Let everything under way fail, and what asks later."""
+        """Let every pending `connect` fail."""
+        # Set first: a pending call that ends now reads it to choose its error.
         self._closed = True
         self._addresses.close()
-        for limit in self._under_way:
+        for limit in self._pending:
             if not limit.expired():
+                # A deadline of now ends the call from inside its own task. Cancelling the task
+                # would look like a cancellation by the user.
                 limit.reschedule(asyncio.get_running_loop().time())
 
     async def _connected(self, make_protocol: Callable[[], _P]) -> _P:
-        found = await self._addresses.find()
+        addresses = await self._addresses.find()
         loop = asyncio.get_running_loop()
-        # Bounded by the limit on all of it, and not by the loop's own 60 s.
-        patience = self._faults.limits.connect if self._tls else None
+        # asyncio's own limit of 60 s for the handshake must not end the call before its limit.
+        handshake_limit = self._faults.limits.connect if self._tls else None
         name = self._host if self._tls else None
-        if len(found) == 1:
-            host, port = found[0][4][:2]
+        if len(addresses) == 1:
+            host, port = addresses[0][4][:2]
             _, protocol = await loop.create_connection(
                 make_protocol,
                 str(host),
                 int(port),
                 ssl=self._tls,
                 server_hostname=name,
-                ssl_handshake_timeout=patience,
+                ssl_handshake_timeout=handshake_limit,
             )
             return protocol
-        # Under uvloop `create_connection` tries one address after another.
+        # Several addresses: raced by happy eyeballs. uvloop's `create_connection` has no such race,
+        # and would wait for the timeout of each dead address.
         sock = await aiohappyeyeballs.start_connection(
-            found, happy_eyeballs_delay=_NEXT_ADDRESS, loop=loop
+            addresses, happy_eyeballs_delay=_NEXT_ADDRESS, loop=loop
         )
         try:
             _, protocol = await loop.create_connection(
@@ -105,35 +120,41 @@ class Connector:
                 sock=sock,
                 ssl=self._tls,
                 server_hostname=name,
-                ssl_handshake_timeout=patience,
+                ssl_handshake_timeout=handshake_limit,
             )
         except BaseException:
             with suppress(OSError):
-                sock.close()  # the loop may not have taken it yet
+                sock.close()  # the loop may not own it yet
             raise
         return protocol
 
 
 class _Addresses:
-    """The addresses of a host, looked up once at a time, and again when they are old."""
+    """The addresses of a host: resolved by at most one lookup at a time, and reused for a while."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
-        self._found: list[aiohappyeyeballs.AddrInfoType] = _numeric(host, port)
-        self._stale = float("inf") if self._found else 0.0
-        self._looking: asyncio.Task[list[aiohappyeyeballs.AddrInfoType]] | None = None
+        self._resolved: list[aiohappyeyeballs.AddrInfoType] = _numeric(host, port)
+        self._stale_at = float("inf") if self._resolved else 0.0
+        self._lookup: asyncio.Task[list[aiohappyeyeballs.AddrInfoType]] | None = None
 
     async def find(self) -> list[aiohappyeyeballs.AddrInfoType]:
-        """All addresses; raises `OSError` or `UnicodeError` where there is none."""
+        """All addresses.
+
+        Raises:
+            OSError: The host has no address.
+            UnicodeError: Its name cannot be encoded.
+        """
         loop = asyncio.get_running_loop()
-        if loop.time() < self._stale:
-            return self._found
-        if self._looking is None:
-            # A task of its own: who asked first may be cancelled while others wait.
-            self._looking = loop.create_task(self._look_up(loop))
-            self._looking.add_done_callback(self._looked_up)
-        return await asyncio.shield(self._looking)
+        if loop.time() < self._stale_at:
+            return self._resolved
+        if self._lookup is None:
+            # A separate task: the caller that started the lookup may be cancelled while others
+            # wait for it. `shield` below keeps their cancellation from ending it.
+            self._lookup = loop.create_task(self._look_up(loop))
+            self._lookup.add_done_callback(self._lookup_done)
+        return await asyncio.shield(self._lookup)
 
     async def _look_up(
         self, loop: asyncio.AbstractEventLoop
@@ -141,18 +162,20 @@ class _Addresses:
         found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "no address")
-        self._found = cast("list[aiohappyeyeballs.AddrInfoType]", found)
-        self._stale = loop.time() + ADDRESSES_LAST
-        return self._found
+        self._resolved = cast("list[aiohappyeyeballs.AddrInfoType]", found)
+        self._stale_at = loop.time() + ADDRESSES_LAST
+        return self._resolved
 
-    def _looked_up(self, task: asyncio.Task[list[aiohappyeyeballs.AddrInfoType]]) -> None:
-        self._looking = None
+    def _lookup_done(self, task: asyncio.Task[list[aiohappyeyeballs.AddrInfoType]]) -> None:
+        self._lookup = None
         if not task.cancelled():
-            task.exception()  # seen, also where nobody waits any more
+            # Marks the error as retrieved. If all callers were cancelled, nobody else reads it, and
+            # asyncio would log it.
+            task.exception()
 
     def close(self) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._lookup is not None:
+            self._lookup.cancel()
 
 
 def _numeric(host: str, port: int) -> list[aiohappyeyeballs.AddrInfoType]:

@@ -1,7 +1,7 @@
-"""HTTP: requests to one origin, and what their responses mean.
+"""The HTTP client of the backends: sends requests to one origin, and maps responses to errors.
 
-A client belongs to one origin and holds that origin's key; it follows no redirect, takes no proxy
-from the environment, keeps no cookies, and has a cap on everything that it reads.
+A client belongs to one origin and holds its key. It follows no redirect, reads no proxy from the
+environment, stores no cookies, and limits the size of everything that it reads.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _HEADERS = {
 _KEY = re.compile(r"key|token|secret|passw|auth|^sig", re.IGNORECASE)
 
 
-def _unheard(_: bool) -> None:
-    """Nobody wants to know that a request waits."""
+def _ignore_queued(_: bool) -> None:
+    """Ignores that a request waits for a connection."""
 
 
 def parse_base_url(url: str) -> URL:
-    """Check a server's address.
+    """Parse and check a server's address.
 
     Raises:
-        InvalidInputError: It is no http or https URL.
+        InvalidInputError: It is not an http or https URL.
     """
     try:
         parsed = URL(url)
@@ -58,15 +58,15 @@ def parse_base_url(url: str) -> URL:
 
 @dataclass(frozen=True)
 class HttpClient:
-    """Speaks HTTP to one origin.
+    """Sends HTTP requests to one origin.
 
     Args:
-        base_url: Where the server is; paths are appended to it, and its query to them.
-        headers: Sent with every request, to this origin only (they may hold a key).
-        transport: Carries the requests.
-        limits: What it waits for and takes at most.
-        redact: Takes that key out of a text.
-        loops: Event loops of the user's that have to run for its requests.
+        base_url: The server's address. Paths are appended to it, and its query to them.
+        headers: Sent with every request, to this origin only (they may contain a key).
+        transport: Sends the requests.
+        limits: Times, sizes and the number of connections.
+        redact: Replaces that key in a text.
+        loops: The user's event loops that have to run for its requests.
     """
 
     base_url: URL
@@ -86,32 +86,38 @@ class HttpClient:
         return str(self.base_url.origin())
 
     def with_own_connections(self) -> HttpClient:
-        """A client like this one, on connections of its own."""
+        """A client with the same settings and separate connections, for another event loop."""
         return replace(self, transport=self.transport.anew())
 
     async def exchange(
-        self, method: str, path: str, body: bytes | None, feed: Feed, queued: Queued = _unheard
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        feed: Feed,
+        queued: Queued = _ignore_queued,
     ) -> None:
-        """Send a request; feed the answer's blocks as they come, until it is complete.
+        """Send a request; pass each block of its answer to `feed` on arrival, until it is complete.
 
-        It only reads and hands on, so that nothing that came is lost when the connection breaks.
+        Every byte that was read is passed on, also when the connection breaks.
 
         Args:
-            method: "POST", or "GET".
+            method: "POST" or "GET".
             path: Appended to the base URL.
-            body: JSON; None where there is none.
-            feed: Takes the blocks, and says when the answer is complete.
-            queued: Told when all connections are in use, and when one is free.
+            body: JSON; None for a request without a body.
+            feed: Accepts the blocks; returns whether the answer is complete.
+            queued: Called when the request starts to wait for a free connection, and again when
+                it has one.
 
         Raises:
-            BackendError: By what went wrong; see the tree in `mellea_rx.errors`.
+            BackendError: The request failed; the class says how (see `mellea_rx.errors`).
         """
         head = self._heads.get((method, path)) or self._head(method, path)
         response = self.transport.send(head, body, feed, queued)
-        del body  # it would be kept as long as the answer streams
-        refused = await response
-        if refused is not None:
-            raise self._refusal(refused)
+        del body  # else it would stay in memory as long as the answer streams
+        rejected = await response
+        if rejected is not None:
+            raise self._status_error(rejected)
 
     def _head(self, method: str, path: str) -> RequestHead:
         content = {"Content-Type": "application/json"} if method == "POST" else {}
@@ -119,7 +125,7 @@ class HttpClient:
         head = RequestHead(method, _joined(self.base_url, path), headers)
         return self._heads.setdefault((method, path), head)
 
-    def _refusal(self, response: Response) -> BackendError:
+    def _status_error(self, response: Response) -> BackendError:
         packed = packing(response.headers)
         told = f"compressed ({packed})" if packed else error_message(response.body)
         return refusal(self.origin, response.status, response.headers, told)
@@ -129,23 +135,23 @@ class HttpClient:
 
         Args:
             path: Appended to the base URL.
-            timeout: Seconds for all of it.
-            body: JSON that is posted; None for a GET.
+            timeout: Seconds for the whole request.
+            body: JSON to post; None for a GET.
 
         Raises:
-            BackendError: By what went wrong.
+            BackendError: The request failed; the class says how.
         """
         blocks: list[bytes] = []
 
         def keep(block: bytes) -> bool:
             blocks.append(block)
-            return False  # the document ends where the body does
+            return False  # the document is complete at the end of the body, not before
 
         try:
             async with asyncio.timeout(timeout):
                 await self.exchange("GET" if body is None else "POST", path, body, keep)
         except TimeoutError as error:
-            if isinstance(error, BackendError):
+            if isinstance(error, BackendError):  # some of ours are TimeoutErrors too
                 raise
             raise ConnectTimeoutError(f"{self.origin} gave no answer in {timeout:g} s") from None
         data = b"".join(blocks)
@@ -163,19 +169,19 @@ def open_client(
     limits: Limits,
     http_session: ClientSession | None = None,
 ) -> HttpClient:
-    """A client for one origin; it opens no connection yet.
+    """Create a client for one origin. It opens no connection yet.
 
     Args:
-        base_url: Where the server is.
+        base_url: The server's address.
         headers: Sent with every request.
-        secrets: What of them no message may show.
-        limits: What to wait for and take at most.
-        http_session: A session of the user's that carries the requests; None for connections of
-            our own.
+        secrets: The parts of the headers that no message may show.
+        limits: Times, sizes and the number of connections.
+        http_session: A user's session that sends the requests; None for the library's own
+            connections.
 
     Raises:
-        InvalidInputError: `base_url` is no http or https URL, a key cannot be sent, or `limits`
-            or `http_session` are none.
+        InvalidInputError: `base_url` is not an http or https URL, a key cannot be sent, or
+            `limits` or `http_session` has a wrong type.
     """
     if not isinstance(limits, Limits):
         raise InvalidInputError(f"limits must be Limits(...), not a {type(limits).__name__}")
@@ -194,7 +200,7 @@ def open_client(
 
 
 def _transport(origin: URL, limits: Limits, faults: Faults) -> Transport:
-    """Connections of our own; over aiohttp's where httptools does not install (PyPy)."""
+    """The `http1` transport, or one over aiohttp where httptools is not installed (PyPy)."""
     try:
         from mellea_rx.wire.http1 import Http1Transport
     except ImportError:
@@ -205,7 +211,7 @@ def _transport(origin: URL, limits: Limits, faults: Faults) -> Transport:
 
 
 def _joined(base_url: URL, path: str) -> URL:
-    """The base URL's path and this one, with the base URL's query, without its credentials."""
+    """The base URL with this path appended, with its query and without its credentials."""
     joined = base_url.joinpath(path.lstrip("/"))
     query = base_url.raw_query_string
     target = f"{joined.raw_path}?{query}" if query else joined.raw_path
@@ -213,5 +219,5 @@ def _joined(base_url: URL, path: str) -> URL:
 
 
 def _keys_of(url: URL) -> list[str]:
-    """The values in a query that are keys, by their names."""
+    """The values of query parameters whose names say that they are keys."""
     return [value for name, value in url.query.items() if value and _KEY.search(name)]

@@ -1,8 +1,10 @@
-"""HTTP/1.1 on kept connections: from the parser straight to the consumer.
+"""HTTP/1.1 over a pool of reused connections: the default transport (see `wire.transport`).
 
-A connection has one protocol, one parser and one transport for its life, and an exchange one
-future. What one read brings is parsed in one go, its pieces are joined, and fed once: nothing that
-was read is lost when the connection breaks, and no task is woken for a block (docs/decisions.md).
+An `Http1Transport` has a `Pool` of `Connection`s, each an `asyncio.Protocol` with an llhttp parser
+(httptools). The bytes of one read are parsed at once; the pieces of the body are joined and passed
+to the caller's `feed` in the same turn of the event loop. So no byte that was read is lost if the
+connection breaks, and no task is woken for a block (docs/decisions.md). Runs on one event loop,
+hence without locks.
 """
 
 from __future__ import annotations
@@ -27,29 +29,25 @@ from mellea_rx.wire.transport import Faults, Feed, Limits, Queued, RequestHead, 
 __all__ = ["Http1Transport"]
 
 MAX_HEAD = 64 * 1024
-"""Bytes of a response's head, of its trailers, and of chunk sizes without a chunk."""
+"""Bytes of a response's head, of its trailers, and of chunk framing between two pieces of body."""
 MAX_INFORMATIONAL = 10
-"""Informational responses (1xx) ahead of an answer."""
+"""Informational responses (1xx) before a final response."""
 IDLE = 15.0
-"""Seconds for which a connection is kept that nothing uses."""
+"""Seconds after which an unused connection is closed."""
 
 _LENGTH, _TRANSFER = b"content-length", b"transfer-encoding"
 _ENCODINGS = frozenset({b"content-encoding", _TRANSFER})
 _FRAMING = frozenset(map(len, {_LENGTH, *_ENCODINGS}))
 
-
-_FREE = 0
-"""State of a connection: kept, or just made. Nothing is expected."""
-_BUSY = 1
-"""A response is awaited."""
-_LINGERING = 2
-"""The answer is complete for its consumer; its last bytes are still to come."""
-_CLOSED = 3
-"""Aborted, or lost."""
+# The states of a connection.
+_FREE = 0  # in the pool, or new: no response is expected
+_BUSY = 1  # a response is expected
+_LINGERING = 2  # the caller has the complete answer; the end of the HTTP message is missing
+_CLOSED = 3  # aborted, or closed by the server
 
 
 class _WrittenHead(bytes):
-    """A request's head as it is sent. It holds the key, so that no `repr` shows it."""
+    """A request's head as bytes. It may contain a key, so its `repr` does not show it."""
 
     __slots__ = ()
 
@@ -58,16 +56,16 @@ class _WrittenHead(bytes):
 
 
 class _Refused(Exception):
-    """Raised within the parser, to stop it: its message says why."""
+    """Raised in a callback of the parser, to stop it. The message is the reason."""
 
 
 class Connection(asyncio.Protocol):
-    """One connection to the pool's origin, for one exchange at a time.
+    """One connection to the pool's origin. It carries one request and its response at a time.
 
     Attributes:
-        transport: The loop's.
-        is_silent: Whether nothing has come since the request.
-        kept_since: When it was put into the pool, by the loop's clock.
+        transport: The asyncio transport.
+        is_silent: Whether no byte has arrived since the request was written.
+        kept_since: The time when it was returned to the pool, in seconds of the loop's clock.
     """
 
     __slots__ = (
@@ -112,25 +110,25 @@ class Connection(asyncio.Protocol):
         self._why: BackendError | None = None
         self.kept_since = 0.0
 
-    # The pool's side.
+    # Called by the pool and the transport.
 
     @property
     def is_usable(self) -> bool:
-        """Whether a request can be sent on it: it is open, and nothing that came is unread."""
+        """Whether a request can be sent: the connection is open, and no byte waits to be read."""
         if self._state != _FREE or self.transport.is_closing():
             return False
         if self._is_readable is None:
             self._is_readable = _readable(self.transport.get_extra_info("socket").fileno())
-        # What came while it was idle is nobody's answer, and a close is the end of it. The loop
-        # tells of both in its next turn, when a request would be on its way already.
+        # The server may have closed the idle connection, or sent bytes that answer no request. The
+        # loop reports that only in its next turn, when the request would already be written.
         return not self._is_readable()
 
     def begin(self, head: bytes, body: bytes | None, feed: Feed) -> asyncio.Future[Response | None]:
-        """Write a request; the future of what `Transport.send` returns."""
+        """Write a request; returns a future with the result of `Transport.send`."""
         pool = self._pool
         done: asyncio.Future[Response | None] = pool.loop.create_future()
         if self._state != _FREE or self.transport.is_closing():
-            # Within the turn between its making and this.
+            # Lost between the end of `Pool.connect` and this turn of the loop.
             done.set_exception(self.take_reason())
             return done
         self._done = done
@@ -146,40 +144,40 @@ class Connection(asyncio.Protocol):
         else:
             self.transport.writelines((head, b"\r\nContent-Length: %d\r\n\r\n" % len(body), body))
         if self._parser is None:
-            # The server works meanwhile.
+            # Created after the write: the server works meanwhile.
             self._parser = _parser(self)
         return done
 
     def discard(self) -> None:
-        """Close it, whatever is unsent. Idempotent."""
+        """Close the connection at once, and drop what is unsent. Idempotent."""
         self._state = _CLOSED
         self._done = self._feed = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        # A transport that is closed, not aborted, first sends what it was given, to a peer that
-        # may never take it.
+        # `close` would first flush the write buffer, to a server that may never read it.
         self.transport.abort()
 
     def fail(self, error: BaseException) -> None:
-        """End the exchange with an error, and the connection with it."""
-        done = self._done
+        """End the request with an error, and close the connection."""
+        done = self._done  # `discard` forgets it
         self.discard()
         if done is not None and not done.done():
             done.set_exception(error)
 
     def close(self, error: BackendError) -> None:
-        """End it, and the exchange that it has now, or that it is made for."""
+        """Close it with an error for its request, or for the one that it was established for."""
         if self._done is None:
             self._why = error
         self.fail(error)
 
     def take_reason(self) -> BackendError:
-        """Why nothing can be sent on it, once: it would hold the frames that it is raised in."""
+        """The reason why no request can be sent. It is forgotten here: a stored error that is
+        raised would be in a reference cycle with the frames of its traceback."""
         why, self._why = self._why, None
         return why or self._pool.faults.unanswered()
 
-    # asyncio's side.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -190,7 +188,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         parser = self._parser
         if parser is None or self._state == _FREE or self._state == _CLOSED:
-            # Nobody has asked: neither for another answer, nor for a greeting.
+            # Bytes without a request: a second answer, or a greeting of a server that is not HTTP.
             self.close(self._pool.faults.not_http("bytes before a request", data))
             return
         self.is_silent = False
@@ -208,6 +206,7 @@ class Connection(asyncio.Protocol):
             self._without_body += len(data)
             if self._without_body > MAX_HEAD:
                 fault = fault or _too_long(MAX_HEAD)
+        # `_take` calls `feed`, which may have raised: then the connection is closed.
         if self._state == _CLOSED:
             return
         if self._is_complete:
@@ -218,25 +217,25 @@ class Connection(asyncio.Protocol):
             self._break(fault, data)
 
     def eof_received(self) -> None:
-        # Before what is unsent is flushed, to a server that may not read it any more.
+        # Closed here: asyncio would first flush the write buffer, to a server that may not read.
         self._lost(None)
         self.discard()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost(exc)
         self.discard()
-        self._parser = None  # they hold each other
+        self._parser = None  # parser and connection refer to each other
         self._pool.left(self)
 
-    # The parser's side.
+    # Called by the parser.
 
     def on_message_begin(self) -> None:
-        """The first byte of a message: of this exchange's, or of one that nobody asked for."""
+        """The first byte of a message: of this response, or of one without a request."""
         if self._is_complete:
             raise _Refused("more than one answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A line of the head, or of the trailers."""
+        """A header field of the head, or of the trailers."""
         self._head_size += len(name) + len(value) + 4
         if self._head_size > MAX_HEAD:
             raise _Refused(_too_long(MAX_HEAD))
@@ -244,11 +243,11 @@ class Connection(asyncio.Protocol):
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """The head is whole: whether it is an answer's is decided here."""
+        """The head is complete. Decides whether the body is an answer, and whether it is needed."""
         assert self._parser is not None
         status = self._parser.get_status_code()
         headers = self._headers
-        if 100 <= status < 200 and status != 101:  # after a 101 no answer comes
+        if 100 <= status < 200 and status != 101:  # after a 101 no HTTP response follows
             headers.clear()
             self._informational += 1
             if self._informational > MAX_INFORMATIONAL:
@@ -272,7 +271,7 @@ class Connection(asyncio.Protocol):
             self._wants_error_body = is_plain and status >= 400
 
     def on_body(self, data: bytes) -> None:
-        """A piece of the body."""
+        """A piece of the body. The pieces of one read are joined in `data_received`."""
         body = self._body
         if body is None:
             self._body = data
@@ -282,21 +281,21 @@ class Connection(asyncio.Protocol):
             body.append(data)
 
     def on_message_complete(self) -> None:
-        """The end of a message, informational ones included."""
+        """The end of a message; informational responses are messages too."""
         if self._has_head:
             assert self._parser is not None
             self._is_complete = True
-            # Told of this message here only; after a 101 the connection speaks something else.
+            # The parser knows it in this callback only. After a 101 the protocol is another one.
             self._can_be_kept = self._parser.should_keep_alive() and self._status != 101
 
-    # An exchange.
+    # One request and its response.
 
     def _take(self, data: bytes) -> None:
-        """Feed a block, or collect it."""
+        """Pass a block of the body on, or store it if it belongs to an error response."""
         feed = self._feed
-        # The future has no name here: it will hold an error that holds this frame.
+        # No local name for the future: its error may refer to this frame, in a reference cycle.
         if feed is None or self._done is None or self._done.done():
-            return  # settled, or cancelled in this very turn
+            return  # the request has ended, or was cancelled in this turn of the loop
         if self._error_body is not None:
             self._error_body += data
             return
@@ -306,7 +305,7 @@ class Connection(asyncio.Protocol):
             if left >= len(data):
                 is_complete = feed(data)
             else:
-                # What is within the cap is fed: an answer may be complete with it.
+                # The part within the limit is passed on: it may complete the answer.
                 is_complete = feed(data[:left])
                 if not is_complete:
                     raise self._pool.faults.too_large()
@@ -316,6 +315,7 @@ class Connection(asyncio.Protocol):
             if is_complete:
                 self._settle(None)
                 if not self._is_complete:
+                    # The caller goes on; the connection is reused if its message ends soon.
                     self._state = _LINGERING
                     pool = self._pool
                     self._timer = pool.loop.call_later(pool.limits.trailing, self.discard)
@@ -326,11 +326,12 @@ class Connection(asyncio.Protocol):
             done.set_result(response)
 
     def _end(self, can_be_kept: bool) -> None:
-        """The message has ended."""
+        """The HTTP message has ended: return the connection to the pool, or close it."""
         self._settle(None if self._error_body is None else self._response())
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        # If the server answers before it has read all, a part of the request is still unsent.
         if can_be_kept and not self.transport.get_write_buffer_size():
             self._state = _FREE
             self._error_body = None
@@ -340,7 +341,7 @@ class Connection(asyncio.Protocol):
             self.discard()
 
     def _collect_error(self, fault: str) -> None:
-        """Take the beginning of an error's body; of what else is refused, nothing is of use."""
+        """Wait for the beginning of an error's body, if its message needs it; then end."""
         body, limits = self._error_body, self._pool.limits
         if fault or not self._wants_error_body or len(body or b"") >= limits.error_body:
             self._refuse()
@@ -363,7 +364,7 @@ class Connection(asyncio.Protocol):
         self.fail(faults.interrupted(fault) if self._has_head else faults.not_http(fault, data))
 
     def _lost(self, error: BaseException | None) -> None:
-        """The peer has closed, or the connection is broken."""
+        """The server has closed the connection, or it is broken."""
         faults = self._pool.faults
         if self._state != _BUSY:
             return
@@ -379,12 +380,15 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """The connections to one origin, on one loop.
+    """The connections to one origin, on one event loop.
+
+    A request takes a slot before its connection. `keep` returns the slot, or `left` for a lost
+    connection, or `Http1Transport.send` if none was established.
 
     Args:
         url: The origin.
-        limits: What to wait for and take.
-        faults: Makes the errors.
+        limits: Times, sizes and the number of connections.
+        faults: Creates the errors.
     """
 
     def __init__(self, url: URL, limits: Limits, faults: Faults) -> None:
@@ -393,14 +397,14 @@ class Pool:
         self.faults = faults
         self.slots = Slots(limits.connections or default_connections())
         self._connector = Connector(url, faults)
-        self._free: list[Connection] = []
-        self._using: set[Connection] = set()
-        self._open: set[Connection] = set()
+        self._free: list[Connection] = []  # unused, in the order of their return
+        self._using: set[Connection] = set()  # each has a slot
+        self._open: set[Connection] = set()  # all, also those that are being closed
         self._sweeper: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Future[None] | None = None
 
     def take(self) -> Connection | None:
-        """The connection that was kept last, where it is fit for a request."""
+        """The most recently used free connection that is usable; None if there is none."""
         free = self._free
         while free:
             connection = free.pop()
@@ -411,10 +415,10 @@ class Pool:
         return None
 
     async def connect(self) -> Connection:
-        """A new connection."""
+        """Establish a new connection."""
         connection = await self._connector.connect(lambda: Connection(self))
         if connection not in self._open:
-            # Lost before this went on: what it was to be used for has to give its slot back.
+            # Lost before this coroutine was resumed; the caller returns the slot.
             raise connection.take_reason()
         self._using.add(connection)
         return connection
@@ -429,17 +433,17 @@ class Pool:
         self.slots.give_back()
 
     def discard_kept(self) -> None:
-        """Close what is kept: one of them has turned out to be closed by the server."""
+        """Close all free connections, after the server turned out to have closed one of them."""
         free, self._free = self._free, []
         for connection in free:
             connection.discard()
 
     def joined(self, connection: Connection) -> None:
-        """A connection is open."""
+        """Called by a connection when it is established."""
         self._open.add(connection)
 
     def left(self, connection: Connection) -> None:
-        """A connection is closed, and its file with it."""
+        """Called by a connection when it and its file descriptor are closed."""
         self._open.discard(connection)
         if connection in self._using:
             self._using.discard(connection)
@@ -450,7 +454,7 @@ class Pool:
             self._emptied.set_result(None)
 
     def _sweep(self) -> None:
-        """Close what has been kept for too long; the longest kept stands first."""
+        """Close the connections that were unused for too long; the list begins with the oldest."""
         now = self.loop.time()
         free = self._free
         kept = next((at for at, each in enumerate(free) if now - each.kept_since < IDLE), len(free))
@@ -463,16 +467,17 @@ class Pool:
             self._sweeper = self.loop.call_at(due, self._sweep)
 
     async def aclose(self) -> None:
-        """Close all connections; requests under way fail."""
+        """Close all connections; pending requests fail."""
         if self._sweeper is not None:
             self._sweeper.cancel()
+        # In one turn of the loop: slots are returned later, when no waiter is left to take one.
         self._connector.close()
         self.slots.fail(self.faults.closed)
         self._free.clear()
         for connection in list(self._open):
             connection.close(self.faults.closed())
         if self._open:
-            # Each tells of its end in the loop's next turns, TLS or not.
+            # The sockets are closed in one of the next turns; a loop that stops before leaks them.
             self._emptied = self.loop.create_future()
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):
@@ -480,12 +485,12 @@ class Pool:
 
 
 class Http1Transport:
-    """Carries requests over connections of its own; see `Transport`.
+    """Sends requests over a pool of its own connections; see `Transport`.
 
     Args:
         url: The origin.
-        limits: What to wait for and take.
-        faults: Makes the errors.
+        limits: Times, sizes and the number of connections.
+        faults: Creates the errors.
     """
 
     def __init__(self, url: URL, limits: Limits, faults: Faults) -> None:
@@ -495,7 +500,7 @@ class Http1Transport:
         self._pool: Pool | None = None
         self._heads: dict[RequestHead, _WrittenHead] = {}
         if url.scheme == "https":
-            tls_context()  # here, in the caller's thread, and not on the engine
+            tls_context()  # takes 20 ms: on the caller's thread, not on the engine's
 
     @property
     def is_open(self) -> bool:
@@ -503,13 +508,13 @@ class Http1Transport:
         return self._pool is not None
 
     def anew(self) -> Http1Transport:
-        """A transport like this one, with connections of its own."""
+        """A transport with the same settings and separate connections."""
         return Http1Transport(self._url, self._limits, self._faults)
 
     async def send(
         self, head: RequestHead, body: bytes | None, feed: Feed, queued: Queued
     ) -> Response | None:
-        """See `Transport.send`. Where a connection is kept, the request is written at once."""
+        """See `Transport.send`. With a free connection, the request is written without a wait."""
         pool = self._pool
         if pool is None:
             pool = self._pool = Pool(self._url, self._limits, self._faults)
@@ -530,40 +535,42 @@ class Http1Transport:
                     pool.slots.give_back()
                     raise
             response = connection.begin(written, body, feed)
-            body = None  # it would be kept as long as the answer streams
+            body = None  # else it would stay in memory as long as the answer streams
             try:
                 return await response
             except asyncio.CancelledError:
                 connection.discard()
                 raise
             except ConnectionFailedError:
+                # Another pool: the transport was closed meanwhile, so the connection was not stale.
                 is_stale = is_kept and connection.is_silent and self._pool is pool
                 if not is_stale or not may_be_repeated:
                     raise
             finally:
-                del response  # it holds an error, which would hold this frame
+                del response  # its error refers to this frame: that would be a reference cycle
             pool.discard_kept()
         raise AssertionError("the second attempt returns or raises")
 
     async def aclose(self) -> None:
-        """Close every connection. Idempotent; a cancellation only ends the wait for their ends."""
+        """Close all connections. Idempotent; cancellation ends only the wait for their ends."""
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.aclose()
 
     def orphaned(self) -> None:
-        """In a forked child: forget the parent's connections without touching them."""
+        """In a forked child: drop the parent's connections without closing them."""
         pool, self._pool = self._pool, None
         if pool is not None:
             _parents_pools.append(pool)
 
 
 _parents_pools: list[Pool] = []
+"""Pools of the parent process, kept so that garbage collection does not touch their transports."""
 
 
 def _parser(connection: Connection) -> httptools.HttpResponseParser:
     parser = httptools.HttpResponseParser(connection)
-    # RFC 9112, section 2.2, allows a bare LF; old servers fold lines and pad chunk sizes.
+    # RFC 9112, section 2.2, allows a bare LF. Old servers fold header lines and pad chunk sizes.
     parser.set_dangerous_leniencies(
         lenient_headers=True,
         lenient_optional_cr_before_lf=True,
@@ -581,7 +588,7 @@ def _written(head: RequestHead) -> _WrittenHead:
 
 
 def _readable(descriptor: int) -> Callable[[], bool]:
-    """Whether a read of a socket would not wait: bytes are there, or its end is."""
+    """A function that returns whether the socket has unread bytes, or an unread end."""
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)

@@ -1,4 +1,7 @@
-"""Bytes in, lines out; no I/O. Lines end at LF bytes only: U+2028 and U+0085 are text in JSON."""
+"""Splits a byte stream into lines, without I/O. Used for Ollama's NDJSON and by the SSE decoder.
+
+Lines end at LF bytes only: U+2028 and U+0085 are text in JSON.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ from mellea_rx.errors import ResponseTooLargeError
 __all__ = ["MAX_LINE", "LineDecoder"]
 
 MAX_LINE = 16 * 1024 * 1024
-"""The longest line that is taken, in bytes."""
+"""The default limit of a line, in bytes."""
 
 
 class LineDecoder:
-    """Splits a byte stream at LF; a CR before it goes too. However it is cut, the same lines.
+    """Splits a byte stream at LF, and drops a CR before it. Blocks may be divided anywhere.
 
     Args:
-        max_line: The longest line that is taken, in bytes.
+        max_line: The limit of a line, in bytes.
 
     Example:
         >>> lines = LineDecoder()
@@ -26,15 +29,16 @@ class LineDecoder:
 
     def __init__(self, max_line: int = MAX_LINE) -> None:
         self._max = max_line
-        # The unfinished line, as it came: joined once, so that a long line costs linear time.
+        # The parts of the unfinished line. They are joined once, at its end: to append to a bytes
+        # object in each `feed` would take quadratic time.
         self._parts: list[bytes] = []
         self._size = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take some bytes.
+        """Decode a block.
 
         Returns:
-            The lines that they complete, without their ends.
+            The lines that it completes, without their line ends.
 
         Raises:
             ResponseTooLargeError: A line is longer than `max_line`.
@@ -45,7 +49,7 @@ class LineDecoder:
         if lines and self._size:
             self._parts.append(lines[0])
             lines[0] = b"".join(self._parts)
-            # The CR may have come with an earlier part.
+            # The CR may have arrived in an earlier block.
             has_cr = has_cr or lines[0].endswith(b"\r")
             self._parts.clear()
             self._size = 0
@@ -64,7 +68,7 @@ class LineDecoder:
         )
 
     def flush(self) -> list[bytes]:
-        """The last line, where the stream ended without an end of line."""
+        """The rest at the end of the stream: a last line without a line end, or no line."""
         rest = b"".join(self._parts).removesuffix(b"\r")
         self._parts.clear()
         self._size = 0

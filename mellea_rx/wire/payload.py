@@ -1,4 +1,7 @@
-"""One JSON payload of a stream into the few fields that are read; no I/O."""
+"""Decodes the JSON payloads of a stream into typed fields, without I/O.
+
+The decoders of the backends use it.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +20,24 @@ __all__ = ["PayloadDecoder", "as_count", "as_text"]
 T = TypeVar("T")
 
 _MOST = 2**53
-"""No count is larger; what is comes of a server's mistake."""
+"""Limit of a count; a larger one is a server's mistake."""
 
 
 @functools.cache
 def _decoder_of(kind: Any) -> msgspec.json.Decoder[Any]:
-    # One for each type, for all streams: it has no state, and each would weigh 1.4 kB.
+    # One for each type, shared by all streams: it has no state, and takes 1.4 KB.
     return msgspec.json.Decoder(kind)
 
 
 class PayloadDecoder(Generic[T]):
     """Decodes JSON into a msgspec type.
 
-    Bad UTF-8 and lone surrogates become U+FFFD, so that a model's half of an emoji does not
-    lose the answer; anything else that is no JSON of this type is an error.
+    Invalid UTF-8 and lone surrogates become U+FFFD, so that half an emoji of a model does not fail
+    the answer. Anything else that is not JSON of this type is an error.
 
     Args:
-        type: What a payload is.
-        who: What messages call the server.
+        type: The type of a payload.
+        who: The server's name in messages.
     """
 
     __slots__ = ("_decode", "_type", "_who")
@@ -48,7 +51,7 @@ class PayloadDecoder(Generic[T]):
         """Decode one payload.
 
         Raises:
-            ProtocolError: It is not JSON, or not of this type; the message has its beginning.
+            ProtocolError: It is not JSON of this type; the message quotes its beginning.
         """
         try:
             return self._decode(payload)
@@ -80,12 +83,12 @@ def _without_surrogates(value: Any) -> Any:
     return value
 
 
-# Optional fields are declared as Any, and read with these: one of a wrong type counts as absent,
-# and costs no answer.
+# Optional fields are declared as Any and read with these functions: a field of a wrong type counts
+# as absent, and does not fail the answer.
 
 
 def as_text(value: Any) -> str:
-    """A field's text; "" where it is none.
+    """A field's text; "" if it is not a str.
 
     Example:
         >>> as_text("gpt"), as_text(None), as_text(["gpt"])
@@ -95,7 +98,7 @@ def as_text(value: Any) -> str:
 
 
 def as_count(value: Any) -> int | None:
-    """A field's count, 0 or more, also where it came as a float or a text; None where it is none.
+    """A field's count, 0 or more, also of a float or a str; None if it is not a count.
 
     Example:
         >>> as_count(5), as_count(5.0), as_count("5"), as_count("many"), as_count(-1)
@@ -105,6 +108,6 @@ def as_count(value: Any) -> int | None:
         return None
     try:
         count = int(value)
-    except (TypeError, ValueError, OverflowError):  # no number, too many digits, or infinite
+    except (TypeError, ValueError, OverflowError):  # not a number, too many digits, or infinite
         return None
     return count if 0 <= count <= _MOST else None

@@ -1,4 +1,7 @@
-"""Keys, kept out of everything that can be printed; no I/O."""
+"""Keeps keys out of messages, logs and reprs, without I/O.
+
+The backends, the session and the HTTP client use it.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,11 @@ _SHOWN = "***"
 _KEY_NAME = re.compile(r"key|token|secret|passw|auth|credential|bearer", re.IGNORECASE)
 _LOGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<login>[^/?#]*)@", re.IGNORECASE)
 _PIECE = 8
-"""So many characters of a key in a row are taken for a piece of it."""
+"""Consecutive characters of a key that are recognised as a part of it."""
 
 
 class Secret(str):
-    """A text that its `repr` does not show, so that no dump of headers or variables does.
+    """A str whose `repr` hides it, so that no dump of headers or variables shows it.
 
     Example:
         >>> {"Authorization": Secret("Bearer key")}
@@ -45,7 +48,7 @@ class Secret(str):
 
 
 class Address(str):
-    """An address that its `repr` shows without the login in it.
+    """A URL whose `repr` hides the login in it.
 
     Example:
         >>> Address("http://me:password@localhost")
@@ -55,17 +58,17 @@ class Address(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        # To the last "@": a password may hold any character, though an address with it may not.
+        # Up to the last "@": users write passwords with characters that a URL must escape.
         return repr(re.sub("//.*@", f"//{_SHOWN}@", str(self), flags=re.DOTALL))
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """How a client shows who it is.
+    """The authentication of a client.
 
     Attributes:
         headers: Sent with every request.
-        secrets: What no text may show.
+        secrets: Texts that no message may show.
     """
 
     headers: Mapping[str, Secret]
@@ -73,10 +76,13 @@ class Credentials:
 
 
 def as_key(api_key: str | None) -> Secret | None:
-    """A key as a `Secret`; None where it is none. To be called first, with the name rebound.
+    """A key as a `Secret`; None for no key.
+
+    To be called first, with the variable rebound to the result: a traceback that shows local
+    variables then shows no key.
 
     Raises:
-        InvalidInputError: It is no text.
+        InvalidInputError: It is not a str.
     """
     if api_key is not None and not isinstance(api_key, str):
         raise InvalidInputError(f"api_key must be a str, not {type(api_key).__name__}")
@@ -84,7 +90,7 @@ def as_key(api_key: str | None) -> Secret | None:
 
 
 def shielded(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments by name, of which those that may be keys, or hold a login, show themselves not."""
+    """A copy of keyword arguments, where keys and logins have a safe `repr`."""
     held = dict(options)
     for name, value in options.items():
         if isinstance(value, str) and not isinstance(value, (Secret, Address)):
@@ -96,7 +102,7 @@ def shielded(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_login(address: str) -> tuple[str, Secret | None]:
-    """An address without its login, and the login: "user:password", decoded.
+    """Split a URL into the URL without its login, and the decoded login ("user:password").
 
     Example:
         >>> without_login("http://me:password@localhost/v1")
@@ -111,7 +117,7 @@ def without_login(address: str) -> tuple[str, Secret | None]:
 
 
 def credentials(api_key: Secret | None, login: Secret | None) -> Credentials:
-    """What to send, and what not to show. A key is sent rather than a login.
+    """The headers to send, and the texts to hide. If both are given, only the key is sent.
 
     Args:
         api_key: The key; sent as a bearer token.
@@ -131,11 +137,10 @@ def credentials(api_key: Secret | None, login: Secret | None) -> Credentials:
 
 
 class Redactor:
-    """Takes secrets out of a text: whole, cut off anywhere, percent-encoded, escaped in JSON, or in
-    Base64 with anything around.
+    """Replaces secrets in a text: whole, in part, percent-encoded, escaped in JSON, or in Base64.
 
     Args:
-        secrets: What no text may show. One of fewer than 8 characters is found only whole.
+        secrets: Texts that no message may show. One of fewer than 8 characters is found only whole.
 
     Example:
         >>> Redactor(["sk-0123456789"])("no such key: 'sk-01234567'")
@@ -146,7 +151,7 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms = {form for secret in secrets for form in _forms(secret) if form}
-        # The longest first: a short one may be a part of it.
+        # The longest first: a shorter form may be a part of a longer one.
         self._whole = sorted((str(form) for form in forms), key=len, reverse=True)
         self._pieces = {
             form[at : at + _PIECE] for form in self._whole for at in range(len(form) - _PIECE + 1)
@@ -156,7 +161,7 @@ class Redactor:
         return f"<{type(self).__name__}>"
 
     def __call__(self, text: str) -> str:
-        """The text, with `***` in place of each secret and of each piece of one."""
+        """The text, with `***` instead of each secret and each part of one."""
         if self._pieces:
             text = "".join(self._without_pieces(text))
         for form in self._whole:
@@ -181,21 +186,21 @@ class Redactor:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """How a server may echo a secret."""
+    """The forms in which a server may echo a secret."""
     for text in (secret, *_in_base64(secret)):
         yield from _spellings(text)
 
 
 def _in_base64(secret: str) -> Iterator[str]:
-    """A secret in Base64: alone, and, where it is long enough, the part of it that is the same
-    whatever is encoded before and after it; in both alphabets."""
+    """A secret in Base64, in both alphabets: encoded alone, and, if it is long enough, the part of
+    its code that does not depend on the bytes before and after it."""
     data = secret.encode("utf-8", "replace")
     alone = b64encode(data).decode()
     parts = [alone, alone.rstrip("=")] if data else []
     if len(data) >= _PIECE:
         for before in range(3):
             code = b64encode(bytes(before) + data).decode()
-            # Six bits a character: those that share one with a neighbour are not the same.
+            # A character has six bits. Those that share bits with a neighbouring byte vary.
             whole = (before + len(data)) * 8 // 6
             parts.append(code[-(-before * 8 // 6) : whole])
     for part in parts:
@@ -204,7 +209,7 @@ def _in_base64(secret: str) -> Iterator[str]:
 
 
 def _spellings(text: str) -> Iterator[str]:
-    """A text as it is, escaped in JSON, and percent-encoded."""
+    """A text unchanged, escaped in JSON, and percent-encoded."""
     yield text
     escaped = json.dumps(text)[1:-1]
     yield escaped

@@ -1,7 +1,7 @@
-"""Server-sent events: bytes in, the data of complete events out; no I/O.
+"""Splits a byte stream into server-sent events, without I/O. Used by the OpenAI backend.
 
-After the WHATWG HTML standard, section 9.2 ("Server-sent events"), with what model servers need
-beyond it: an `error:` field is data too (llama.cpp), and so is a last `[DONE]` without its blank
+It follows the WHATWG HTML standard, section 9.2 ("Server-sent events"), with two additions for
+model servers: an `error:` field is data too (llama.cpp), and so is a last `[DONE]` without a blank
 line.
 """
 
@@ -20,7 +20,7 @@ class SseDecoder:
     """Splits a byte stream into events. Lines end in CR, LF or CRLF; comments are dropped.
 
     Args:
-        max_line: The longest line, and the longest event, that is taken, in bytes.
+        max_line: The limit of a line, and of an event, in bytes.
 
     Example:
         >>> SseDecoder().feed(b": ping\\n\\ndata: one\\n\\ndata: two\\n\\nda")
@@ -37,13 +37,13 @@ class SseDecoder:
         self._after_cr = False
         self._started = False
         self.stray = b""
-        """The beginning of what is no event at all (a page of HTML, a bare JSON error)."""
+        """The first bytes of lines that are not SSE (an HTML page, a bare JSON error)."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take some bytes.
+        """Decode a block.
 
         Returns:
-            The data of the events that they complete.
+            The data of the events that it completes.
 
         Raises:
             ResponseTooLargeError: A line or an event is longer than `max_line`.
@@ -51,13 +51,14 @@ class SseDecoder:
         return self._events(self._lines.feed(self._with_lf(data)))
 
     def flush(self) -> list[bytes]:
-        """The end of the stream: an unfinished event is dropped, unless it is `[DONE]`."""
+        """Decode the rest at the stream's end; drops an unfinished event other than `[DONE]`."""
         events = self._events(self._lines.flush())
         rest, self._data = b"\n".join(self._data), []
         return [*events, rest] if rest == b"[DONE]" else events
 
     def _with_lf(self, data: bytes) -> bytes:
-        """Every end of line as LF. A CR ends a line at once, and takes an LF that comes later."""
+        """Replace each line end by LF. A CR ends its line at once; an LF after it is dropped,
+        also at the beginning of the next block."""
         if self._after_cr and data:
             self._after_cr = False
             data = data.removeprefix(b"\n")
@@ -87,7 +88,7 @@ class SseDecoder:
         return events
 
     def _grow(self, line: bytes) -> None:
-        """One more line of an event that has some: each is below the cap, all may not be."""
+        """Count a further line of an event. Each line is within the limit, their sum may not be."""
         self._size = (self._size or len(self._data[0])) + 1 + len(line)
         if self._size > self._max:
             raise ResponseTooLargeError(

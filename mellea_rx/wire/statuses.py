@@ -1,4 +1,4 @@
-"""The head of a response that is no answer, as an error; no I/O."""
+"""Maps the status and headers of a response without an answer to an error; without I/O."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _KINDS: Mapping[int, type[StatusError]] = {
 
 
 def packing(headers: Mapping[str, str]) -> str:
-    """How a body is compressed, in the server's words; "" where it is not."""
+    """The compression that the headers declare for the body; "" if there is none."""
     for header in ("Content-Encoding", "Transfer-Encoding"):
         named = headers.get(header, "").lower()
         if _PACKED.intersection(re.split(r"[\s,]+", named)):
@@ -42,19 +42,19 @@ def packing(headers: Mapping[str, str]) -> str:
 
 
 def refusal(who: str, status: int, headers: Mapping[str, str], told: str) -> BackendError:
-    """Why a response is no answer.
+    """The error of a response without an answer.
 
     Args:
-        who: What messages call the server.
+        who: The server's name in messages.
         status: The HTTP status code.
-        headers: The response's.
-        told: What its body says.
+        headers: The response's header fields.
+        told: The message in its body.
     """
     if status == 200:
         return ProtocolError(
             f"{who} sent its answer compressed ({packing(headers)}), and was asked not to"
         )
-    if status < 300 or status == 304:  # not modified, as nobody asked
+    if status < 300 or status == 304:  # 304 answers a condition, which no request has
         return ProtocolError(f"{who} sent status {status}, which is no answer")
     if status < 400:
         return RedirectRefusedError(
@@ -72,9 +72,10 @@ def refusal(who: str, status: int, headers: Mapping[str, str], told: str) -> Bac
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """How long a server asks to wait, in seconds; None where it does not say, or not clearly.
+    """Seconds that a server asks to wait before a retry; None if it does not say, or not validly.
 
-    RFC 9110, section 10.2.3 (seconds, or a date), and OpenAI's `retry-after-ms` before it.
+    Reads OpenAI's `retry-after-ms`, else `Retry-After` (RFC 9110, section 10.2.3: seconds, or a
+    date).
     """
     try:
         if "retry-after-ms" in headers:

@@ -1,7 +1,8 @@
-"""Carries requests to one origin and feeds their answers: the interface, its values and faults.
+"""The transport interface: sends HTTP requests to one origin, and passes response bodies on.
 
-A transport raises errors of the library's own only; the functions below make them, so that every
-transport names the same fault alike.
+`HttpClient` uses it; `http1` and `aiohttp_session` implement it. A transport raises errors of this
+library only. `Faults` creates them, so that all transports report the same failure in the same
+words.
 """
 
 from __future__ import annotations
@@ -32,29 +33,31 @@ from mellea_rx.wire.words import excerpt, printable
 __all__ = ["Faults", "Feed", "Limits", "Queued", "RequestHead", "Response", "Transport"]
 
 Feed = Callable[[bytes], bool]
-"""Takes a block of an answer's body; returns whether the answer is complete."""
+"""Accepts a block of an answer's body; returns whether the answer is complete."""
 
 Queued = Callable[[bool], None]
-"""Told True when a request begins to wait for a connection that is free, False when it has one."""
+"""Called with True when a request starts to wait for a free connection, and with False when it has
+one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a client waits for and takes at most.
+    """Limits of a client: seconds that it waits, and bytes that it accepts.
 
     Attributes:
-        connect: Seconds until a connection is ready, TLS handshake included.
+        connect: Seconds to establish a connection, including name resolution and the TLS handshake.
         total: Bytes of one answer.
-        line: Bytes of one line or event of it.
+        line: Bytes of one line or event of an answer.
         tool_arguments: Bytes of the arguments of one tool call.
-        error_body: Bytes of an error's body that are read.
-        error_wait: Seconds that an error's body may take.
-        trailing: Seconds that a complete answer's connection may take to end, to be used again.
-        connections: Connections at a time; further calls wait their turn, in order. None for half
-            of the files that the process may have open (the soft limit, `ulimit -n`).
+        error_body: Bytes that are read of an error response's body.
+        error_wait: Seconds to wait for an error response's body.
+        trailing: Seconds to wait, after a complete answer, for the end of its HTTP message. Only
+            then can the connection be reused.
+        connections: Connections at a time; further requests wait in the order of their calls. None
+            for half of the open files that the process may have (the soft limit, `ulimit -n`).
 
     Raises:
-        InvalidInputError: A limit that is no number above 0, by name.
+        InvalidInputError: A limit is not a number above 0; the message names it.
     """
 
     connect: float = 30.0
@@ -67,26 +70,26 @@ class Limits:
     connections: int | None = None
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if value is None and each.name == "connections":
+        for limit in fields(self):
+            value = getattr(self, limit.name)
+            if value is None and limit.name == "connections":
                 continue
-            kinds = int if each.name == "connections" else (int, float)
+            kinds = int if limit.name == "connections" else (int, float)
             if isinstance(value, bool) or not isinstance(value, kinds) or not value > 0:
                 number = "a whole number" if kinds is int else "a number"
                 raise InvalidInputError(
-                    f"Limits({each.name}=...) must be {number} above 0, not {value!r}"
+                    f"Limits({limit.name}=...) must be {number} above 0, not {value!r}"
                 )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RequestHead:
-    """All of a request but its body: made once for a method and path, and used for every call.
+    """A request without its body: created once for a method and path, and reused for every call.
 
     Attributes:
         method: "GET" or "POST".
-        url: Where to, with its query; without credentials.
-        headers: Sent with it, to this origin only. They may hold a key.
+        url: The address, with its query and without credentials.
+        headers: Sent to this origin only. They may contain a key.
     """
 
     method: str
@@ -96,12 +99,12 @@ class RequestHead:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response that is not an answer: another status than 200, or a compressed body.
+    """A response without an answer: its status is not 200, or its body is compressed.
 
     Attributes:
         status: The status code.
-        headers: By name, in any case.
-        body: The beginning of its body; empty where nothing needs it.
+        headers: The header fields; names are case-insensitive.
+        body: The first bytes of the body; empty if no message needs them.
     """
 
     status: int
@@ -110,7 +113,7 @@ class Response:
 
 
 class Transport(Protocol):
-    """Carries requests to one origin. Lives on the engine's loop, which closes it at its end."""
+    """Sends requests to one origin. It runs on the engine's loop, which closes it when it stops."""
 
     @property
     def is_open(self) -> bool:
@@ -120,47 +123,48 @@ class Transport(Protocol):
     async def send(
         self, head: RequestHead, body: bytes | None, feed: Feed, queued: Queued
     ) -> Response | None:
-        """Send a request; feed the blocks of its answer as they come, until it is complete.
+        """Send a request; pass each block of its answer to `feed` on arrival, until it is complete.
 
-        Every byte that was read is fed, however the connection ends. Cancelling closes the
-        connection. A GET whose kept connection turns out to be closed is sent once more, where
-        nothing of an answer came (RFC 9110, section 9.2.2).
+        Every byte that was read is passed on, however the connection ends. Cancellation closes the
+        connection. A GET is sent a second time if the server turns out to have closed the reused
+        connection before any byte of a response arrived (RFC 9110, section 9.2.2).
 
         Args:
             head: The request's method, address and headers.
-            body: JSON; None where there is none.
-            feed: Takes the body of an answer.
-            queued: Told when all connections are in use, and when one is free.
+            body: JSON; None for a request without a body.
+            feed: Accepts the blocks of the answer's body.
+            queued: Called when the request starts to wait for a free connection, and again when
+                it has one.
 
         Returns:
-            None at the end of an answer; the response where it is none.
+            None at the end of an answer; the response if it has no answer.
 
         Raises:
-            BackendError: No response came, or it broke off.
-            Exception: What `feed` raised.
+            BackendError: No response arrived, or the connection broke within it.
+            Exception: An exception that `feed` raised.
         """
         ...
 
     def anew(self) -> Transport:
-        """A transport like this one, with connections of its own: they live on one event loop."""
+        """A transport with the same settings and separate connections, for another event loop."""
         ...
 
     async def aclose(self) -> None:
-        """Close every connection; requests under way fail. Idempotent."""
+        """Close every connection; pending requests fail. Idempotent."""
         ...
 
     def orphaned(self) -> None:
-        """In a forked child: forget the parent's connections without touching them."""
+        """In a forked child: drop the parent's connections without closing them."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Makes the errors of one origin's connections.
+    """Creates the errors of one origin's connections.
 
     Args:
-        origin: What messages call the server: scheme, host and port.
-        limits: What its client waits for and takes.
+        origin: The server's name in messages: scheme, host and port.
+        limits: The limits that messages name.
     """
 
     origin: str
@@ -168,11 +172,11 @@ class Faults:
 
     @property
     def is_tls(self) -> bool:
-        """Whether it speaks TLS."""
+        """Whether the origin uses TLS."""
         return self.origin.startswith("https:")
 
     def unreached(self, error: BaseException) -> BackendError:
-        """Map what happened while a connection was made."""
+        """Map an exception that was raised while a connection was being established."""
         where, is_tls = self.origin, self.is_tls
         match error:
             case SSLError():
@@ -196,52 +200,53 @@ class Faults:
         return ConnectionFailedError(f"no server answers at {self.origin} ({why})")
 
     def tls(self, error: SSLError) -> TLSError:
-        """Map what TLS refused, in the handshake or behind it."""
+        """Map a TLS failure during the handshake or after it."""
         where, reason = self.origin, error.reason or ""
         if isinstance(error, SSLCertVerificationError):
             why = printable(error.verify_message)
             return TLSError(f"the certificate of {where} is not trusted ({why})")
         if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
-            # TLS 1.3 says the first, and only after the handshake; TLS 1.2 says the second.
+            # TLS 1.3 sends the first, and only after the handshake; TLS 1.2 sends the second.
             return TLSError(
                 f"{where} refused the TLS handshake; it may demand a client certificate "
-                f"({_spoken(reason)})"
+                f"({_reason_words(reason)})"
             )
-        why = f"{_spoken(reason)}; " if "ALERT" in reason else ""
+        why = f"{_reason_words(reason)}; " if "ALERT" in reason else ""
         return TLSError(f"the TLS handshake with {where} failed ({why}is it plain http?)")
 
     def unanswered(self, error: BaseException | None = None) -> ConnectionFailedError:
-        """The connection closed before a response's head was there."""
+        """The connection closed before the head of a response was complete."""
         if isinstance(error, SSLError):
             return self.tls(error)
-        # TLS 1.3 refuses a client after the handshake, and a reset may overtake the reason.
+        # A TLS 1.3 server rejects a client after the handshake. The reset of the connection may
+        # then arrive before the alert that contains the reason.
         hint = " (does it demand a client certificate?)" if error and self.is_tls else ""
         return ConnectionFailedError(
             f"{self.origin} closed the connection before it answered{hint}"
         )
 
     def closed(self) -> ConnectionFailedError:
-        """The client's connections were closed under a request."""
+        """The client's connections were closed during a request."""
         return ConnectionFailedError(
             f"the connections to {self.origin} were closed under a request (backend.close())"
         )
 
     def interrupted(self, why: str) -> StreamInterruptedError:
-        """The answer's body broke off."""
+        """The connection broke within the answer's body."""
         return StreamInterruptedError(f"the answer of {self.origin} broke off ({why})")
 
     def not_http(self, why: str, data: bytes = b"") -> ProtocolError:
-        """The response's head cannot be read."""
+        """The response's head is not valid HTTP."""
         said = f"{why}: {excerpt(data)}" if data else why
         return ProtocolError(f"{self.origin} did not answer in HTTP: {printable(said, 200)}")
 
     def too_large(self) -> ResponseTooLargeError:
-        """The answer's body is above the cap."""
+        """The answer's body is longer than the limit."""
         return ResponseTooLargeError(
             f"the server sent more than {self.limits.total:,} bytes (Limits(total=...))"
         )
 
 
-def _spoken(reason: str) -> str:
-    """OpenSSL's name of a fault as words: "TLSV13_ALERT_CERTIFICATE_REQUIRED"."""
+def _reason_words(reason: str) -> str:
+    """Words of an OpenSSL reason: "certificate required" of "TLSV13_ALERT_CERTIFICATE_REQUIRED"."""
     return reason.partition("ALERT_")[2].replace("_", " ").lower() or reason.lower()

@@ -1,4 +1,4 @@
-"""What a server said, made fit to be shown in a message: short, and on one line; no I/O."""
+"""Texts and errors of a server for use in messages: short, on one line, escaped; without I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from mellea_rx.errors.escapes import escaped
+from mellea_rx.errors import escaped
 
 __all__ = ["error_message", "excerpt", "printable", "told"]
 
@@ -16,11 +16,11 @@ _TOLD = 2000
 
 
 def printable(text: str, limit: int = _TOLD) -> str:
-    """The beginning of a text, with everything escaped that is not to be seen.
+    """The beginning of a text, with non-printable characters escaped.
 
     Args:
-        text: Anything.
-        limit: So many characters of it.
+        text: Any text.
+        limit: The number of characters to keep.
 
     Example:
         >>> print(printable("no\\x1b[2J such model"))
@@ -30,12 +30,12 @@ def printable(text: str, limit: int = _TOLD) -> str:
 
 
 def excerpt(data: bytes, limit: int = _EXCERPT) -> str:
-    """The beginning of some bytes as printable text."""
+    """The beginning of a byte string as printable text."""
     return printable(data[: 4 * limit].decode("utf-8", "replace"), limit)
 
 
 def told(error: Any) -> str:
-    """What an error that came as JSON says: its `error`, `message` or `detail`, else all of it.
+    """The message of an error in JSON: its `error`, `message` or `detail`, else all of it.
 
     Example:
         >>> told({"error": {"message": "no such model", "code": 404}})
@@ -53,7 +53,7 @@ def told(error: Any) -> str:
 
 
 def error_message(body: bytes) -> str:
-    """What an error's body says; its beginning where it is no JSON."""
+    """The message in an error response's body; the beginning of the body if it is not JSON."""
     try:
         found = msgspec.json.decode(body)
     except (ValueError, RecursionError):

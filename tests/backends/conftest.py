@@ -1,4 +1,4 @@
-"""Models for the embedded backend: one that babbles and one that answers."""
+"""Models for the embedded backend: one with random weights, and a real one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mellea_rx.backends.model_files import default_model
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama of random weights: loads in 20 ms, says 4,000 tokens a second."""
+    """A Llama with random weights: loads in 20 ms, generates 4,000 tokens a second."""
     pytest.importorskip("xllamacpp")
     pytest.importorskip("gguf")
     from tests.support.tiny_llama import write_tiny_llama
@@ -22,13 +22,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def real_model() -> Path:
-    """SmolLM2-135M-Instruct; brought where it is not here yet."""
+    """SmolLM2-135M-Instruct; downloaded on first use."""
     pytest.importorskip("xllamacpp")
     return default_model()
 
 
 @pytest.fixture
 def linux() -> None:
-    """Skip where /proc is missing."""
+    """Skip the test if there is no /proc."""
     if not sys.platform.startswith("linux"):
         pytest.skip("reads /proc")

@@ -1,4 +1,4 @@
-"""The embedded model under cancellations at random moments: every slot comes back."""
+"""The embedded model with cancellations at random moments: every slot is returned."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.support.local_model import TOKENS, ask, generating, run, until
 ENDLESS: dict[Any, Any] = {TOKENS: 8000, ModelOption.STREAM: True}
 SLOTS = 4
 CALLERS = 8
-"""Twice as many as there are slots, so that some are cancelled while they wait for one."""
+"""Twice the number of slots, so that some calls are cancelled while they wait for one."""
 
 
 async def cancel_somewhere(backend: LocalBackend, chance: random.Random, longest: float) -> bool:
-    """Make a call and cancel it: at once, after up to so many seconds, or at some piece of text.
+    """Make a call and cancel it: at once, after a random time, or at some piece of text.
 
     Returns:
         Whether text had come.
@@ -29,7 +29,8 @@ async def cancel_somewhere(backend: LocalBackend, chance: random.Random, longest
     thunk = ask(backend, f"Tell me {chance.random()}.", ENDLESS)
     match chance.choice(("at once", "any time", "at a piece")):
         case "any time":
-            await asyncio.sleep(chance.uniform(0, longest))  # nothing is expected of it
+            # a random moment; no result depends on it
+            await asyncio.sleep(chance.uniform(0, longest))
         case "at a piece":
             for _ in range(chance.randrange(1, 6)):
                 assert await thunk.astream()
@@ -39,7 +40,7 @@ async def cancel_somewhere(backend: LocalBackend, chance: random.Random, longest
 
 
 async def cancel_many(backend: LocalBackend, count: int, longest: float, seed: int) -> int:
-    """So many cancelled calls, `CALLERS` at a time; how many of them had text."""
+    """Make and cancel calls, `CALLERS` at a time; returns the number of those with text."""
     chance = random.Random(seed)
     left = iter(range(count))
 
@@ -50,7 +51,7 @@ async def cancel_many(backend: LocalBackend, count: int, longest: float, seed: i
 
 
 async def use_all_slots(backend: LocalBackend) -> None:
-    """See that a call in each slot generates, all at the same time; then end them."""
+    """Check that a call in each slot generates at the same time; then end them."""
     thunks = [ask(backend, "Hello.", ENDLESS) for _ in range(SLOTS)]
     for thunk in thunks:
         assert await thunk.astream()
@@ -60,7 +61,7 @@ async def use_all_slots(backend: LocalBackend) -> None:
 
 
 def survives(backend: LocalBackend, count: int, longest: float, seed: int) -> None:
-    """Every slot is free after so many cancellations, and the next call answers."""
+    """After the cancellations every slot is free, and the next call gets an answer."""
     with_text = 0
     tasks = engine_tasks()
 

@@ -1,4 +1,4 @@
-"""Text is text: no control token of the embedded model comes of a prompt's text."""
+"""The text of a prompt never becomes a control token of the embedded model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MARKERS = {
     "[INST]": gguf.TokenType.CONTROL,
     "[/INST]": gguf.TokenType.CONTROL,
     "<start_of_turn>": gguf.TokenType.USER_DEFINED,
-    "<end_of_turn>": gguf.TokenType.NORMAL,  # llama.cpp makes it a control token all the same
+    "<end_of_turn>": gguf.TokenType.NORMAL,  # llama.cpp treats it as a control token nevertheless
     "[turn]": gguf.TokenType.USER_DEFINED,
     "<tag>": gguf.TokenType.USER_DEFINED,
     "\n\n": gguf.TokenType.USER_DEFINED,
@@ -53,7 +53,7 @@ TURNS = (
 
 
 class Model:
-    """A model that shows the prompt that it makes of a request."""
+    """A model that shows the prompt that its template makes of a request."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -62,7 +62,7 @@ class Model:
         self._special = special_tokens(path)
 
     def see(self, request: Request) -> tuple[str, int]:
-        """The prompt as llama.cpp has it before it tokenises, and the number of its tokens."""
+        """The prompt before llama.cpp tokenises it, and the number of its tokens."""
         body = LocalRequest(request).encode(self._control_tokens)
         shown = []
         body |= {"verbose": True, "max_tokens": 1, "return_progress": False}
@@ -77,13 +77,13 @@ class Model:
         return self.control_tokens_of(Request(tuple(messages), Options(options)))
 
     def control_tokens_of(self, request: Request) -> list[str]:
-        """The control tokens in a request's prompt, in their order."""
+        """The control tokens in a request's prompt, in order."""
         return self._special.findall(self.see(request)[0])
 
 
 @cache
 def vocabulary_of(path: Path) -> dict[str, gguf.TokenType]:
-    """Tokens and their types, as the reader of llama.cpp's authors finds them."""
+    """Tokens and their types, read by the gguf package of llama.cpp's authors."""
     fields = gguf.GGUFReader(path).fields
     names = fields["tokenizer.ggml.tokens"].contents()
     types = fields["tokenizer.ggml.token_type"].contents()
@@ -91,7 +91,7 @@ def vocabulary_of(path: Path) -> dict[str, gguf.TokenType]:
 
 
 def special_tokens(path: Path) -> re.Pattern[str]:
-    """The tokens that end or begin something in a prompt, the longest first."""
+    """The tokens that begin or end a part of a prompt, the longest first."""
     found = vocabulary_of(path)
     special = {gguf.TokenType.CONTROL, gguf.TokenType.UNKNOWN}
     names = {name for name, kind in found.items() if kind in special}
@@ -119,7 +119,7 @@ def real(real_model: Path) -> Model:
 
 
 def texts_of(tokens: list[str]) -> st.SearchStrategy[str]:
-    """Texts in which control tokens, and pieces of such, stand close together."""
+    """Texts with control tokens and parts of them close together."""
     pieces = [token[:cut] for token in tokens for cut in range(1, len(token))]
     some = st.one_of(st.sampled_from(tokens), st.sampled_from(pieces), st.text(max_size=3))
     return st.lists(some, max_size=8).map("".join)
@@ -210,7 +210,7 @@ WAYS: dict[str, Callable[[MelleaSession, str], Any]] = {
     "tool message": _tool_message,
     "history": _history,
 }
-"""Ways by which a stranger's text gets into a prompt."""
+"""The ways in which a third party's text gets into a prompt."""
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -1,4 +1,4 @@
-"""The embedded model knows its options, and refuses the others by name."""
+"""The options of the embedded model: unknown ones are rejected by name."""
 
 from __future__ import annotations
 

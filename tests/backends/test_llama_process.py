@@ -31,7 +31,7 @@ backend = LocalBackend(sys.argv[1], parallel=2)
 
 def script(body: str, *arguments: object, timeout: float = 30) -> subprocess.CompletedProcess[str]:
     code = SETUP + textwrap.dedent(body)
-    # Later Pythons warn of any fork beside threads: that is what is tested here.
+    # Python 3.12 and later warn of a fork in a process with threads, which is the point here.
     flags = ["-W", "error", "-W", "ignore:.*fork.*:DeprecationWarning"]
     command = [sys.executable, *flags, "-c", code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT)

@@ -1,4 +1,4 @@
-"""llama.cpp takes the schema of every kind of type, and its words are told where it does not."""
+"""llama.cpp accepts the schema of every kind of type; otherwise its message is in the error."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Person:
     ],
 )
 def test_it_takes_the_schema_of(kind: Any, tiny_model: Path) -> None:
-    # The model's weights are random: what it says is no matter, but that it may say anything is.
+    # The weights are random: the text does not matter, but that any text is possible does.
     options = {ModelOption.MAX_NEW_TOKENS: 3, ModelOption.SEED: 1}
     with MelleaSession(LocalBackend(tiny_model), model_options=options) as m:
         try:

@@ -1,4 +1,4 @@
-"""The embedded model: slots, cancelling, sharing, and what is left behind."""
+"""The embedded model: slots, cancellation, sharing, and leaks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.local_model import LONG, TOKENS, ask, generating, request_for
 
 
 def is_shorter(limit: float, measure: Callable[[], Awaitable[float]]) -> bool:
-    """Whether one of five times, in seconds, is: the machine may be busy with something else."""
+    """Whether one of five durations is below the limit: the machine may be busy with other work."""
     times: list[float] = []
 
     async def main() -> None:
@@ -43,7 +43,7 @@ def is_shorter(limit: float, measure: Callable[[], Awaitable[float]]) -> bool:
 
 
 async def turns() -> None:
-    """Let all that was posted to the loop before run."""
+    """Let all callbacks run that were posted to the loop before."""
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -109,7 +109,7 @@ class TestSlots:
 
     @pytest.mark.model
     def test_cancelling_before_the_first_token_frees_the_slot(self, real_model: Path):
-        """Of 3 s of prompt, at most the block that is being computed is still waited for."""
+        """Of a prompt of 3 s, at most the block that is being computed delays the end."""
         backend = LocalBackend(real_model, parallel=1)
         ask(backend, "Hello!", {TOKENS: 1}).wait()
 
@@ -210,18 +210,18 @@ class TestLife:
             await asyncio.gather(*(ask(backend, "hello") for backend in (one, two, other, one)))
 
         run(main)
-        assert one._use is not None
-        assert two._use is not None
-        assert other._use is not None
-        assert one._use.model is two._use.model
-        assert one._use.model is not other._use.model
+        assert one._lease is not None
+        assert two._lease is not None
+        assert other._lease is not None
+        assert one._lease.model is two._lease.model
+        assert one._lease.model is not other._lease.model
 
     def test_a_dropped_backend_unloads_its_model(self, tiny_model: Path):
         async def main() -> None:
             backend = LocalBackend(tiny_model, parallel=3)
             await ask(backend, "hello")
-            assert backend._use is not None
-            model = weakref.ref(backend._use.model)
+            assert backend._lease is not None
+            model = weakref.ref(backend._lease.model)
             del backend
             gc.collect()
             await until(lambda: model() is None)
@@ -237,7 +237,7 @@ class TestLife:
             running = ask(backend, "hello", {TOKENS: 8000})
             assert await running.astream()
             queued, others = ask(backend, "hello"), ask(other, "hello")
-            use = backend._use
+            use = backend._lease
             assert use is not None
             await until(lambda: len(use._tasks) == 2)
             backend.close()
@@ -259,8 +259,8 @@ class TestLife:
         async def main() -> None:
             thunk = ask(backend, "hello", {TOKENS: 8000})
             assert await thunk.astream()
-            assert backend._use is not None
-            model = weakref.ref(backend._use.model)
+            assert backend._lease is not None
+            model = weakref.ref(backend._lease.model)
             gc.collect()
             gc.disable()
             try:
@@ -278,7 +278,7 @@ class TestLife:
         started, closed = threading.Event(), threading.Event()
         thunks: list[Any] = []
 
-        def start() -> None:  # on the engine: the call's first step comes after this
+        def start() -> None:  # on the engine, before the call's first step
             thunks.append(ask(backend, "hello"))
             started.set()
             closed.wait(5)
@@ -289,7 +289,7 @@ class TestLife:
         backend.close()
         closed.set()
         asyncio.run(engine().run(turns))
-        assert backend._use is None
+        assert backend._lease is None
 
     def test_backends_that_come_and_go_leave_no_thread(self, tiny_model: Path, linux: None):
         def threads() -> int:
@@ -312,7 +312,7 @@ class TestLife:
         run(main)
 
     def test_no_door_is_left_open(self, tiny_model: Path, linux: None):
-        """llama.cpp's server listens while it loads: nobody may find it."""
+        """llama.cpp's server listens while it loads; no other process can connect."""
 
         backend = LocalBackend(tiny_model, parallel=5)
         ask(backend, "hello").wait()

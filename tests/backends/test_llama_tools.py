@@ -1,4 +1,4 @@
-"""Tools told in words to a real llama.cpp: whatever it says, the grammar makes it a choice."""
+"""Prompted tools with a real llama.cpp: the grammar makes every answer a valid choice."""
 
 from __future__ import annotations
 

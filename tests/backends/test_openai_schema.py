@@ -1,4 +1,4 @@
-"""Schemas as OpenAI's protocol takes them: strict where that can be, and an object's only."""
+"""Schemas for OpenAI's protocol: strict if possible, and with an object as the root."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_what_strict_mode_has_no_words_for_goes_out_as_it_is(schema: Any) -> Non
 
 
 def asked_and_said(server: ServerProcess, schema: Any, *chunks: str) -> tuple[Any, str]:
-    """The schema that went out, and the text that came."""
+    """The schema of the request, and the text of the answer."""
     server.script("m", chunks=list(chunks))
     backend = OpenAIBackend("m", base_url=server.url)
     recorder = Recorder()

@@ -1,4 +1,4 @@
-"""One call through the proxy, by its seed and number, and whether it ended as its fault has it."""
+"""One call through the proxy, by its seed and number, and the check of its end."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _OPTIONS = {
     ModelOption.RETRIES: RetryPolicy(attempts=3, initial=0.01, jitter=0),
 }
 _LIMIT = 60.0
-"""Seconds that no call may take, whatever its fault."""
+"""Seconds within which every call has to end."""
 
 
 @dataclass(frozen=True)
 class End:
-    """How one case ended.
+    """The end of one case.
 
     Attributes:
         kind: The class of its error; None where it ended well.
@@ -35,7 +35,8 @@ class End:
     text: str
 
     def wrong(self, seed: int, case: int) -> str | None:
-        """What is wrong with it, in words that let it be played again; None where nothing is."""
+        """The fault of a wrong end, with the seed and number that repeat it; None for a right
+        one."""
         fault = fault_of(seed, case)
         name = self.kind.__name__ if self.kind else "a success"
         told = f"seed {seed}, case {case}, {fault}: {name} with {self.text!r}"
@@ -46,7 +47,7 @@ class End:
 
 
 async def outcome(m: MelleaSession, case: int, silence: float = 3) -> End:
-    """Make one call; it is read while it streams.
+    """Make one call, and read it while it streams.
 
     Args:
         m: Its session speaks to the proxy.
@@ -62,7 +63,7 @@ async def outcome(m: MelleaSession, case: int, silence: float = 3) -> End:
                 said.write(piece)
     except MelleaRxError as error:
         text = said.getvalue()
-        # What was read before the error is what the error has, or the reader lost some.
+        # The text before the error has to equal the error's text, or the reader lost some.
         return End(type(error), error.text if error.text == text else f"{text}|{error.text}")
     except TimeoutError:
         return End(TimeoutError, said.getvalue())

@@ -1,4 +1,4 @@
-"""Every fault is tried on both wires, and over both transports."""
+"""Fixtures that run every fault with both protocols and over both transports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.server_process import ServerProcess
 from tests.support.session_loop import SessionLoop
 
 OVER_A_SESSION = "ollama over a session"
-"""Which wire it is does not matter for the transport."""
+"""The protocol that is used with the second transport."""
 
 _NOT_TOLD = "aiohttp tells no reader that what comes is no HTTP, and loses what came with it"
 _ON_ITS_LOOP = "a call over a session awaits one thing; `test_at_random_moments` cancels it"
@@ -29,11 +29,12 @@ NOT_OVER_A_SESSION = {
     "test_at_each_step_of_a_whole_pipeline": _ON_ITS_LOOP,
     "test_a_kept_connection_that_turns_out_closed_is_replaced_unseen": "these sessions keep none",
 }
-"""What aiohttp does otherwise than connections of our own."""
+"""Tests of behaviour that differs over aiohttp."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A trial for each wire over connections of our own, and one over a session of aiohttp."""
+    """A trial for each protocol over the library's own connections, and one over an aiohttp
+    session."""
     if "trial" in metafunc.fixturenames:
         over = [] if metafunc.function.__name__ in NOT_OVER_A_SESSION else [OVER_A_SESSION]
         metafunc.parametrize("trial", [*BACKENDS, *over], indirect=True)
@@ -41,7 +42,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def sessions() -> Iterator[SessionLoop]:
-    """A user's event loop, with sessions of aiohttp."""
+    """A user's event loop with aiohttp sessions."""
     with SessionLoop() as loop:
         yield loop
 
@@ -50,7 +51,7 @@ def sessions() -> Iterator[SessionLoop]:
 def trial(
     request: pytest.FixtureRequest, server: ServerProcess, sessions: SessionLoop
 ) -> Iterator[Trial]:
-    """A client of either wire, and the server that it talks to."""
+    """A client of one of the protocols, and its server."""
     if request.param == OVER_A_SESSION:
         trial = Trial("ollama", server, sessions)
     else:

@@ -1,4 +1,4 @@
-"""What can happen to one request between a client and its server, drawn from a seed."""
+"""The faults between a client and its server, chosen at random by a seed."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ KINDS = (
     "garble",  # the rest of the body is noise
     "stall",  # silence until the client leaves
 )
-"""The faults; the first four harm no answer."""
+"""The kinds of faults; the first four do not harm the answer."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to one case.
+    """The fault of one case.
 
     Attributes:
         kind: One of `KINDS`.
@@ -50,7 +50,7 @@ class Fault:
 
 
 def fault_of(seed: int, case: int) -> Fault:
-    """The fault of a case: the same in every process, so that a failure can be played again."""
+    """The fault of a case: the same in every process, so that a failure can be repeated."""
     chance = random.Random(f"{seed}:{case}")
     return Fault(
         kind=chance.choice(KINDS),
@@ -61,7 +61,7 @@ def fault_of(seed: int, case: int) -> Fault:
 
 
 def may_end_in(fault: Fault) -> tuple[type[MelleaRxError] | None, ...]:
-    """How a call may end that meets this fault; None for well.
+    """The errors in which a call with this fault may end; None for success.
 
     A fault in the middle strikes only an answer that is longer than `Fault.at`, and one that
     strikes before any text may be tried again.

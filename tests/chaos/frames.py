@@ -1,4 +1,4 @@
-"""Whole answers as bytes, for faults that no script's field has."""
+"""Complete answers as bytes, for faults that the scripted server has no field for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def frame(wire: str, body: Any) -> bytes:
 
 
 def end(wire: str) -> bytes:
-    """The frames that end an answer well."""
+    """The frames that end an answer successfully."""
     if wire == "ollama":
         message = {"role": "assistant", "content": ""}
         return frame(wire, {"message": message, "done": True, "done_reason": "stop"})
@@ -35,11 +35,11 @@ def end(wire: str) -> bytes:
 
 
 def head(wire: str, *lines: str, status: str = "200 OK") -> bytes:
-    """The head of a response; with these lines in it."""
+    """The head of a response with these lines."""
     told = [f"HTTP/1.1 {status}", f"Content-Type: {TYPES[wire]}", *lines, "", ""]
     return "\r\n".join(told).encode()
 
 
 def chunked(*pieces: bytes) -> list[bytes]:
-    """Pieces in HTTP's chunks, without the last one."""
+    """Pieces as HTTP chunks, without the terminating one."""
     return [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]

@@ -1,4 +1,4 @@
-"""A proxy between a client and a server that does to each request what a seed says.
+"""A proxy between a client and a server that applies a fault to each request, by a seed.
 
 `python -m tests.chaos.proxy --upstream 1234 --seed 7` prints its port as its first line, and ends
 when its stdin closes. A request that has `case-N` in its body gets `fault_of(seed, N)`, so that a
@@ -31,7 +31,7 @@ class _Broken(Exception):
 
 
 class _Way:
-    """The way of one answer from the server to the client, with its fault on it."""
+    """Passes one answer from the server to the client, and applies its fault."""
 
     def __init__(self, fault: Fault, writer: asyncio.StreamWriter) -> None:
         self._fault = fault
@@ -41,7 +41,7 @@ class _Way:
         self._passed = 0
 
     async def take(self, data: bytes) -> None:
-        """Some bytes of the answer."""
+        """Pass on some bytes of the answer."""
         if not self._in_body:
             self._head += data
             head, end, data = self._head.partition(b"\r\n\r\n")
@@ -77,7 +77,7 @@ class _Way:
             case "cut":
                 raise _Broken
             case "reset":
-                await asyncio.sleep(_MOMENT)  # time for the client to take what was written
+                await asyncio.sleep(_MOMENT)  # time for the client to read the bytes before
                 reset(self._writer)
                 raise _Broken
             case "garble":
@@ -93,7 +93,7 @@ class _Way:
 
 
 class Proxy:
-    """Passes requests on, and answers back.
+    """Passes requests to the server, and answers to the client.
 
     Args:
         upstream: The server's port.
@@ -149,7 +149,7 @@ class Proxy:
 
 
 class ProxyProcess(ModuleProcess):
-    """The proxy in a process of its own.
+    """The proxy in a separate process.
 
     Args:
         upstream: The server's port.

@@ -1,4 +1,4 @@
-"""Bodies that lie, break, stall, are packed, or are too large."""
+"""Bodies with a wrong length, that break off, stall, are compressed, or too large."""
 
 from __future__ import annotations
 
@@ -100,13 +100,13 @@ def test_a_body_that_is_cut_at_any_byte_keeps_every_whole_frame(trial: Trial, cu
     body = said(trial.wire, "Once ", "upon ")
     kept = body[:-cut]
     trial.server.script("m", wire=[head(trial.wire, "Connection: close"), kept])
-    # A last line without its end is a line; the standard drops an event without its blank line.
+    # A last line without a line end counts; the standard drops an event without its blank line.
     text = "Once upon " if trial.wire == "ollama" and cut == 1 else "Once "
     assert isinstance(trial.failure(text=text), (StreamInterruptedError, ProtocolError))
 
 
 def test_what_a_burst_brought_before_a_reset_is_kept_to_the_byte(trial: Trial) -> None:
-    words = [f"word {n} " for n in range(300)]  # no more than a socket holds: the rest never comes
+    words = [f"word {n} " for n in range(300)]  # fits into a socket's buffer
     trial.server.script("m", chunks=words, bursts=True, reset_after=300)
     assert type(trial.failure(text="".join(words))) is StreamInterruptedError
 

@@ -1,4 +1,4 @@
-"""A call that is cancelled at each of its await points in turn, and leaves nothing behind."""
+"""A call that is cancelled at each of its await points in turn: nothing leaks."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from tests.core.hand import PATIENCE, until_blocking
 from tests.support.tiny_llama import write_tiny_llama
 
 MOST = 200
-"""More steps than any of these calls has."""
+"""An upper bound of the steps of these calls."""
 
 
 class Stepped:
-    """Awaits something, counts its steps, and cancels the task around it at one of them.
+    """Awaits an object, counts the steps, and cancels the current task at one of them.
 
     Args:
         work: What to await.
@@ -69,7 +69,7 @@ class Stepped:
 
 
 def cancelled_at(backend: Backend, step: int, **options: Any) -> bool:
-    """Cancel one call at this step; whether it had so many."""
+    """Cancel one call at this step; returns whether it had that many."""
     stepped: list[Stepped] = []
 
     async def pipeline(generation: Generation) -> None:
@@ -88,7 +88,7 @@ def cancelled_at(backend: Backend, step: int, **options: Any) -> bool:
 
 
 def at_every_step(backend: Backend, settled: Any, **options: Any) -> int:
-    """Cancel at 1, 2, …; how many steps there were."""
+    """Cancel at step 1, 2, …; returns the number of steps."""
     tasks = engine_tasks()
     with logged() as lines:
         step = 1
@@ -108,14 +108,14 @@ def test_at_each_step_of_an_http_call(trial: Trial, warm: bool) -> None:
     backend = trial.backend()
 
     def settled() -> bool:
-        """The server sees every end; a connection that is not used is the only one open."""
+        """The server sees every end; the only open connection is an unused one."""
         ended = all(each["client_closed"] or each["ended"] for each in server.log("m"))
         if not warm:
             backend.close()
         return ended and server.connections() <= int(warm)
 
     steps = at_every_step(backend, settled)
-    assert steps >= (1 if warm else 2)  # a request on a used connection is written at once
+    assert steps >= (1 if warm else 2)  # on a reused connection the request is written at once
     with MelleaSession(backend) as m:
         assert m.instruct("Go.").value == "Once upon a time"
     until_blocking(lambda: server.connections() == 0)
@@ -151,7 +151,7 @@ def test_at_each_step_of_a_call_that_goes_wrong(trial: Trial, script: dict[str, 
 
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
 def test_at_random_moments_of_many_http_calls(trial: Trial, framing: str) -> None:
-    """Between two blocks, in the turn that a block comes in, and while a connection is made."""
+    """Between two blocks, in the turn of a block, and while a connection is being established."""
     chance = random.Random(7)
     trial.server.script(
         "m", chunks=["Once ", "upon ", "a time"], delay=0.001, split=9, framing=framing
@@ -193,7 +193,7 @@ def test_at_each_step_of_an_embedded_call(tmp_path: Path) -> None:
         assert m.instruct("Go.").value is not None
         steps = at_every_step(
             backend,
-            lambda: not backend._use._tasks,  # type: ignore[union-attr]
+            lambda: not backend._lease._tasks,  # type: ignore[union-attr]
             MAX_NEW_TOKENS=3,
         )
         assert steps >= 1
@@ -202,7 +202,7 @@ def test_at_each_step_of_an_embedded_call(tmp_path: Path) -> None:
 
 def test_at_each_step_of_a_whole_pipeline(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     """A prompt that waits for another thunk, attempts, a judge."""
-    # Nothing is there before it is awaited: no head of an answer, and no text behind its head.
+    # Each await really waits: neither a head nor the text after it is there beforehand.
     trial.server.script("m", chunks=["yes"], first_delay=0.05, delay=0.05)
     backend = trial.backend()
     tasks = engine_tasks()

@@ -1,4 +1,4 @@
-"""Signals, and loops that close under a call: it ends, and the server sees it."""
+"""Signals and closed loops during a call: the call ends, and the server sees its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thousands of streams at once: all complete, right to the byte, in bounded memory."""
+"""Thousands of streams at once: all complete and correct to the byte, in bounded memory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.support.server_process import ROOT
 STREAMS = 1000
 WORDS = [f"wörd {n} " for n in range(5)]
 KB_A_STREAM = 40
-"""What the process may grow by at its peak, the allocator's rounding included."""
+"""The allowed growth of the process at its peak, including the allocator's rounding."""
 
 
 def peak() -> int:
-    """The process's largest size so far, in KB."""
+    """The peak memory of the process, in KB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -52,7 +52,7 @@ def test_a_thousand_streams_at_once(trial: Trial) -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_stream_weighs_no_more_than_it_may() -> None:
-    """A cut of `python -m benchmarks.many`, in a process of its own, which is smaller at first."""
+    """A short version of `python -m benchmarks.many`, in a separate, small process."""
     command = [sys.executable, "-m", "benchmarks.many", "--streams", "1000"]
     command += ["--most", "30"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -1,4 +1,4 @@
-"""The list of models: an answer in one go, and every way in which it is none."""
+"""The list of models: right, and every kind of a wrong one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATHS = {"ollama": "/api/tags", "openai": "/v1/models"}
 
 
 def models(trial: Trial, **script: Any) -> list[str]:
-    """What a backend lists of a server that answers so."""
+    """The models that a backend lists for this answer of a server."""
     trial.server.script(PATHS[trial.wire], **script)
     tasks = engine_tasks()
     backend = trial.backend()

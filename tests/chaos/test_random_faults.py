@@ -1,4 +1,4 @@
-"""A random fault for each request, from a seed: the right class, and text right to the byte."""
+"""A random fault for each request: the right error class, and text correct to the byte."""
 
 from __future__ import annotations
 

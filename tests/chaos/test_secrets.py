@@ -1,4 +1,4 @@
-"""Whatever a server echoes, and wherever a call fails: no key can be read anywhere."""
+"""No key can be read anywhere, whatever a server echoes, and wherever a call fails."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ ECHOES = {
 
 
 def hidden(told: str) -> None:
-    """No piece of the key is in it, also not in Base64."""
+    """Check that no part of the key is in a text, plain or in Base64."""
     for text in re.findall(r"[\w+/-]{8,}", told):
         coded = text.replace("-", "+").replace("_", "/")
-        for at in range(4):  # wherever its groups of four begin
+        for at in range(4):  # the groups of four may begin anywhere
             group = coded[at : at + (len(coded) - at) // 4 * 4]
             assert KEY[4:12].encode() not in b64decode(group)
     for at in range(len(KEY) - 8):
@@ -60,7 +60,7 @@ def hidden(told: str) -> None:
 
 
 def bodies(wire: str, echo: str) -> dict[str, dict[str, Any]]:
-    """Everywhere that a server can say it."""
+    """All places where a server can echo it."""
     message = f"bad key {echo} given"
     return {
         "a status": {"status": 401, "body": {"error": {"message": message}}},
@@ -98,7 +98,7 @@ def in_base64(text: str) -> str:
 
 
 printed_ascii = st.characters(min_codepoint=33, max_codepoint=126)
-# Hypothesis takes words from the code too, and a name of ours stands in what we show.
+# Hypothesis also tries words of the code, and some of these are in our messages.
 keys = st.text(printed_ascii, min_size=12, max_size=60).filter(lambda key: not key.isidentifier())
 
 
@@ -122,7 +122,7 @@ def test_a_random_key_is_in_nothing_that_can_be_printed_of_a_failed_call(
     for told in (*lines, *shown, *(f"{each} {each!r}" for each in chain(caught.value))):
         assert key not in told
         assert encode(key) not in told
-    if encode(key) != key:  # what a server said, as it said it, may stand in a frame's variables
+    if encode(key) != key:  # a frame's variables may contain the server's text unchanged
         assert key not in printed(caught.value)
 
 
@@ -232,7 +232,7 @@ def test_a_traceback_with_variables_out_of_a_constructor_shows_no_key(
     except Exception as error:
         told = printed(error)
     else:
-        assert "auto" in holder.lower()  # it makes its backend with its first call
+        assert "auto" in holder.lower()  # it creates its backend in its first call
         return
     assert "hunter2" not in told
     hidden(told)

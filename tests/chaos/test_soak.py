@@ -1,4 +1,4 @@
-"""A short cut of `make soak`, and that a soak tells what is broken."""
+"""A short version of `make soak`, and tests that it reports broken promises."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ SEED = 5
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command, in a process of its own."""
+    """Run the command in a separate process."""
     command = [sys.executable, "-m", "benchmarks.soak", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
 
 
 def case_of(kind: str) -> int:
-    """The first case that meets such a fault."""
+    """The first case with such a fault."""
     return next(n for n in range(1000) if fault_of(SEED, n).kind == kind)
 
 
 def test_twenty_seconds_of_random_faults() -> None:
-    # The promise of 5% is for what is warm: the full soak reads after its first minute.
+    # The promise of 5% holds after a warm-up: the full soak starts to measure after a minute.
     done = run("--seconds", "20", "--streams", "30", "--least", "100", "--growth", "0.3")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all held" in done.stdout

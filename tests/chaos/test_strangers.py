@@ -1,4 +1,4 @@
-"""A key goes to the origin that it was given for, and to nobody else."""
+"""A key is sent to the origin that it was given for, and to no other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def stranger_process() -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def stranger(stranger_process: ServerProcess) -> ServerProcess:
-    """A second origin that answers everything, and writes down what it got."""
+    """A second origin that answers everything, and records the requests."""
     stranger_process.clear()
     stranger_process.script("m", chunks=["stolen"])
     return stranger_process
@@ -86,7 +86,7 @@ def test_a_key_of_the_environment_goes_to_no_other_address(
     assert "authorization" not in stranger.log("m")[0]["headers"]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])  # to a number no jar brings them
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])  # cookie jars ignore numeric hosts
 def test_no_cookie_of_a_server_comes_back(trial: Trial, host: str) -> None:
     trial.server.script("m", chunks=["a"], headers={"Set-Cookie": "track=1"})
     with MelleaSession(trial.backend(trial.server.url.replace("127.0.0.1", host))) as m:

@@ -1,4 +1,4 @@
-"""Answers that are not of the protocol, that tell of an error, or that end oddly."""
+"""Answers that violate the protocol, report an error, or end in unusual ways."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_nonsense_after_text_keeps_the_text(trial: Trial, what: str) -> None:
     bad = raw if trial.wire == "ollama" else b"data: " + raw + b"\n"
     trial.server.script("m", raw_lines=[said(trial.wire, "Once ", "upon "), bad])
     error = trial.failure(text="Once upon ")
-    # A field that nobody reads may be anything.
+    # A field that is not read may have any value.
     ignored = (trial.wire, what) == ("openai", "a huge number")
     assert type(error) is (StreamInterruptedError if ignored else ProtocolError)
 

@@ -1,4 +1,4 @@
-"""TLS that fails, in each way a class of its own and a message that says why."""
+"""TLS failures: each has the right class, and a message with the reason."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tests.support.server_process import ServerProcess
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Whom no system trusts."""
+    """An authority that no system trusts."""
     return trustme.CA()
 
 
 @pytest.fixture(scope="module")
 def bundle(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its certificate, as a file that a program can be told to trust."""
+    """Its certificate, as a file that a program can load."""
     path = tmp_path_factory.mktemp("ca") / "ca.pem"
     authority.cert_pem.write_to_path(str(path))
     return path
@@ -41,7 +41,7 @@ def bundle(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> P
 def proxies(
     authority: trustme.CA, scripted_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, ProxyProcess]]:
-    """The scripted server behind TLS, with each of these certificates."""
+    """The scripted server with TLS, for each of these certificates."""
     folder = tmp_path_factory.mktemp("certificates")
     yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
     made = {
@@ -119,7 +119,7 @@ def test_a_server_that_speaks_no_tls(trial: Trial, says: str, reads: int) -> Non
         def refuse() -> None:
             client, _ = listening.accept()
             with client:
-                client.recv(reads)  # a close with more to read is a reset
+                client.recv(reads)  # a close with unread bytes would be a reset
                 client.sendall(says.encode())
 
         thread = threading.Thread(target=refuse)

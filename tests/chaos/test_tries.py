@@ -1,4 +1,4 @@
-"""Tries, limits and caps on the wire: how often a server is asked, and what is waited for."""
+"""Retries, time limits and size limits of requests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PASSING = [408, 409, 425, 429, 500, 502, 503, 504]
 
 
 def call(trial: Trial, limits: Limits | None = None, **options: Any) -> str:
-    """What one call answers, with quick pauses."""
+    """The answer of one call, with short pauses between retries."""
     given = {**QUICK, **{ModelOption[name]: value for name, value in options.items()}}
     with MelleaSession(trial.backend(limits=limits), model_options=given) as m:
         value: str = m.instruct("Go.").value or ""
@@ -72,7 +72,7 @@ def test_a_budget_bounds_all_tries(trial: Trial) -> None:
 
 
 def test_a_kept_connection_that_turns_out_closed_is_replaced_unseen(trial: Trial) -> None:
-    # By its length an answer ends with its last byte, and its connection is kept from there on.
+    # With a Content-Length the answer ends with its last byte, and the connection is reused.
     whole = {"chunks": WORDS, "framing": "length"}
     trial.server.script("m", [whole, {"hang_up": True}, whole])
     with MelleaSession(trial.backend(), model_options=QUICK) as m:
@@ -126,7 +126,7 @@ def test_content_resets_the_limit_on_silence(trial: Trial) -> None:
 
 
 def written_call(*pieces: str, **delta: Any) -> list[bytes]:
-    """A tool call in OpenAI's words, whose arguments come in these pieces."""
+    """A tool call in OpenAI's format, with its arguments in these pieces."""
     head = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": ""}}
     parts = [{"index": 0, "function": {"arguments": piece}} for piece in pieces]
     return [
@@ -144,7 +144,7 @@ CALLED = (
 
 @pytest.fixture
 def on_openai(server: ServerProcess) -> Iterator[Trial]:
-    """The one wire on which a call's arguments come in pieces."""
+    """The protocol that sends a call's arguments in pieces."""
     trial = Trial("openai", server)
     yield trial
     trial.close()
@@ -176,7 +176,7 @@ def test_a_call_that_breaks_off_while_it_is_written_is_asked_for_again(on_openai
 
 
 def many_arguments(wire: str) -> bytes:
-    """A tool call whose arguments are long."""
+    """A tool call with long arguments."""
     arguments = {"text": "x" * 5000}
     if wire == "ollama":
         function = {"name": "f", "arguments": arguments}

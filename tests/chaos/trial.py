@@ -1,4 +1,4 @@
-"""One call against a fault, and everything that has to hold after any failure."""
+"""One call with a fault, and the checks that hold after every failure."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ BACKENDS: dict[str, Any] = {"ollama": OllamaBackend, "openai": OpenAIBackend}
 PATHS = {"ollama": "/api/chat", "openai": "/v1/chat/completions"}
 KEY = "sk-chaos/0123456789+secret=="
 ONCE = {ModelOption.RETRIES: 0}
-"""One try, so that what happens to it is all that happens."""
+"""A single attempt: no retry hides its failure."""
 WORDS = ["Once ", "upon ", "a ", "time"]
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """An error with all causes and contexts, also those that a traceback leaves out."""
+    """An error with all its causes and contexts, including those that a traceback omits."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -42,7 +42,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def printed(error: BaseException) -> str:
-    """Everything that could be printed of an error, the variables of its frames included."""
+    """Everything that can be printed about an error, including the variables of its frames."""
     told = []
     for each in chain(error):
         told += [str(each), repr(each), repr(vars(each)), repr(each.args)]
@@ -51,7 +51,7 @@ def printed(error: BaseException) -> str:
 
 
 def _frames(error: BaseException) -> list[str]:
-    """The library's own frames with their variables, as error reporters print them."""
+    """The library's frames with their variables, in the format of error reporters."""
     told = []
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if "/tests/" not in frame.f_code.co_filename:
@@ -61,7 +61,7 @@ def _frames(error: BaseException) -> list[str]:
 
 @contextmanager
 def logged() -> Iterator[list[str]]:
-    """All that any logger says meanwhile, from DEBUG on, behind its level."""
+    """All records of all loggers meanwhile, from DEBUG on, each after its level."""
     lines: list[str] = []
 
     class Keep(logging.Handler):
@@ -81,12 +81,12 @@ def logged() -> Iterator[list[str]]:
 
 
 def engine_tasks() -> int:
-    """How many tasks the engine has."""
+    """The number of the engine's tasks."""
     return len(asyncio.all_tasks(engine().loop))
 
 
 class Trial:
-    """Makes calls of one wire against one server, and checks what every failure has to keep.
+    """Makes calls with one protocol to one server, and checks the promises after every failure.
 
     Args:
         wire: The backend's name.
@@ -103,12 +103,12 @@ class Trial:
         self._backends: list[Any] = []
 
     def close(self) -> None:
-        """Close every backend, so that what a failed test leaves open does not fail the next."""
+        """Close every backend, so that a failed test does not make the next one fail."""
         for each in self._backends:
             each.close()
 
     def backend(self, url: str | None = None, key: str | None = KEY, **how: Any) -> Any:
-        """A backend for the model `m` there."""
+        """A backend for the model `m` of the server."""
         url = url or self.server.url
         if self.sessions is not None:
             how["http_session"] = self.sessions.make()
@@ -116,7 +116,7 @@ class Trial:
         return self._backends[-1]
 
     def value(self, url: str | None = None, **how: Any) -> str:
-        """What a call answers."""
+        """The answer of a call."""
         with MelleaSession(self.backend(url, **how), model_options=ONCE) as m:
             value: str = m.instruct("Go.").wait(PATIENCE).value or ""
         return value
@@ -129,7 +129,8 @@ class Trial:
         options: dict[ModelOption, Any] | None = None,
         **how: Any,
     ) -> MelleaRxError:
-        """How a call fails there: once, with this text, and with nothing left behind."""
+        """The error of a call, after the check that there is one, with this text, and that
+        nothing leaks."""
         tasks = engine_tasks()
         backend = self.backend(url, **how)
         recorder = Recorder()
@@ -143,7 +144,7 @@ class Trial:
             until_blocking(lambda: self.server.connections() <= 1)
             shown = [repr(each) for each in (m, backend, thunk, error)]
         assert recorder.terminals == ["error"]
-        delivered = recorder.error  # a copy: what is raised is kept by nobody
+        delivered = recorder.error  # a copy: nothing stores a raised error
         assert delivered is not None
         assert (type(delivered), str(delivered)) == (type(error), str(error))
         assert (recorder.text, thunk.text, error.text) == (text, text, text), repr(error)
@@ -151,6 +152,6 @@ class Trial:
         until_blocking(lambda: engine_tasks() <= tasks)
         for told in (*lines, *shown, printed(error), printed(delivered)):
             assert KEY not in told
-        # A fault that reaches the loop is logged there, and nobody else hears of it.
+        # An exception in a callback of the loop is only logged there.
         assert not [line for line in lines if line.startswith("ERROR")]
         return error

@@ -1,4 +1,4 @@
-"""A bench for each backend: the backend itself, and a way to make it do things."""
+"""A harness for each backend: the backend, and methods that control its answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENDLESS = 10_000
 
 
 class ScriptedBench(Bench):
-    """Plays in this process."""
+    """The harness of the scripted backend."""
 
     speaks = CHUNKS
     tells_usage = tells_model = True
@@ -52,7 +52,7 @@ class ScriptedBench(Bench):
 
 
 class HttpBench(Bench):
-    """Speaks to the scripted server."""
+    """The harness of the HTTP backends, with the scripted server."""
 
     speaks = CHUNKS
     tells_usage = tells_model = True
@@ -93,7 +93,7 @@ class HttpBench(Bench):
 
 
 class LocalBench(Bench):
-    """A real llama.cpp in this process."""
+    """The harness of the embedded model: a real llama.cpp in this process."""
 
     limit = {"MAX_NEW_TOKENS": 6}  # noqa: RUF012
     tells_usage = tells_model = True
@@ -101,8 +101,8 @@ class LocalBench(Bench):
     def __init__(self, model: Path) -> None:
         from mellea_rx.backends import LocalBackend
 
-        # Its thousands of tokens a second fill a window of the default size in a moment, and an
-        # answer that has filled its window is not endless.
+        # At thousands of tokens a second a window of the default size is full in a moment, and an
+        # answer that fills its window ends.
         options = {ModelOption.SEED: 7, ModelOption.MAX_NEW_TOKENS: 8_000}
         self.backend = LocalBackend(model, parallel=4, context_window=8192, model_options=options)
 
@@ -119,7 +119,7 @@ class LocalBench(Bench):
 
 @contextmanager
 def bench_for(name: str, server: ServerProcess, local_model: Path) -> Iterator[Bench]:
-    """The bench of a backend; closed at the end."""
+    """The harness of a backend; closed at the end."""
     bench: Any
     if name == "openai over a session":
         with SessionLoop() as sessions:

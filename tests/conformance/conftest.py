@@ -1,4 +1,4 @@
-"""Every test in this folder runs over every backend."""
+"""Fixtures that run every test of this folder with every backend."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BACKENDS = ["scripted", "ollama", "openai", "openai over a session", "local"]
 
 @pytest.fixture(scope="session")
 def local_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama of random weights: the text is no matter here."""
+    """A Llama with random weights: the text does not matter here."""
     return write_tiny_llama(tmp_path_factory.mktemp("models") / "tiny.gguf")
 
 
@@ -25,6 +25,6 @@ def local_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bench(
     request: pytest.FixtureRequest, server: ServerProcess, local_model: Path
 ) -> Iterator[Bench]:
-    """A backend, and a way to make it do things."""
+    """A backend with its harness."""
     with bench_for(request.param, server, local_model) as made:
         yield made

@@ -1,4 +1,4 @@
-"""Model options on the wire: each is mapped, or refused by its name; the rest goes through."""
+"""Model options in requests: each is mapped, or rejected by name; others are passed on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "
 REFUSED = object()
 NOT_SENT = object()
 
-# For each option: a value, and where it stands in Ollama's body and in OpenAI's.
+# For each option: a value, and its place in Ollama's body and in OpenAI's.
 PLACES: dict[ModelOption, tuple[Any, Any, Any]] = {
     ModelOption.TEMPERATURE: (0.5, {"options": {"temperature": 0.5}}, {"temperature": 0.5}),
     ModelOption.SEED: (7, {"options": {"seed": 7}}, {"seed": 7}),
@@ -43,7 +43,7 @@ PLACES: dict[ModelOption, tuple[Any, Any, Any]] = {
 
 
 def sent(name: str, server: ServerProcess, options: Mapping[Any, Any]) -> dict[str, Any]:
-    """The body that a call with these options sends."""
+    """The body of a call with these options."""
     server.script("m", chunks=["a"])
     with MelleaSession(BACKENDS[name]("m", base_url=server.url)) as m:
         m.instruct("Go.", model_options=options)

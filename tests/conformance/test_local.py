@@ -1,4 +1,4 @@
-"""What only a real llama.cpp can show, and what a server cannot be told to do."""
+"""Tests that need a real llama.cpp, or behaviour that the scripted server lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hundred streams at once, and what becomes of them when their reader leaves."""
+"""A hundred streams at once, and their end when the reader leaves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every backend's stream promises: cold, one terminal, an end that ends."""
+"""The promises of every backend's stream: cold, one terminal event, an end that is final."""
 
 from __future__ import annotations
 

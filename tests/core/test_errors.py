@@ -8,8 +8,7 @@ import pickle
 import pytest
 
 from mellea_rx import errors
-from mellea_rx.errors import MelleaRxError, StatusError
-from mellea_rx.errors.root import raisable
+from mellea_rx.errors import MelleaRxError, StatusError, raisable
 
 KINDS = [getattr(errors, name) for name in errors.__all__]
 

@@ -1,7 +1,7 @@
 """Search for bytes that break a promise: `python -m tests.fuzz --seconds 60`.
 
-The first byte of an input chooses the target, so that one search covers them all. What it finds is
-written into the folder that it names, and raises.
+The first byte of an input chooses the target, so that one search covers all of them. A finding is
+written into the folder that the search prints, and raises.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ with atheris.instrument_imports(
 
 
 def main() -> None:
-    """Search until the time is over, or something is found."""
+    """Search until the time is over, or a promise is broken."""
     parser = argparse.ArgumentParser(description="Search for bytes that break a promise.")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--runs", type=int, default=-1, help="inputs to try; -1: no limit")

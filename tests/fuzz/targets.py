@@ -1,6 +1,6 @@
-"""What has to hold for any bytes: the same result however they are cut, or one typed error.
+"""The promises for any bytes: the same result for any division into blocks, or one typed error.
 
-A target takes bytes and raises only where a promise is broken. Hypothesis and atheris share them.
+A target takes bytes, and raises only if a promise is broken. Hypothesis and atheris share them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _WHO = "http://server"
 
 
 def _split(data: bytes) -> tuple[bytes, list[bytes]]:
-    """The payload, and the payload cut where the first bytes say."""
+    """The payload, and the payload divided at the places in the first bytes."""
     places, payload = data[:_CUTS], data[_CUTS:]
     return payload, cut(payload, list(places))
 
@@ -48,7 +48,7 @@ def _items(decoder: Any, blocks: Sequence[bytes]) -> tuple[list[bytes], str]:
 
 
 def _answer(decoder: StreamDecoder, blocks: Sequence[bytes]) -> tuple[str, str, Any, Any]:
-    """What a call gets of a decoder: text, thinking, the rest of its end, and its failure."""
+    """The result of a decoder: text, thinking, the fields of its end, and its error."""
     chunks = []
     try:
         for block in blocks:
@@ -68,7 +68,7 @@ def _answer(decoder: StreamDecoder, blocks: Sequence[bytes]) -> tuple[str, str, 
         assert len(str(error)) < 3000
         str(error).encode()
     text = "".join(chunk.text for chunk in given)
-    text.encode()  # whatever came, it can be printed
+    text.encode()  # any text can be printed
     return (
         text,
         "".join(chunk.thinking for chunk in given),
@@ -78,31 +78,31 @@ def _answer(decoder: StreamDecoder, blocks: Sequence[bytes]) -> tuple[str, str, 
 
 
 def lines(data: bytes) -> None:
-    """NDJSON's lines."""
+    """The line decoder."""
     payload, blocks = _split(data)
     assert _items(LineDecoder(), blocks) == _items(LineDecoder(), [payload])
 
 
 def sse(data: bytes) -> None:
-    """Server-sent events."""
+    """The decoder of server-sent events."""
     payload, blocks = _split(data)
     assert _items(SseDecoder(), blocks) == _items(SseDecoder(), [payload])
 
 
 def ollama(data: bytes) -> None:
-    """Ollama's answers."""
+    """The decoder of Ollama's answers."""
     payload, blocks = _split(data)
     assert _answer(OllamaDecoder(_WHO), blocks) == _answer(OllamaDecoder(_WHO), [payload])
 
 
 def openai(data: bytes) -> None:
-    """OpenAI's answers."""
+    """The decoder of OpenAI's answers."""
     payload, blocks = _split(data)
     assert _answer(OpenAIDecoder(_WHO), blocks) == _answer(OpenAIDecoder(_WHO), [payload])
 
 
 def words(data: bytes) -> None:
-    """The bodies of errors: what is told of them is short, and safe to print."""
+    """The messages of error bodies: short, and safe to print."""
     told = error_message(data)
     assert told.isprintable()
     assert len(told) < 25_000
@@ -110,7 +110,7 @@ def words(data: bytes) -> None:
 
 
 def members(data: bytes) -> None:
-    """JSON that comes in pieces."""
+    """The scanner of JSON that arrives in pieces."""
     _, blocks = _split(data)
     texts = [block.decode("utf-8", "replace") for block in blocks]
     assert _members(texts) == _members(["".join(texts)])
@@ -129,7 +129,7 @@ def _members(texts: Iterable[str]) -> tuple[list[Any], bool]:
 
 
 def parts(data: bytes) -> None:
-    """The operator that gives the parts of such JSON."""
+    """The operator `partial_object`."""
     text = data.decode("utf-8", "replace")
     caught: list[Exception] = []
     rx.of(text[: len(text) // 2], text[len(text) // 2 :]).pipe(
@@ -156,4 +156,4 @@ SEEDS = [
     _HEAD + b'Here: {"title": "The \\"Sea\\"", "years": [19, 51, {"a": null}], "x": -1.5e3} so',
     _HEAD + b'[1, "two", [3], {"four": 4}]',
 ]
-"""Where a search begins: one of every kind."""
+"""The initial inputs of a search: one of every kind."""

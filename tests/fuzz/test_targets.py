@@ -1,4 +1,4 @@
-"""Any bytes, cut anywhere: chunks, or one typed error, in linear time."""
+"""Any bytes, divided anywhere: chunks, or one typed error, in linear time."""
 
 from __future__ import annotations
 

@@ -23,15 +23,15 @@ from mutmut.stats import status_by_exit_code
 from tests.mutation.parts import COPIED, COPIED_FILES, PARTS, ROOT, Part
 
 MUTMUT = str(Path(sys.executable).with_name("mutmut"))
-# It sets a context variable at every call, in finalizers too, and one that is run in the middle of
-# another `set` can crash Python 3.11: so no finalizer is run by chance.
+# mutmut sets a context variable at every call, in finalizers too. A finalizer that runs within
+# another `set` can crash Python 3.11, so the garbage collector is off.
 RUN = "import gc; gc.disable(); from mutmut.__main__ import cli; cli()"
 NOTICED = ("killed", "timeout", "segfault")
 UNNOTICED = ("survived", "no tests", "suspicious")
 
 
 def main() -> None:
-    """Run the parts that were named, and print what came of each."""
+    """Run the named parts, and print the result of each."""
     parser = argparse.ArgumentParser(description="Which mutants does no test notice?")
     parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
     parser.add_argument("--minutes", type=float, default=30, help="for each part")
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def copy(part: Part, folder: Path) -> None:
-    """The project, with mutmut's settings for this part."""
+    """Copy the project, with mutmut's settings for this part."""
     for name in COPIED:
         shutil.copytree(
             ROOT / name,
@@ -64,9 +64,9 @@ def copy(part: Part, folder: Path) -> None:
 
 
 def mutate(folder: Path, names: list[str], seconds: float, workers: int) -> None:
-    """Run mutmut there for these mutants (none: all that were not run), and no longer than that."""
-    # Programs that tests start find the mutated package too. Python forgets a path for good that is
-    # not there when it starts.
+    """Run mutmut for these mutants (none: all that were not run yet), at most for these seconds."""
+    # Programs that tests start have to find the mutated package too. Python ignores a path for good
+    # that does not exist when it starts.
     (folder / "mutants").mkdir(exist_ok=True)
     environment = os.environ | {"PYTHONPATH": str(folder / "mutants")}
     command = [sys.executable, "-c", RUN, "run", "--max-children", str(workers), *names]
@@ -85,7 +85,7 @@ def mutate(folder: Path, names: list[str], seconds: float, workers: int) -> None
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End it and the workers that it forked: they are a group."""
+    """End the process and the workers that it forked; they are one process group."""
     try:
         os.killpg(process.pid, signal.SIGTERM)
     except ProcessLookupError:
@@ -102,7 +102,7 @@ def verdicts(folder: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def unnoticed(folder: Path) -> list[str]:
-    """The mutants that no test noticed."""
+    """The names of the mutants that no test noticed."""
     return [name for _, name, verdict in verdicts(folder) if verdict in UNNOTICED]
 
 

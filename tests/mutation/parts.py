@@ -1,4 +1,4 @@
-"""What is mutated, and by which tests it has to be noticed."""
+"""The parts of the library that are mutated, and the tests that have to notice it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ COPIED_FILES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "LIC
 
 @dataclass(frozen=True)
 class Part:
-    """Files to mutate, as patterns, and the tests that belong to them, in pytest's words."""
+    """Files to mutate, as patterns, and the tests that belong to them, as arguments of pytest."""
 
     files: tuple[str, ...]
     tests: tuple[str, ...]
 
     def settings(self) -> str:
-        """The section of mutmut in pyproject.toml."""
+        """mutmut's section of pyproject.toml."""
         return "\n".join(
             [
                 "[tool.mutmut]",
@@ -26,9 +26,10 @@ class Part:
                 f"only_mutate = {list(self.files)}",
                 f"also_copy = {[*COPIED, *COPIED_FILES]}",
                 f"pytest_add_cli_args_test_selection = {list(self.tests)}",
-                # A mutant that hangs is told by the time of one test, before mutmut's own limit.
+                # A mutant that hangs is noticed by the time limit of one test, before mutmut's
+                # own limit.
                 'pytest_add_cli_args = ["--timeout=20", "-p", "no:cacheprovider"]',
-                # The engine's thread does not live in a child of a process that ran tests.
+                # The engine's thread does not exist in a forked child of a process that ran tests.
                 'process_isolation = "forkserver"',
                 "timeout_multiplier = 4.0",
                 "timeout_constant = 5.0",
@@ -47,10 +48,11 @@ PARTS = {
     "http": Part(
         files=tuple(
             f"mellea_rx/wire/{name}.py"
-            for name in ("connecting", "http", "http1", "slots", "transport")
+            for name in ("aiohttp_session", "connecting", "http", "http1", "slots", "transport")
         ),
         tests=(
             "tests/wire/test_addresses.py",
+            "tests/wire/test_aiohttp_session.py",
             "tests/wire/test_connections.py",
             "tests/wire/test_base_url.py",
             "tests/wire/test_connection_limit.py",
@@ -69,7 +71,7 @@ PARTS = {
             f"mellea_rx/core/{name}.py"
             for name in ("thunk", "generation", "fold", "inbox", "consumers")
         ),
-        # Without what only a whole process shows (exit, fork): too slow to be run for each mutant.
+        # Without tests that need a separate process (exit, fork): too slow for each mutant.
         tests=(
             "tests/core/test_blocking.py",
             "tests/core/test_cancel.py",

@@ -24,7 +24,7 @@ def run_on(
     main: Callable[[HttpClient], Awaitable[None]],
     limits: Limits | None = None,
 ) -> None:
-    """Run a test with a client of this server, on a loop of this kind; the client is closed."""
+    """Run a test with a client of this server on a loop of this kind, then close the client."""
     client = client_of(server, limits)
 
     async def whole() -> None:

@@ -11,24 +11,24 @@ DONE = b"data: [DONE]\n\n"
 
 
 def event(body: Any) -> bytes:
-    """One event with this JSON."""
+    """An event with this JSON."""
     return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
 
 
 def delta(delta: Any = None, reason: str | None = None, **more: Any) -> bytes:
-    """One event with a choice of this delta."""
+    """An event with one choice, which has this delta."""
     choice = {"index": 0, "delta": delta or {}, "finish_reason": reason}
     head = {"id": "c", "object": "chat.completion.chunk", "model": "m"}
     return event({**head, "choices": [choice], **more})
 
 
 def said(text: str) -> bytes:
-    """One event with this text."""
+    """An event with this text."""
     return delta({"content": text})
 
 
 def call(index: int | None = 0, id: str | None = None, **function: str) -> bytes:
-    """One event with a piece of a tool call; what is None is left out."""
+    """An event with a piece of a tool call; arguments that are None are left out."""
     part: dict[str, Any] = {"function": function}
     if index is not None:
         part["index"] = index

@@ -1,4 +1,4 @@
-"""What a client is given: an address, and limits."""
+"""The arguments of a client: its address and its limits."""
 
 from __future__ import annotations
 

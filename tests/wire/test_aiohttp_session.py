@@ -1,4 +1,4 @@
-"""A user's aiohttp session: its requests run on its loop, it is never closed, misuse is named."""
+"""A user's aiohttp session: requests run on its loop, it is never closed, misuse is reported."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ both = pytest.mark.parametrize("kind", KINDS)
 
 
 def with_session(test: Callable[[aiohttp.ClientSession], Awaitable[None]], **how: Any) -> None:
-    """Run a test with an open session, which has to be open at its end."""
+    """Run a test with an open session, and check that it is still open afterwards."""
 
     async def main() -> None:
         async with aiohttp.ClientSession(**how) as session:
@@ -143,7 +143,7 @@ def test_a_session_that_is_closed_is_refused_by_name(kind: str, server: ServerPr
         began = time.monotonic()
         with pytest.raises(ConnectionFailedError, match="http_session was closed"):
             await (await m.ainstruct("Go.")).avalue()
-        assert time.monotonic() - began < 0.4  # it is not tried again
+        assert time.monotonic() - began < 0.4  # there is no retry
         with pytest.raises(InvalidInputError, match="http_session is closed"):
             KINDS[kind]("m", base_url=server.url, http_session=session)
 

@@ -1,4 +1,4 @@
-"""The address of a server: its path is before every path, and its query behind each of them."""
+"""A server's address: its path precedes every path, and its query follows each of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODELS = {"ollama": "/api/tags", "openai": "/models"}
 
 
 def asked_by(kind: str, base: str) -> list[str]:
-    """The targets that a call and a list of models ask for at a base address."""
+    """The request targets of a call and of a list of models for a base address."""
     targets: list[str] = []
 
     def serve(peer: Peer) -> None:

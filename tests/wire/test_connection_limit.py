@@ -1,4 +1,4 @@
-"""A limit on connections: further requests wait their turn, in order, and none is lost."""
+"""A limit on connections: further requests wait in order, and none is lost."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_request_that_is_given_up_while_it_waits_takes_no_slot(loop: str, ends
             task.cancel()
         go_on.set()
         assert await first == []
-        # One more is cancelled in the moment that it may be given the slot.
+        # Another one is cancelled at the moment at which it may get the slot.
         waiting[4].cancel()
         for task in waiting:
             with suppress(asyncio.CancelledError):
@@ -152,7 +152,7 @@ def test_every_end_of_a_request_gives_its_slot_back(loop: str, fault: str) -> No
 
 @on_both_loops
 def test_waiting_is_not_connecting(loop: str) -> None:
-    """The limit on connecting is far shorter than the wait for a turn."""
+    """The time limit for a connection is far shorter than the wait for a slot."""
 
     def serve(peer: Peer) -> None:
         while peer.request():
@@ -273,7 +273,8 @@ def test_a_connection_that_nothing_uses_is_closed_after_a_while(
 
 @on_both_loops
 def test_a_failed_request_leaves_no_cycle_behind(loop: str) -> None:
-    """What it has in its frames is gone with its error, not when the collector comes."""
+    """Objects in the frames of a failed call are freed with its error, without the garbage
+    collector."""
 
     class Taker:
         def __call__(self, block: bytes) -> bool:
@@ -313,7 +314,7 @@ def test_a_failed_request_leaves_no_cycle_behind(loop: str) -> None:
 
 @on_both_loops
 def test_a_host_that_does_not_answer_is_a_connect_timeout(loop: str) -> None:
-    """A listener whose queue is full: the handshake of TCP never ends."""
+    """A listener whose queue is full, so that a TCP handshake never ends."""
 
     async def main(client: HttpClient) -> None:
         with pytest.raises(ConnectTimeoutError, match=r"within 0\.2 s"):

@@ -1,25 +1,32 @@
-"""What becomes of a client's connections: kept, closed, opened again, and left to a parent."""
+"""A client's connections: reused, closed, opened again, and left to the parent after a fork."""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gc
+import os
+import resource
+import select
 import socket
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from yarl import URL
 
 from mellea_rx import ConnectionFailedError, ProtocolError
 from mellea_rx.wire.http import HttpClient, Limits, open_client
+from mellea_rx.wire.http1 import IDLE, Pool, _readable, _written
+from mellea_rx.wire.transport import RequestHead
 from tests.core.hand import until
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
 
 
 class Listening:
-    """A server on the test's own loop: it answers everything with an empty list.
+    """A server on the test's own loop that answers every request with an empty list.
 
     Attributes:
         client: Speaks to it.
@@ -33,11 +40,11 @@ class Listening:
 
     @property
     def open(self) -> int:
-        """How many connections are open."""
+        """The number of open connections."""
         return len(self._open)
 
     async def ask(self) -> None:
-        """Make one request."""
+        """Send one request."""
         assert await self.client.get_json("/list", timeout=5) == []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -55,7 +62,7 @@ class Listening:
             writer.close()
 
     async def leave(self) -> None:
-        """Close what is open yet."""
+        """Close the open connections."""
         for writer in self._open:
             writer.close()
         await until(lambda: not self._open)
@@ -63,7 +70,7 @@ class Listening:
 
 @asynccontextmanager
 async def listening() -> AsyncIterator[Listening]:
-    """A server and its client; both are closed after."""
+    """A server and its client; both are closed afterwards."""
     with socket.create_server(("127.0.0.1", 0)) as bound:
         here = Listening(bound.getsockname()[1])
         server = await asyncio.start_server(here.serve, sock=bound)
@@ -74,7 +81,7 @@ async def listening() -> AsyncIterator[Listening]:
 
 
 def run(test: Callable[[Listening], Awaitable[None]]) -> None:
-    """Run a test against a server of its own."""
+    """Run a test with a separate server."""
 
     async def main() -> None:
         async with listening() as here:
@@ -139,7 +146,7 @@ def test_a_request_that_is_under_way_when_its_connections_close_fails() -> None:
 def test_a_parents_connections_stay_open_and_are_not_used() -> None:
     async def test(here: Listening) -> None:
         transport = here.client.transport
-        transport.orphaned()  # there are none
+        transport.orphaned()  # there are no connections
         await here.ask()
         left = weakref.ref(transport._pool)
         transport.orphaned()
@@ -151,9 +158,61 @@ def test_a_parents_connections_stay_open_and_are_not_used() -> None:
         await until(lambda: here.open == 1)
         pool = left()
         assert pool is not None
-        await pool.aclose()  # for the parent, who is this process
+        await pool.aclose()  # this process is also the parent
 
     run(test)
+
+
+def test_only_connections_that_were_unused_for_long_are_closed() -> None:
+    async def test(here: Listening) -> None:
+        await asyncio.gather(*(here.ask() for _ in range(3)))
+        pool = here.client.transport._pool
+        assert isinstance(pool, Pool)
+        oldest, *newer = pool._free
+        oldest.kept_since -= IDLE
+        sweep_now(pool)
+        await until(lambda: here.open == 2)
+        assert pool._free == newer
+        assert pool._sweeper is not None
+        assert pool._sweeper.when() == pytest.approx(newer[0].kept_since + IDLE)
+        for connection in newer:
+            connection.kept_since -= IDLE
+        sweep_now(pool)
+        await until(lambda: not here.open)
+        assert pool._free == []
+        assert pool._sweeper is None
+
+    run(test)
+
+
+def sweep_now(pool: Pool) -> None:
+    """Close the connections that were unused for too long, without the wait for the timer."""
+    assert pool._sweeper is not None
+    pool._sweeper.cancel()
+    pool._sweep()
+
+
+def test_a_written_head_does_not_show_its_key() -> None:
+    head = RequestHead("GET", URL("http://server/list"), {"Authorization": "Bearer key"})
+    assert repr(_written(head)) == "***"
+    assert b"Bearer key" in _written(head)
+
+
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="select() has a limit of 1,024")
+def test_a_connection_may_have_a_high_descriptor() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, limits[1]), limits[1]))
+    near, far = socket.socketpair()
+    with near, far:
+        high = fcntl.fcntl(near.fileno(), fcntl.F_DUPFD, 2000)
+        try:
+            is_readable = _readable(high)
+            assert not is_readable()
+            far.send(b"x")
+            assert is_readable()
+        finally:
+            os.close(high)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_an_address_whose_hosts_fail_in_different_ways_tells_all_of_them(
@@ -185,7 +244,7 @@ def test_an_address_whose_hosts_fail_in_different_ways_tells_all_of_them(
 async def served(
     answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> AsyncIterator[HttpClient]:
-    """A client of a server that does this with each connection; both are closed after."""
+    """A client of a server with this connection handler; both are closed afterwards."""
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -205,7 +264,7 @@ def test_what_changes_nothing_is_asked_again_where_a_kept_connection_was_closed(
     connections = 0
 
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the first request, and close when the second comes: nobody knew before."""
+        """Answer the first request, and close the connection when the second arrives."""
         nonlocal connections
         connections += 1
         await reader.readuntil(b"\r\n\r\n")
@@ -236,7 +295,7 @@ def test_a_request_that_is_given_up_is_not_sent_to_its_end(answers: bool) -> Non
         begun, go_on, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
         async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            """Take the head, and the rest only when the client has gone."""
+            """Read the head, and the rest only after the client has closed the connection."""
             nonlocal taken
             await reader.readuntil(b"\r\n\r\n")
             if answers:

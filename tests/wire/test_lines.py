@@ -1,4 +1,4 @@
-"""Bytes into lines: LF ends a line, nothing else does, and no cut changes anything."""
+"""The line decoder: only LF ends a line, and the division into blocks changes nothing."""
 
 from __future__ import annotations
 

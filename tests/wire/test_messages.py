@@ -1,4 +1,4 @@
-"""Tool calls and their results in a conversation, in each server's exact words."""
+"""Tool calls and their results in a conversation, in the exact format of each server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OLLAMA_HOST is read as Ollama itself reads it."""
+"""OLLAMA_HOST is read by the rules of Ollama itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ollama's lines into chunks."""
+"""The decoder of Ollama's lines."""
 
 from __future__ import annotations
 

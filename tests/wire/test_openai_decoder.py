@@ -1,4 +1,4 @@
-"""OpenAI's events into chunks: text, thinking, usage, the end, and what goes wrong."""
+"""The decoder of OpenAI's events: text, thinking, usage, the end, and faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What vLLM, llama.cpp, LM Studio, OpenRouter, Azure and Ollama's /v1 make of the protocol."""
+"""The variants of OpenAI's protocol: vLLM, llama.cpp, LM Studio, OpenRouter, Azure, Ollama's
+/v1."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from tests.wire.openai_frames import DONE, END, STOP, decoder, delta, event, sai
 
 
 def failure(*frames: bytes) -> tuple[str, str]:
-    """The text before a failure in the stream, and what the failure says."""
+    """The text before a failure within the stream, and the failure's message."""
     one = decoder()
     text = text_of(fed(one, frames))
     assert isinstance(one.error, GenerationFailedError)

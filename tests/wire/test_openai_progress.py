@@ -1,4 +1,4 @@
-"""Progress that is no text: what is being written of a tool call is told with each block."""
+"""Progress without text: each block reports the size of the tool-call arguments in it."""
 
 from __future__ import annotations
 

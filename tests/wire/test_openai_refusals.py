@@ -1,4 +1,4 @@
-"""OpenAI's wire beside text: refusals, other choices, and optional fields of a wrong type."""
+"""OpenAI's protocol besides text: refusals, other choices, optional fields of a wrong type."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.wire.openai_frames import CALLED, DONE, END, STOP, call, decoder, del
 
 
 def whole(*frames: bytes, at: tuple[int, ...] = ()) -> Chunk:
-    """The answer that these frames are."""
+    """The chunks of these frames, as one answer."""
     one = decoder()
     fold = Fold()
     for chunk in fed(one, cut(b"".join(frames), at)):

@@ -1,4 +1,4 @@
-"""Tool calls come in pieces, and their indexes are not to be trusted."""
+"""Tool calls arrive in pieces, and their indexes are not reliable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON payloads: bad characters are mended, everything else that is wrong is told."""
+"""JSON payloads: invalid characters are replaced, everything else that is wrong is an error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_text_goes_through_as_it_is(text: str) -> None:
 def test_bad_characters_do_not_lose_the_answer(payload: bytes, text: str) -> None:
     found = decode(payload).text
     assert found == text
-    found.encode()  # whatever came, it can be printed
+    found.encode()  # any text can be printed
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_bad_characters_do_not_lose_the_answer(payload: bytes, text: str) -> Non
         b"NaN",
         b'{"count": NaN}',
         b'{"count": Infinity}',
-        # Also where bad characters beside it had to be mended.
+        # Also if invalid characters next to it were replaced.
         b'{"text": "bad \xff byte", "other": NaN}',
         b'{"text": "bad \xff byte", "other": [-Infinity]}',
         b'{"count": ' + b"9" * 5000 + b"}",

@@ -36,7 +36,7 @@ async def fetch(client: HttpClient, method: str = "POST", body: bytes = b"{}") -
 
 
 def fetched(loop: str, *pieces: bytes, wait: float = 0, limits: Limits | None = None) -> bytes:
-    """What a client gets of a server that writes these pieces, and closes."""
+    """The result of a request to a server that writes these pieces and closes the connection."""
 
     def serve(peer: Peer) -> None:
         peer.request()
@@ -117,7 +117,7 @@ def test_a_few_informational_responses_are_skipped(loop: str, count: int) -> Non
 @on_both_loops
 @pytest.mark.parametrize("more", [b"", b"Link: </x>\r\n"])
 def test_informational_responses_without_end_are_refused(loop: str, more: bytes) -> None:
-    """Others are not held up by them, and they are not kept."""
+    """They delay no other request, and are not reused."""
     stopped = threading.Event()
 
     def flood(peer: Peer) -> None:
@@ -210,7 +210,7 @@ def test_all_that_was_read_before_a_reset_is_fed() -> None:
 @on_both_loops
 @pytest.mark.parametrize("status", [200, 413, 503])
 def test_an_answer_that_comes_before_the_request_is_sent_is_taken(loop: str, status: int) -> None:
-    """The server reads the head, answers, and never reads the body: 8 MB of it are unsent."""
+    """The server reads the head, answers, and never reads the body, of which 8 MB are unsent."""
     done = threading.Event()
 
     def serve(peer: Peer) -> None:
@@ -231,7 +231,7 @@ def test_an_answer_that_comes_before_the_request_is_sent_is_taken(loop: str, sta
 
     with RawServer(serve) as server:
         run_on(loop, server, main)
-        assert server.accepted == 2  # what is unsent would be taken for another request
+        assert server.accepted == 2  # the unsent rest would be read as another request
 
 
 @on_both_loops

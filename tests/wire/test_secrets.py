@@ -1,4 +1,4 @@
-"""Keys are taken out of a text, however a server echoes them."""
+"""Keys are removed from a text, in whatever form a server echoes them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_key_in_base64_is_found_whatever_is_encoded_with_it(around: str, alpha
             assert shown.endswith(" is wrong")
             left = shown.removeprefix("Authorization: Basic ").removesuffix(" is wrong")
             left = left.replace("***", "").replace("%3D", "").replace("=", "")
-            # Beside what is around it, some bits of its first and last bytes.
+            # Some bits of its first and last bytes share a character with the bytes around it.
             assert len(left) <= len(encoded(around.format("")).rstrip("=")) + 2, shown
 
 
@@ -163,7 +163,7 @@ def test_neither_shows_what_it_keeps() -> None:
     assert repr(Redactor([KEY])) == "<Redactor>"
     assert repr(Secret(KEY)) == "'***'"
     assert str(Secret(KEY)) == KEY
-    # What is made of a secret is no secret any more, and a key may come as one.
+    # An operation on a secret returns a plain str, and a key may be passed as one.
     assert Redactor([Secret(KEY)])(KEY) == "***"
 
 

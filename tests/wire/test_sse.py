@@ -1,4 +1,4 @@
-"""Server-sent events, after the standard and after what model servers make of it."""
+"""Server-sent events, by the standard and in the variants of model servers."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_events_below_the_cap_are_taken_however_many() -> None:
 
 
 def test_an_event_of_exactly_the_cap_is_taken_again_and_again() -> None:
-    event = b"data: ab\ndata: cd\n\n"  # a line counts with its name, the first one without
+    event = b"data: ab\ndata: cd\n\n"  # the name of a field counts, except in the first line
     assert SseDecoder(11).feed(event * 3) == [b"ab\ncd"] * 3
     decoder = SseDecoder(10)
     assert decoder.feed(b"data: a\ndata: b\n\n") == [b"a\nb"]

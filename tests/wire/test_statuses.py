@@ -1,4 +1,4 @@
-"""The head of a response that is no answer."""
+"""The errors of responses without an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes that nobody asked for: no answer is ever given to another request."""
+"""Bytes without a request: no response is ever passed to another request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ on_both_loops = pytest.mark.parametrize("loop", LOOPS)
 
 
 def numbered(peer: Peer, before: Callable[[Peer], None], after: Callable[[Peer], None]) -> None:
-    """Answer each request with its own target; do something before and after the first answer."""
+    """Answer each request with its own target, and call functions before and after the first
+    answer."""
     is_first = True
     while target := peer.request():
         if is_first and peer.number == 1:
@@ -30,11 +31,11 @@ def numbered(peer: Peer, before: Callable[[Peer], None], after: Callable[[Peer],
 
 
 def nothing(_: Peer) -> None:
-    """Send nothing more."""
+    """Send nothing further."""
 
 
 def in_turn(client: HttpClient, between: Callable[[], Awaitable[None]]) -> Awaitable[list[str]]:
-    """Ask for three things, one after another; what was answered."""
+    """Send three requests, one after another; returns the answers."""
 
     async def ask() -> list[str]:
         answers = []
@@ -113,7 +114,7 @@ def test_what_the_loop_has_not_read_yet_is_seen_before_a_request_is_sent(
     async def main(client: HttpClient) -> None:
         assert await client.get_json("/1", timeout=5) == "/1"
         go_on.set()
-        # The loop stands still meanwhile: the bytes are in the kernel's buffer, and in no other.
+        # The loop is blocked meanwhile: the bytes are in the kernel's buffer only.
         assert sent.wait(5)
         for target in ("/2", "/3"):
             blocks: list[bytes] = []
@@ -154,7 +155,7 @@ def test_a_connection_that_closes_at_once_takes_no_slot(loop: str) -> None:
 
 @on_both_loops
 def test_a_connection_whose_answer_settled_early_is_used_again_after_its_end(loop: str) -> None:
-    """The consumer has enough with the first chunk; the message ends a moment later."""
+    """The answer is complete with the first chunk; the message ends a moment later."""
 
     def serve(peer: Peer) -> None:
         while peer.request():
@@ -192,7 +193,7 @@ def test_a_connection_whose_message_does_not_end_is_not_used_again(loop: str) ->
 def test_only_a_get_is_sent_again_where_nothing_of_an_answer_came(
     loop: str, method: str, asked: int
 ) -> None:
-    """The server closes when it has read the second request: nobody can know before."""
+    """The server closes the connection when it has read the second request."""
 
     def serve(peer: Peer) -> None:
         for _ in range(1 if peer.number == 1 else 5):

@@ -1,4 +1,5 @@
-"""TLS over the client's own connections: certificates, and a server that demands the client's."""
+"""TLS over the library's own connections: certificates, and a server that demands one of the
+client."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[trustme.CA]:
-    """One that this process trusts."""
+    """An authority that this process trusts."""
     made = trustme.CA()
     made.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
@@ -33,7 +34,7 @@ def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[trust
 
 
 def context(authority: trustme.CA, version: str) -> ssl.SSLContext:
-    """A server's, of one version of TLS only."""
+    """A server's TLS settings for one version only."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(made)
     made.minimum_version = made.maximum_version = VERSIONS[version]

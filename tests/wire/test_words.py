@@ -1,4 +1,4 @@
-"""What a server said, in a message: short, on one line, and never a reason to fail."""
+"""Texts of a server in messages: short, on one line, and never a reason to fail."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_an_excerpt_of_bytes_is_text_whatever_they_are() -> None:
     assert excerpt("ü".encode() * 200) == "ü" * 200
     assert excerpt("ü".encode() * 201) == "ü" * 200 + "…"
     assert excerpt(b"abc", 2) == "ab…"
-    # A character has four bytes at most, so that the limit is one of characters.
+    # A character has at most four bytes, so the limit is one of characters.
     assert excerpt("😀".encode() * 3, 3) == "😀" * 3
 
 

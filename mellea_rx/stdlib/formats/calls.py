@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from mellea_rx.core.advice import with_advice
 from mellea_rx.core.component import Template
 from mellea_rx.core.format import OutputFormat
 from mellea_rx.core.request import Request, WireMessage
@@ -75,4 +74,4 @@ def refused(format: OutputFormat[Any], error: BackendError) -> BackendError:
     """The error, and whose schema it is about, where the server's words are about a schema."""
     if not _ABOUT_SCHEMAS.search(str(error)):
         return error
-    return with_advice(error, f"this is about the JSON schema of format={format.name}")
+    return error.with_hint(f"this is about the JSON schema of format={format.name}")
