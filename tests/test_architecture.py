@@ -38,7 +38,7 @@ HOMES: dict[str, set[str]] = {
 LATE = {
     ("wire/http.py", "mellea_rx.wire.http1"),  # httptools does not install everywhere
     ("wire/http.py", "mellea_rx.wire.aiohttp_session"),  # aiohttp takes 0.1 s, and few want it
-    ("cli/__init__.py", "mellea_rx.cli.app"),  # it needs Typer, which may not be installed
+    ("cli/__init__.py", "mellea_rx.cli.app"),  # it needs Typer, which may be missing
     ("cli/chat.py", "readline"),  # not on every platform
 }
 

@@ -73,7 +73,7 @@ def test_ctrl_c_ends_the_generations_and_leaves_the_terminal_clean(server: Serve
     assert code == 130
     assert screen.rindex(SHOW) > screen.rfind(HIDE)
     assert "some text" in plain(screen)
-    assert "ended before its end" in plain(screen)
+    assert "(cancelled)" in plain(screen)
     assert "Traceback" not in screen
     server.wait_for(lambda: all(each["client_closed"] for each in server.log("m")))
 
@@ -107,7 +107,7 @@ def test_the_backend_and_the_model_are_named(server: ServerProcess) -> None:
     server.script("m", chunks=["text"])
     screen, code = to_its_end(on_terminal("run", *ollama(server), "One."))
     assert code == 0
-    assert f"m, by ollama at {server.url}" in plain(screen)
+    assert f"m on ollama at {server.url}" in plain(screen)
 
 
 def test_a_model_that_auto_took_is_named_once(server: ServerProcess) -> None:
@@ -115,7 +115,7 @@ def test_a_model_that_auto_took_is_named_once(server: ServerProcess) -> None:
     server.script("m:latest", chunks=["text"])
     screen, code = to_its_end(on_terminal("run", "One.", OLLAMA_HOST=server.url))
     assert code == 0
-    assert f"m:latest, by ollama at {server.url}" in plain(screen)
+    assert f"m:latest on ollama at {server.url}" in plain(screen)
     assert plain(screen).count(server.url) == 1
 
 

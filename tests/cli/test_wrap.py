@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from mellea_rx.cli.wrap import WordWrap
+from mellea_rx.cli.terminal import WordWrap
 
 TEXTS = st.text(st.sampled_from("ab,\n  日é"), max_size=80)
 
