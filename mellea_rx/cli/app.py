@@ -162,8 +162,8 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="PROMPT",
-            help="The prompts. Text on stdin is put before each of them, or is the prompt if there is "
-            "none; a prompt - is replaced by that text, and the others are left without it.",
+            help="The prompts. Text on stdin is put before each of them, or is the prompt if none "
+            "is given; a prompt - is replaced by that text, and the others are then left alone.",
             show_default=False,
         ),
     ] = None,

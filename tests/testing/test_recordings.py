@@ -219,7 +219,7 @@ def test_an_unknown_request_names_the_nearest_and_how_to_record_it(path: Path) -
     told = str(error).splitlines()
     assert told[0] == f"{path} has no recording of this request: 'A haiku about snow.'"
     assert told[1:3] == [
-        "  the nearest that it has: 'A haiku about rain.'",
+        "  the most similar request in it: 'A haiku about rain.'",
         "  they differ in: messages[0].content",
     ]
     assert "Recorder(backend, path)" in told[3]

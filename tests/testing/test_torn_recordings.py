@@ -88,7 +88,7 @@ def test_a_last_line_that_is_not_whole_is_left_out_and_said(path: Path) -> None:
         path.write_bytes(whole[: len(whole) - len(second) + kept])
         m = MelleaSession(replay(path, speed=0))
         assert m.instruct("First.").value == "A."
-        with pytest.raises(RecordingError, match="not whole: it ends within line 3, which is left"):
+        with pytest.raises(RecordingError, match="incomplete: it ends within line 3, which is"):
             m.instruct("Second.")
     path.write_bytes(whole.rstrip(b"\n"))  # only its newline is missing
     assert MelleaSession(replay(path, speed=0)).instruct("Second.").value == "B."
@@ -98,7 +98,7 @@ def test_a_line_in_the_middle_that_is_not_whole_is_an_error(path: Path) -> None:
     record(path, "First.", "Second.")
     lines = path.read_text("utf-8").splitlines(keepends=True)
     path.write_text(lines[0] + lines[1][:40] + "\n" + lines[2], "utf-8")
-    with pytest.raises(RecordingError, match=r"line 2 of .* is no line of a recording"):
+    with pytest.raises(RecordingError, match=r"line 2 of .* is not a line of a recording"):
         replay(path)
 
 
@@ -149,7 +149,7 @@ def test_the_file_is_its_owners(path: Path, before: int | None) -> None:
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for odd in (tmp_path / "pipe", tmp_path, Path("/dev/null")):
-        with pytest.raises(RecordingError, match="cannot be written: it is no regular file"):
+        with pytest.raises(RecordingError, match="cannot be written: it is not a regular file"):
             Recorder(ScriptedBackend(), odd)
 
 
