@@ -1,4 +1,4 @@
-"""`mellea-rx doctor`: what is installed, who answers, and what to do where nobody does."""
+"""`mellea-rx doctor`: installed packages, usable backends, and advice for the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mellea-rx run` in a pipe: lines that say whose they are, JSON, and what errors look like."""
+"""`mellea-rx run` in a pipe: numbered lines, JSON, and the format of errors."""
 
 from __future__ import annotations
 
@@ -311,7 +311,7 @@ def test_quiet_still_says_what_failed(server: ServerProcess) -> None:
 
 
 def in_bash(option: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the program under a bash of its own: completion is for the shell that runs it."""
+    """Run the program in a new bash, since completion depends on the shell that runs it."""
     program = Path(sys.executable).with_name("mellea-rx")
     return subprocess.run(
         ["bash", "-c", f"{program} {option}; true"],

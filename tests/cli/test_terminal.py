@@ -1,4 +1,4 @@
-"""`mellea-rx run` on a terminal: side by side, live, clean when it ends."""
+"""`mellea-rx run` on a terminal: live panels side by side, and a clean terminal at the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 
 
 def plain(screen: str) -> str:
-    """What was written, without the terminal's own sequences."""
+    """The text of the output, without escape sequences."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)", "", screen)
 
 
@@ -37,7 +37,7 @@ def test_three_prompts_stand_side_by_side_and_the_cursor_comes_back(server: Serv
     text = plain(screen)
     titles = [line for line in text.splitlines() if "1 On hills." in line and "3 On woods." in line]
     assert titles, "the three panels share a row"
-    # Live: their texts stood beside each other before the last was complete.
+    # The panels are live: texts stood side by side before the last one was complete.
     assert any("hills 2" in line and "woods 2" in line for line in text.splitlines())
     assert "first text" in text.splitlines()[-8:][0] or "first text" in text
     assert "all 3 in" in text

@@ -1,4 +1,4 @@
-"""Texts and times, made fit for one line."""
+"""Texts and times, formatted for one line of a terminal."""
 
 from __future__ import annotations
 

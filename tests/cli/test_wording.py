@@ -1,4 +1,4 @@
-"""Messages speak of options of the command line, never of Python's arguments."""
+"""Messages name options of the command line, never Python arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streamed text is broken between words, however it is cut into pieces."""
+"""Streamed text is wrapped between words, however it is divided into pieces."""
 
 from __future__ import annotations
 

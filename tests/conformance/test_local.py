@@ -1,4 +1,4 @@
-"""What only a real llama.cpp can show, and what a server cannot be told to do."""
+"""The local backend: behaviour that needs a real llama.cpp, or that no server can be told to show."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Own:
         """Accept every option."""
 
     def stream(self, request: Request) -> Observable[Chunk]:
-        """What the test says."""
+        """Return the stream of the test."""
         return self._stream(request)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A recording is the lesser thing: what goes wrong with its file costs no answer, and is told."""
+"""Errors of a recording's file are reported, and never lose an answer; secrets are masked."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ print(recorder.failure)
 
 
 def with_disk_of(size: int, path: Path) -> subprocess.CompletedProcess[str]:
-    """Five answers recorded on a disk that takes so many bytes of a file."""
+    """Record five answers, with a limit on the size of a file in bytes."""
     program = [sys.executable, "-c", FULL_DISK, str(path), str(size)]
     return subprocess.run(program, capture_output=True, text=True, check=True)
 
 
 @pytest.fixture(scope="module")
 def line_size(tmp_path_factory: pytest.TempPathFactory) -> int:
-    """How long a line of that recording is, about."""
+    """The length of the longest line of that recording, in bytes."""
     whole = tmp_path_factory.mktemp("whole") / "run.jsonl"
     done = with_disk_of(10_000_000, whole)
     assert done.stdout.strip() == "None"
