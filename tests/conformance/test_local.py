@@ -1,4 +1,4 @@
-"""The local backend: behaviour that needs a real llama.cpp, or that no server can be told to show."""
+"""The local backend: behaviour of a real llama.cpp that no scripted server can show."""
 
 from __future__ import annotations
 
