@@ -5,32 +5,14 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
-from functools import cache
-from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-PACKAGE = "mellea_rx"
-ROOT = Path(__file__).resolve().parents[1]
-FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
-NAMES = [str(file.relative_to(ROOT / PACKAGE)) for file in FILES]
+from tools.house import ARROWS, LONGEST_FUNCTION, circles, upward_arrows
+from tools.source_tree import ROOT, SourceTree, folder_of
 
-# What each folder may import besides itself (docs/design.md, "The house").
-ARROWS: dict[str, set[str]] = {
-    "errors": set(),
-    "_version": set(),
-    "core": {"errors"},
-    "wire": {"errors", "_version"},
-    "operators": {"errors", "core"},
-    "formatters": {"errors", "core"},
-    "helpers": {"errors", "core"},
-    "backends": {"errors", "core", "wire", "operators"},
-    "stdlib": {"errors", "core", "wire", "operators", "formatters", "helpers", "backends"},
-    "testing": {"errors", "core", "backends", "operators", "stdlib"},
-}
+TREE = SourceTree(ROOT)
+NAMES = list(TREE.files)
 
 # Where each heavy dependency lives; nothing else may import it.
 HOMES: dict[str, set[str]] = {
@@ -56,103 +38,33 @@ HOMES: dict[str, set[str]] = {
 LATE = {
     ("wire/http.py", "mellea_rx.wire.http1"),  # httptools does not install everywhere
     ("wire/http.py", "mellea_rx.wire.aiohttp_session"),  # aiohttp takes 0.1 s, and few want it
-    ("cli/__init__.py", "mellea_rx.cli.app"),  # it needs Typer, which may not be installed
+    ("cli/__init__.py", "mellea_rx.cli.app"),  # it needs Typer, which may be missing
     ("cli/chat.py", "readline"),  # not on every platform
 }
 
-LONGEST_FUNCTION = 50
 LONGEST_FILE = 600
 
 
-class Import(NamedTuple):
-    """One import in one file."""
-
-    module: str
-    line: int
-    late: bool
-    typing_only: bool
-
-
-@cache
-def tree_of(name: str) -> ast.Module:
-    """The syntax tree of a file of the package."""
-    return ast.parse((ROOT / PACKAGE / name).read_text())
-
-
-def dotted(name: str) -> str:
-    """The module that a file is."""
-    parts = Path(PACKAGE, name).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-MODULES = {dotted(name): name for name in NAMES}
-
-
-def imports_of(name: str) -> list[Import]:
-    """All imports of a file; `from package import module` is of the module."""
-    return list(_imports(tree_of(name), late=False, typing_only=False))
-
-
-def _imports(node: ast.AST, *, late: bool, typing_only: bool) -> Iterator[Import]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import):
-            for alias in child.names:
-                yield Import(alias.name, child.lineno, late, typing_only)
-        elif isinstance(child, ast.ImportFrom):
-            assert child.level == 0, "imports are absolute"
-            base = child.module or ""
-            for target in {_target(base, alias.name) for alias in child.names}:
-                yield Import(target, child.lineno, late, typing_only)
-        else:
-            within = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-            checking = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
-            yield from _imports(child, late=late or within, typing_only=typing_only or checking)
-
-
-def _target(base: str, name: str) -> str:
-    inner = f"{base}.{name}"
-    return inner if inner in MODULES else base
-
-
-def folder_of(module: str) -> str:
-    """The part of the house that a module of ours stands in; "" for the package itself."""
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else ""
+def folder(name: str) -> str:
+    """The folder that a file is in, below the package."""
+    return folder_of(TREE.files[name].module)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_imports_follow_the_arrows(name: str) -> None:
-    here = folder_of(dotted(name))
-    if here in ("", "cli", "__main__"):
-        return  # the public names, and the command line, may import everything
-    allowed = {here, *ARROWS[here]}
-    wrong = [
-        f"line {each.line}: {each.module}"
-        for each in imports_of(name)
-        if each.module.split(".")[0] == PACKAGE and folder_of(each.module) not in allowed
-    ]
-    assert not wrong, f"{here}/ may import {sorted(allowed)}"
+    # The public names, and the command line, may import everything.
+    assert folder(name) in ARROWS or folder(name) in ("", "cli", "__main__")
+    assert not upward_arrows(TREE, name), ARROWS
 
 
 def test_nothing_but_the_command_line_imports_it() -> None:
     for name in NAMES:
-        if folder_of(dotted(name)) not in ("cli", "__main__"):
-            assert not [each for each in imports_of(name) if folder_of(each.module) == "cli"], name
+        if folder(name) not in ("cli", "__main__"):
+            assert not [each for each in TREE.imports(name) if folder_of(each.module) == "cli"]
 
 
 def test_there_is_no_import_circle() -> None:
-    graph = {
-        module: {
-            each.module
-            for each in imports_of(name)
-            if each.module in MODULES and not each.typing_only and not each.late
-        }
-        for module, name in MODULES.items()
-    }
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        pytest.fail(" -> ".join(error.args[1]))
+    assert not circles(TREE.graph())
 
 
 @pytest.mark.parametrize("dependency", HOMES)
@@ -161,7 +73,7 @@ def test_each_heavy_dependency_has_one_home(dependency: str) -> None:
     strays = {
         name
         for name in NAMES
-        for each in imports_of(name)
+        for each in TREE.imports(name)
         if each.module.split(".")[0] == dependency
         and not each.typing_only
         and not (name in homes or name.split("/")[0] in homes)
@@ -173,12 +85,12 @@ def test_each_heavy_dependency_has_one_home(dependency: str) -> None:
 def test_the_wire_touches_no_private_part_of_anything(name: str) -> None:
     """Of asyncio, its parser, aiohttp or reactivex: only what they document."""
     private = []
-    for node in ast.walk(tree_of(name)):
+    for node in ast.walk(TREE.files[name].tree):
         if isinstance(node, ast.Attribute):
             own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
             if node.attr == "__class__" or (_is_private(node.attr) and not own):
                 private.append(f"line {node.lineno}: {ast.unparse(node)}")
-        elif isinstance(node, ast.ImportFrom) and not (node.module or "").startswith(PACKAGE):
+        elif isinstance(node, ast.ImportFrom) and not (node.module or "").startswith(TREE.package):
             parts = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
             private += [f"line {node.lineno}: {part}" for part in parts if _is_private(part)]
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "setattr"):
@@ -196,7 +108,7 @@ def _is_private(name: str) -> bool:
 def test_imports_within_functions_are_of_what_is_heavy_or_optional(name: str) -> None:
     wrong = [
         f"line {each.line}: {each.module}"
-        for each in imports_of(name)
+        for each in TREE.imports(name)
         if each.late and each.module.split(".")[0] not in HOMES and (name, each.module) not in LATE
     ]
     assert not wrong
@@ -204,19 +116,13 @@ def test_imports_within_functions_are_of_what_is_heavy_or_optional(name: str) ->
 
 @pytest.mark.parametrize("name", NAMES)
 def test_functions_are_short(name: str) -> None:
-    long = []
-    for node in ast.walk(tree_of(name)):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            body = node.body[1:] if ast.get_docstring(node) else node.body
-            length = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
-            if length > LONGEST_FUNCTION:
-                long.append(f"{node.name}: {length} lines")
+    long = [each for each in TREE.files[name].functions() if each.lines > LONGEST_FUNCTION]
     assert not long
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_files_are_short(name: str) -> None:
-    assert len((ROOT / PACKAGE / name).read_text().splitlines()) <= LONGEST_FILE
+    assert len(TREE.files[name].text.splitlines()) <= LONGEST_FILE
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -1,24 +1,27 @@
-"""The command line: `mellea-rx run`, `chat` and `doctor`. Needs the extra `cli`."""
+"""The command line `mellea-rx`, with the commands `run`, `chat`, `models` and `doctor`.
+
+Needs the extra `cli`; this module itself can be imported without it.
+"""
 
 from __future__ import annotations
 
 import signal
 import sys
 
-from mellea_rx.cli.exits import INTERRUPTED, WRONG_USAGE
+from mellea_rx.cli.exit_codes import INTERRUPTED, USAGE_ERROR
 
 __all__ = ["main"]
 
-_MISSING = "mellea-rx's command line needs its extra: pip install 'mellea-rx[cli]'"
+_MISSING = "the command line of mellea-rx needs an extra: pip install 'mellea-rx[cli]'"
 
 
 def main() -> None:
-    """Run the command line and exit with one of the codes in `mellea_rx.cli.exits`."""
+    """Run the command line, and exit with one of the codes in `mellea_rx.cli.exit_codes`."""
     try:
         code = _run()
     except KeyboardInterrupt:
         code = INTERRUPTED
-    # What is left is to let go of connections: a second Ctrl-C may end that, without a traceback.
+    # Exiting still closes connections. A second Ctrl-C ends that at once, without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(code)
 
@@ -29,7 +32,7 @@ def _run() -> int:
         import typer  # noqa: F401
     except ImportError:
         print(_MISSING, file=sys.stderr)
-        return WRONG_USAGE
+        return USAGE_ERROR
     from mellea_rx.cli.app import start
 
     return start(sys.argv[1:])

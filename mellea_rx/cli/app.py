@@ -1,4 +1,4 @@
-"""The commands and their arguments."""
+"""The commands of `mellea-rx` with their arguments and help texts, and how errors end them."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from typing import Annotated, Any
 import typer
 
 from mellea_rx._version import __version__
-from mellea_rx.cli import options as shared
 from mellea_rx.cli.chat import chat_on_pipe, chat_on_terminal
-from mellea_rx.cli.doctor import examine, print_findings
-from mellea_rx.cli.exits import (
-    EXPLAINED,
+from mellea_rx.cli.doctor import examine, list_models, print_findings
+from mellea_rx.cli.exit_codes import (
     FAILED,
-    FINE,
+    MEANINGS,
     PIPE_CLOSED,
-    WRONG_USAGE,
+    SUCCESS,
+    USAGE_ERROR,
     code_of,
-    say_error,
-    stop_writing,
 )
-from mellea_rx.cli.lines import JsonView, LinesView, QuietView
-from mellea_rx.cli.live import LiveView
-from mellea_rx.cli.models import list_models
-from mellea_rx.cli.notices import notices_to, say_notice
+from mellea_rx.cli.line_views import JsonView, LinesView, QuietView
+from mellea_rx.cli.live_view import LiveView
+from mellea_rx.cli.log_output import log_to, print_error, print_notice
+from mellea_rx.cli.options import BaseUrl, SessionOptions, with_session_options
 from mellea_rx.cli.run import Run, View, answer_all, read_prompts
-from mellea_rx.cli.terminal import can_draw, is_terminal, take_any_text
-from mellea_rx.cli.text import harmless
+from mellea_rx.cli.terminal import (
+    can_redraw,
+    discard_output,
+    escape_controls,
+    escape_unencodable,
+    is_terminal,
+)
 from mellea_rx.core.logs import AttemptRejected, BackendChosen, RequestRetried
 from mellea_rx.stdlib.context import ChatContext
 
@@ -41,7 +43,7 @@ __all__ = ["start"]
 
 
 def _block(title: str, lines: Iterable[str]) -> str:
-    """Lines for the end of a help text, as they are (that is what \\b asks for)."""
+    """A block at the end of a help text; after \\b Click does not wrap its lines."""
     return "\n".join(["\b", f"{title}:", *(f"  {line}" for line in lines)])
 
 
@@ -60,13 +62,16 @@ _MODELS_EXAMPLES = (
     "mellea-rx models --backend openai --base-url http://localhost:8000/v1",
     "mellea-rx models | cut -f2",
 )
-_EXITS = _block("Exit codes", (f"{code:>3}  {meaning}" for code, meaning in EXPLAINED.items()))
+_EXIT_CODES = _block("Exit codes", (f"{code:>3}  {meaning}" for code, meaning in MEANINGS.items()))
 
 app = typer.Typer(
     name="mellea-rx",
-    help="Language models from the command line: prompts answered at once, side by side.",
+    help="Generate text with language models, for several prompts concurrently.",
     epilog="\n\n".join(
-        (_block("Examples", (*_RUN_EXAMPLES[:2], _CHAT_EXAMPLES[0], "mellea-rx doctor")), _EXITS)
+        (
+            _block("Examples", (*_RUN_EXAMPLES[:2], _CHAT_EXAMPLES[0], "mellea-rx doctor")),
+            _EXIT_CODES,
+        )
     ),
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -78,56 +83,59 @@ def start(arguments: list[str]) -> int:
     """Run the program.
 
     Args:
-        arguments: What stands on the command line after the program's name.
+        arguments: The arguments of the command line, without the name of the program.
 
     Returns:
         The exit code.
     """
-    take_any_text()
+    escape_unencodable()
     try:
         code = app(args=arguments, prog_name="mellea-rx", standalone_mode=False)
     except Exception as error:
-        told = getattr(error, "format_message", None)  # the parser's errors have it
-        if told is None:
-            return _ended_by(error)
+        format_message = getattr(error, "format_message", None)  # errors of the parser have it
+        if format_message is None:
+            return _report(error)
         command = getattr(getattr(error, "ctx", None), "command_path", "mellea-rx")
-        message = _suggestion(error) or told()
-        say_error(f"{message}\n  {command} --help tells what there is")
-        return WRONG_USAGE
-    return code if isinstance(code, int) else FINE
+        print_error(f"{_suggestion(error) or format_message()}\n  see {command} --help")
+        return USAGE_ERROR
+    return code if isinstance(code, int) else SUCCESS
 
 
 def _suggestion(error: Any) -> str | None:
-    """The message about an unknown option that is near to one of ours, the nearest one first."""
+    """A message that names the options nearest to an unknown one; None for other errors."""
     name, options = getattr(error, "option_name", None), getattr(error, "possibilities", None)
     if not name or not options:
         return None
     nearest = get_close_matches(name, options, n=2, cutoff=0.7) or options[:1]
-    return f"there is no option {harmless(name)}: did you mean {' or '.join(nearest)}?"
+    return f"unknown option {escape_controls(name)}: did you mean {' or '.join(nearest)}?"
 
 
-def _ended_by(error: BaseException) -> int:
+def _report(error: BaseException) -> int:
+    """Print an error, and return its exit code. A closed pipe is not reported."""
     code = code_of(error)
     if code == PIPE_CLOSED:
-        stop_writing()
+        discard_output()
     else:
-        say_error(error)
+        print_error(error)
     return code
 
 
-def _guarded(work: Callable[[], int]) -> None:
-    """Do a command's work and exit with its code. Nothing passes that Typer would handle."""
+def _exit_with(work: Callable[[], int]) -> None:
+    """Do the work of a command, and exit with its code or that of its error.
+
+    Errors are handled here because Typer would print a traceback for them.
+    """
     try:
         code = work()
     except Exception as error:
-        code = _ended_by(error)
+        code = _report(error)
     raise typer.Exit(code)
 
 
-def _tell_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"mellea-rx {__version__}")
-        raise typer.Exit(FINE)
+        raise typer.Exit(SUCCESS)
 
 
 @app.callback(invoke_without_command=True)
@@ -136,69 +144,52 @@ def main(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", help="The version, and no more.", callback=_tell_version, is_eager=True
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
         ),
     ] = False,
 ) -> None:
-    """Language models from the command line: prompts answered at once, side by side."""
+    """Generate text with language models, for several prompts concurrently."""
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
-        raise typer.Exit(WRONG_USAGE)
+        raise typer.Exit(USAGE_ERROR)
 
 
-@app.command(epilog="\n\n".join((_block("Examples", _RUN_EXAMPLES), _EXITS)))
+@app.command(epilog="\n\n".join((_block("Examples", _RUN_EXAMPLES), _EXIT_CODES)))
+@with_session_options
 def run(
+    options: SessionOptions,
     prompts: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="PROMPT",
-            help="What to ask. Text on stdin goes ahead of it, or is the prompt where none is "
-            "given; with - it is that prompt alone.",
+            help="The prompts. Text on stdin is put before each of them, or is the prompt if none "
+            "is given; a prompt - is replaced by that text, and the others are then left alone.",
             show_default=False,
         ),
     ] = None,
-    backend: shared.Backend = "auto",
-    model: shared.Model = None,
-    base_url: shared.BaseUrl = None,
-    system: shared.System = None,
-    max_tokens: shared.MaxTokens = None,
-    temperature: shared.Temperature = None,
-    seed: shared.Seed = None,
-    timeout: shared.Timeout = None,
-    option: shared.Given = None,
     as_json: Annotated[
         bool,
         typer.Option(
-            "--json", help="One JSON object a line for each prompt, as it finishes; no summary."
+            "--json", help="Print a JSON object per line for each prompt as it ends; no table."
         ),
     ] = False,
-    quiet: shared.Quiet = False,
 ) -> None:
-    """Have several prompts answered at once.
+    """Generate the answers to several prompts concurrently.
 
-    On a terminal the answers stream side by side, and a table tells who took how long. In a pipe
-    each line says whose it is, "[2] ...", and the table goes to stderr; a single prompt's text
-    goes out as it is.
+    On a terminal, the answers stream side by side, followed by a table of their times. In a pipe,
+    each line starts with the number of its prompt, "[2] ...", and the table goes to stderr; the
+    text of a single prompt is printed unchanged.
     """
 
     def work() -> int:
-        settings = shared.Settings.of(
-            (backend, model, base_url),
-            option,
-            system_prompt=system,
-            max_new_tokens=max_tokens,
-            temperature=temperature,
-            seed=seed,
-            stream_timeout=timeout,
-        )
-        session = settings.session()
+        session = options.session()
         runs = read_prompts(prompts or [])
-        view = _view(runs, as_json=as_json, quiet=quiet)
-        names = is_terminal() and not quiet and not as_json
-        with _notices(view.notice, quiet=quiet, names=names):
-            return asyncio.run(answer_all(session, runs, view, names=names))
+        view = _view(runs, as_json=as_json, quiet=options.quiet)
+        show_backend = is_terminal() and not options.quiet and not as_json
+        with _log_output(view.notice, quiet=options.quiet, show_backend=show_backend):
+            return asyncio.run(answer_all(session, runs, view, show_backend=show_backend))
 
-    _guarded(work)
+    _exit_with(work)
 
 
 def _view(runs: list[Run], *, as_json: bool, quiet: bool) -> View:
@@ -206,86 +197,72 @@ def _view(runs: list[Run], *, as_json: bool, quiet: bool) -> View:
         return JsonView()
     if quiet:
         return QuietView(runs, safe=is_terminal())
-    return LiveView(runs) if can_draw() else LinesView(runs, safe=is_terminal())
+    return LiveView(runs) if can_redraw() else LinesView(runs, safe=is_terminal())
 
 
-def _notices(
-    say: Callable[[str], None], *, quiet: bool, names: bool
+def _log_output(
+    show: Callable[[str], None], *, quiet: bool, show_backend: bool
 ) -> AbstractContextManager[None]:
-    """The library's log, for people: with `names` the backend is told apart from it."""
+    """Show the log messages that matter to the user of a command.
+
+    With `show_backend` the command itself names the backend, so the log's message is left out.
+    """
     if quiet:
-        return notices_to(say_notice, level=logging.WARNING)
-    told_elsewhere = (BackendChosen,) if names else ()
-    return notices_to(say, leave_out=(RequestRetried, AttemptRejected, *told_elsewhere))
+        return log_to(print_notice, level=logging.WARNING)
+    shown_otherwise = (BackendChosen,) if show_backend else ()
+    return log_to(show, leave_out=(RequestRetried, AttemptRejected, *shown_otherwise))
 
 
-@app.command(epilog="\n\n".join((_block("Examples", _CHAT_EXAMPLES), _EXITS)))
-def chat(
-    backend: shared.Backend = "auto",
-    model: shared.Model = None,
-    base_url: shared.BaseUrl = None,
-    system: shared.System = None,
-    max_tokens: shared.MaxTokens = None,
-    temperature: shared.Temperature = None,
-    seed: shared.Seed = None,
-    timeout: shared.Timeout = None,
-    option: shared.Given = None,
-    quiet: shared.Quiet = False,
-) -> None:
-    """Talk with a model that remembers what was said.
+@app.command(epilog="\n\n".join((_block("Examples", _CHAT_EXAMPLES), _EXIT_CODES)))
+@with_session_options
+def chat(options: SessionOptions) -> None:
+    """Chat with a model that remembers the conversation.
 
-    Ctrl-C ends the answer that is coming, and keeps the chat; Ctrl-D ends the chat. In a pipe,
-    each line of stdin is a turn.
+    Ctrl-C cancels the current answer and keeps the chat; Ctrl-D ends the chat. In a pipe, each
+    line of stdin is a turn.
     """
 
     def work() -> int:
-        settings = shared.Settings.of(
-            (backend, model, base_url),
-            option,
-            system_prompt=system,
-            max_new_tokens=max_tokens,
-            temperature=temperature,
-            seed=seed,
-            stream_timeout=timeout,
-        )
-        session = settings.session(ChatContext())
-        by_hand = sys.stdin.isatty() and is_terminal()
-        with _notices(say_notice, quiet=quiet, names=by_hand):
-            return chat_on_terminal(session, quiet=quiet) if by_hand else chat_on_pipe(session)
+        session = options.session(ChatContext())
+        interactive = sys.stdin.isatty() and is_terminal()
+        with _log_output(print_notice, quiet=options.quiet, show_backend=interactive):
+            if interactive:
+                return chat_on_terminal(session, quiet=options.quiet)
+            return chat_on_pipe(session)
 
-    _guarded(work)
+    _exit_with(work)
 
 
-@app.command(epilog="\n\n".join((_block("Examples", _MODELS_EXAMPLES), _EXITS)))
+@app.command(epilog="\n\n".join((_block("Examples", _MODELS_EXAMPLES), _EXIT_CODES)))
 def models(
     backend: Annotated[
         str | None,
         typer.Option(
-            "--backend", "-b", metavar="NAME", help="Only this one: ollama, openai or local."
+            "--backend", "-b", metavar="NAME", help="Ask this one only: ollama, openai or local."
         ),
     ] = None,
-    base_url: shared.BaseUrl = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a model.")] = False,
+    base_url: BaseUrl = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per line.")] = False,
 ) -> None:
     """List the models of each backend that answers.
 
-    A table on a terminal; in a pipe a line for each model: the backend, a tab, the model.
+    On a terminal, prints a table. In a pipe, prints a line for each model: the backend, a tab, and
+    the model.
     """
 
     def work() -> int:
         return asyncio.run(list_models(backend, base_url, as_json=as_json))
 
-    _guarded(work)
+    _exit_with(work)
 
 
-@app.command(short_help="Tell what is installed, and which backends answer.")
+@app.command(short_help="Show the installed packages and the usable backends.")
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
-    """Tell what is installed, which backends answer, and what to do where none does.
+    """Show the installed packages, the usable backends, and how to make the others usable.
 
-    Brings nothing and changes nothing. Exits with 0 when at least one backend is usable, else
-    with 1.
+    Downloads and changes nothing. Exits with 0 if at least one backend is usable, else with 1.
     """
 
     def work() -> int:
@@ -294,6 +271,6 @@ def doctor(
             print(json.dumps(found.as_json(), indent=2))
         else:
             print_findings(found)
-        return FINE if found.usable else FAILED
+        return SUCCESS if found.usable else FAILED
 
-    _guarded(work)
+    _exit_with(work)

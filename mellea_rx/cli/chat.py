@@ -1,4 +1,4 @@
-"""`mellea-rx chat`: a conversation, answers streaming as they come."""
+"""`mellea-rx chat`: a conversation with streamed answers, on a terminal or in a pipe."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.text import Text
 
-from mellea_rx.cli.exits import FINE, INTERRUPTED, TERMINATED, code_of, say_error
-from mellea_rx.cli.lines import write
-from mellea_rx.cli.run import name_of, prepare
-from mellea_rx.cli.signals import Stop
-from mellea_rx.cli.text import harmless, seconds
-from mellea_rx.cli.wrap import WordWrap
+from mellea_rx.cli.exit_codes import INTERRUPTED, SUCCESS, TERMINATED, code_of
+from mellea_rx.cli.log_output import print_error
+from mellea_rx.cli.run import CancelOnSigterm, describe_backend, prepare
+from mellea_rx.cli.terminal import WordWrap, escape_controls, format_seconds, write
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import MelleaRxError
 from mellea_rx.stdlib.session import MelleaSession
@@ -24,14 +22,17 @@ __all__ = ["chat_on_pipe", "chat_on_terminal"]
 
 _PROMPT = "you> "
 _HELP = """\
-/reset   forget the conversation
-/exit    end the chat; so does Ctrl-D
-/help    this
-Ctrl-C during an answer ends that answer only; at the prompt it ends the chat."""
+/reset   clear the conversation
+/exit    end the chat (as Ctrl-D does)
+/help    show this list
+Ctrl-C cancels the current answer; at the prompt it ends the chat."""
 
 
 def chat_on_pipe(session: MelleaSession) -> int:
-    """Each line of stdin is a turn; its answer goes to stdout. Ends at the first error.
+    """Take each line of stdin as a turn, and write the answers to stdout, up to the first error.
+
+    Args:
+        session: Makes the calls.
 
     Returns:
         The exit code.
@@ -41,25 +42,25 @@ def chat_on_pipe(session: MelleaSession) -> int:
             if not line.strip():
                 continue
             try:
-                code = runner.run(_answer_plainly(session, line.strip()))
+                code = runner.run(_write_answer(session, line.strip()))
             except MelleaRxError as error:
-                say_error(error)
+                print_error(error)
                 return code_of(error)
-            if code != FINE:
+            if code != SUCCESS:
                 return code
-    return FINE
+    return SUCCESS
 
 
-async def _answer_plainly(session: MelleaSession, line: str) -> int:
-    with Stop() as stop:
+async def _write_answer(session: MelleaSession, line: str) -> int:
+    with CancelOnSigterm() as sigterm:
         thunk = await session.achat(line)
-        code = FINE
+        code = SUCCESS
         try:
             async for piece in thunk.astream():
                 write(piece)
         except asyncio.CancelledError:
             thunk.cancel()
-            code = TERMINATED if stop.terminated else INTERRUPTED
+            code = TERMINATED if sigterm.terminated else INTERRUPTED
         finally:
             if thunk.text and not thunk.text.endswith("\n"):
                 write("\n")
@@ -67,11 +68,11 @@ async def _answer_plainly(session: MelleaSession, line: str) -> int:
 
 
 def chat_on_terminal(session: MelleaSession, *, quiet: bool = False) -> int:
-    """Turns from the keyboard, until Ctrl-D, /exit, or Ctrl-C at the prompt.
+    """Take turns from the keyboard, until Ctrl-D, /exit, or Ctrl-C at the prompt.
 
     Args:
         session: Makes the calls.
-        quiet: Show the answers and nothing about them.
+        quiet: Show the answers only.
 
     Returns:
         The exit code.
@@ -85,42 +86,42 @@ def chat_on_terminal(session: MelleaSession, *, quiet: bool = False) -> int:
     with asyncio.Runner() as runner, session:
         runner.run(prepare(session))
         if not quiet:
-            _dim(console, name_of(session.backend))
-            _dim(console, "/help tells what there is; Ctrl-D ends the chat")
+            _print_dim(console, describe_backend(session.backend))
+            _print_dim(console, "/help lists the commands; Ctrl-D ends the chat")
         while True:
             try:
                 line = input(_PROMPT).strip()
             except EOFError:
                 print()
-                return FINE
+                return SUCCESS
             except KeyboardInterrupt:
                 print()
-                _dim(console, "chat ended; Ctrl-C during an answer ends that answer only")
+                _print_dim(console, "chat ended; during an answer, Ctrl-C cancels the answer only")
                 return INTERRUPTED
             if line in ("/exit", "/quit"):
-                return FINE
+                return SUCCESS
             if line.startswith("/"):
                 _command(console, session, line)
-            elif line and (code := runner.run(answer.to(line))) != FINE:
+            elif line and (code := runner.run(answer.to(line))) != SUCCESS:
                 return code
 
 
 def _command(console: Console, session: MelleaSession, line: str) -> None:
     if line == "/help":
-        _dim(console, _HELP)
+        _print_dim(console, _HELP)
     elif line == "/reset":
         session.reset()
-        _dim(console, "the conversation is forgotten")
+        _print_dim(console, "conversation cleared")
     else:
-        _dim(console, f"there is no command {line.split()[0]}: /help tells what there is")
+        _print_dim(console, f"unknown command {line.split()[0]}: /help lists the commands")
 
 
-def _dim(console: Console, text: str) -> None:
-    console.print(Text(harmless(text), style="dim"), soft_wrap=True)
+def _print_dim(console: Console, text: str) -> None:
+    console.print(Text(escape_controls(text), style="dim"), soft_wrap=True)
 
 
 class _Answer:
-    """Answers on the terminal, one after the other."""
+    """Shows answers on the terminal, one after another."""
 
     def __init__(self, console: Console, session: MelleaSession, *, quiet: bool) -> None:
         self._console = console
@@ -129,12 +130,12 @@ class _Answer:
         self._wrap = self._new_wrap()
 
     async def to(self, line: str) -> int:
-        """Say `line` and show the answer. An error is shown, and ends only this answer.
+        """Send `line` and show the answer. An error is printed, and ends only this answer.
 
         Returns:
-            `FINE`, or the code to end the chat with.
+            `SUCCESS`, or the exit code if the chat has to end.
         """
-        with Stop() as stop:
+        with CancelOnSigterm() as sigterm:
             try:
                 self._wrap = self._new_wrap()
                 thunk = await self._session.achat(line)
@@ -143,14 +144,14 @@ class _Answer:
                 except asyncio.CancelledError:
                     thunk.cancel()
                     self._close_line(thunk)
-                    _dim(self._console, "(ended; this turn is not part of the conversation)")
+                    _print_dim(self._console, "(cancelled; not part of the conversation)")
             except MelleaRxError as error:
-                say_error(error)
-            return TERMINATED if stop.terminated else FINE
+                print_error(error)
+            return TERMINATED if sigterm.terminated else SUCCESS
 
     async def _show(self, thunk: ModelOutputThunk[str]) -> None:
         pieces = thunk.astream()
-        with self._waiting():
+        with self._spinner():
             first = await pieces
         self._write(first.lstrip("\n"))
         try:
@@ -162,13 +163,13 @@ class _Answer:
         self._close_line(thunk)
         if not self._quiet:
             tokens = f", {thunk.usage.completion_tokens} tokens" if thunk.usage else ""
-            _dim(self._console, f"({seconds(thunk.duration)}{tokens})")
+            _print_dim(self._console, f"({format_seconds(thunk.duration)}{tokens})")
 
     def _new_wrap(self) -> WordWrap:
         return WordWrap(lambda: self._console.width)
 
     def _write(self, text: str) -> None:
-        write(self._wrap.feed(harmless(text)))
+        write(self._wrap.feed(escape_controls(text)))
 
     def _close_line(self, thunk: ModelOutputThunk[str]) -> None:
         write(self._wrap.end())
@@ -176,8 +177,8 @@ class _Answer:
             write("\n")
 
     @contextmanager
-    def _waiting(self) -> Iterator[None]:
-        """A spinner until the first text."""
+    def _spinner(self) -> Iterator[None]:
+        """Show a spinner until the first text."""
         if self._quiet:
             yield
             return

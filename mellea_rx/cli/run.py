@@ -1,16 +1,21 @@
-"""`mellea-rx run`: prompts answered at once."""
+"""`mellea-rx run`: reads prompts, and generates their answers concurrently.
+
+Also contains what `chat` shares with it: preparing a backend, and cancelling on SIGTERM.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
-from mellea_rx.cli.exits import FINE, INTERRUPTED, TERMINATED, common_code
-from mellea_rx.cli.signals import Stop
-from mellea_rx.cli.terminal import is_piped, read_stdin
+from mellea_rx.cli.exit_codes import INTERRUPTED, TERMINATED, common_code
+from mellea_rx.cli.log_output import print_notice
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.logs import ContextClamped, log
 from mellea_rx.core.options import ModelOption
@@ -23,20 +28,31 @@ from mellea_rx.errors import (
 )
 from mellea_rx.stdlib.session import MelleaSession
 
-__all__ = ["Run", "View", "answer_all", "name_of", "prepare", "read_prompts"]
+__all__ = [
+    "CancelOnSigterm",
+    "Run",
+    "View",
+    "answer_all",
+    "describe_backend",
+    "prepare",
+    "read_prompts",
+]
+
+_STDIN_NOTICE_DELAY = 2.0
+"""Seconds of waiting for stdin after which a notice says so."""
 
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """A prompt and what became of it.
+    """One prompt and its answer.
 
     Attributes:
-        index: Its number, from 1.
+        index: The number of the prompt, from 1.
         prompt: The prompt.
         text: The answer so far.
-        thunk: The generation, once it is started.
-        error: Why it failed.
-        done: Whether its end has come, good or bad.
+        thunk: The generation, once it has started.
+        error: The reason why it failed, if it did.
+        done: Whether it has ended, successfully or not.
     """
 
     index: int
@@ -48,28 +64,28 @@ class Run:
 
     @property
     def duration(self) -> float:
-        """Seconds from the call to the end, or to now."""
+        """Seconds from the call to its end, or until now."""
         return 0.0 if self.thunk is None else self.thunk.duration
 
     @property
     def ttft(self) -> float | None:
-        """Seconds to the first content; None before it."""
+        """Seconds from the call to the first content; None before it."""
         return None if self.thunk is None else self.thunk.ttft
 
     @property
     def tokens(self) -> int | None:
-        """How many tokens the answer has, where the server told."""
+        """The number of tokens in the answer; None if the server does not report it."""
         usage = None if self.thunk is None else self.thunk.usage
         return None if usage is None else usage.completion_tokens
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was ended before its end."""
+        """Whether it was cancelled."""
         return isinstance(self.error, GenerationCancelledError)
 
     @property
-    def ended(self) -> str:
-        """How it ended, in a word: "stop", "length", "cancelled", "timed out", "failed"."""
+    def outcome(self) -> str:
+        """The finish reason, "cancelled", "timed out" or "failed"; "-" if unknown."""
         if self.cancelled:
             return "cancelled"
         if self.error is not None:
@@ -78,88 +94,146 @@ class Run:
 
 
 class View(Protocol):
-    """Shows runs. Its context ends when all of them have ended."""
+    """Shows runs. `answer_all` enters it, and leaves it once all runs have ended."""
 
     def __enter__(self) -> Any: ...
 
     def __exit__(self, *_: Any) -> None: ...
 
     def piece(self, run: Run, text: str) -> None:
-        """More text of a run; `run.text` has it already."""
+        """Show more text of a run; `run.text` contains it already."""
 
     def ended(self, run: Run) -> None:
-        """A run has ended, good or bad."""
+        """Show that a run has ended, successfully or not."""
 
     def notice(self, message: str) -> None:
-        """Something to know besides. Called from any thread."""
+        """Show a message that belongs to no run. Called from any thread."""
 
     def report(self, wall: float) -> None:
-        """All have ended, after `wall` seconds."""
+        """Show the results; called after leaving, with the seconds that all runs took."""
 
 
-def read_prompts(given: Sequence[str]) -> list[Run]:
-    """The prompts, with text from stdin.
+class CancelOnSigterm:
+    """While entered, SIGTERM cancels the current task, as Ctrl-C does under `asyncio.run`.
 
-    Without a prompt that text is the prompt. With prompts it is a part of each, ahead of it; where
-    one of them is "-", it is that one alone.
+    Generations are then cancelled on their servers, and the terminal is restored.
+
+    Attributes:
+        terminated: Whether SIGTERM was received.
+    """
+
+    terminated = False
+
+    def __enter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def terminate() -> None:
+            self.terminated = True
+            task.cancel()
+
+        try:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+        except (NotImplementedError, ValueError):  # Windows; a thread that is not the main one
+            pass
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+        except (NotImplementedError, ValueError):
+            pass
+
+
+def read_prompts(arguments: Sequence[str]) -> list[Run]:
+    """Combine the prompts of the command line with text from stdin.
+
+    Without prompts, that text is the prompt. Otherwise it is put before each prompt; but if one
+    of them is "-", the text replaces that prompt and is not part of the others.
 
     Args:
-        given: The command line's prompts.
+        arguments: The prompts of the command line.
 
     Raises:
-        InvalidInputError: "-" stands there twice, a prompt is empty, or there is none.
+        InvalidInputError: "-" is given twice, a prompt is empty, or there is no prompt.
     """
-    if given.count("-") > 1:
-        raise InvalidInputError("the prompt '-' is read from stdin, and so can stand there once")
-    text = read_stdin() if "-" in given or is_piped() else ""
-    for number, each in enumerate(given, 1):
+    if arguments.count("-") > 1:
+        raise InvalidInputError("the prompt '-' stands for stdin, so it can be given only once")
+    text = _read_stdin() if "-" in arguments or _has_piped_stdin() else ""
+    for number, each in enumerate(arguments, 1):
         if not (text if each == "-" else each).strip():
             where = " (from stdin)" if each == "-" else ""
             raise InvalidInputError(f"prompt {number}{where} is empty")
-    if not given and not text:
+    if not arguments and not text:
         raise InvalidInputError(
             'there is no prompt: give one ("Write a haiku."), or text on stdin; '
-            "mellea-rx run --help has examples"
+            "see mellea-rx run --help for examples"
         )
-    if "-" in given:
-        prompts = [text if each == "-" else each for each in given]
+    if "-" in arguments:
+        prompts = [text if each == "-" else each for each in arguments]
     else:
-        prompts = [_after(text, each) for each in given] or [text]
+        prompts = [f"{text}\n\n{each}" if text else each for each in arguments] or [text]
     return [Run(number, prompt) for number, prompt in enumerate(prompts, 1)]
 
 
-def _after(text: str, prompt: str) -> str:
-    return f"{text}\n\n{prompt}" if text else prompt
+def _has_piped_stdin() -> bool:
+    """Whether stdin is a file or a pipe."""
+    return sys.stdin is not None and not sys.stdin.closed and not sys.stdin.isatty()
+
+
+def _read_stdin() -> str:
+    """All text on stdin, without surrounding white space. A notice is printed if that takes long.
+
+    A pipe that another program keeps open would otherwise look like a program that hangs.
+    """
+    if sys.stdin is None or sys.stdin.closed:
+        return ""
+    notice = threading.Timer(
+        _STDIN_NOTICE_DELAY,
+        print_notice,
+        ["waiting for the end of the text on stdin (for no text: < /dev/null)"],
+    )
+    notice.daemon = True
+    notice.start()
+    try:
+        return sys.stdin.read().strip()
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            f"stdin is not valid {error.encoding} text: byte {error.start} cannot be decoded"
+        ) from None
+    finally:
+        notice.cancel()
 
 
 async def answer_all(
-    session: MelleaSession, runs: Sequence[Run], view: View, *, names: bool = False
+    session: MelleaSession, runs: Sequence[Run], view: View, *, show_backend: bool = False
 ) -> int:
-    """Have all prompts answered at once, and show it.
+    """Generate the answers to all prompts concurrently, and show them.
 
-    Ctrl-C ends the generations on their servers; what had come is shown.
+    Ctrl-C cancels the generations on their servers; the text received so far is shown.
 
     Args:
         session: Makes the calls.
         runs: The prompts.
         view: Shows them.
-        names: Show the backend and the model first.
+        show_backend: Show the backend and the model first.
 
     Returns:
         The exit code.
     """
     await prepare(session)
-    if names:
-        view.notice(name_of(session.backend))
+    if show_backend:
+        view.notice(describe_backend(session.backend))
     began = time.monotonic()
     code = None
-    with Stop() as stop, session, view:
+    with CancelOnSigterm() as sigterm, session, view:
         tasks = [asyncio.create_task(_answer(session, run, view)) for run in runs]
         try:
             await asyncio.gather(*tasks)
         except asyncio.CancelledError:
-            code = TERMINATED if stop.terminated else INTERRUPTED
+            code = TERMINATED if sigterm.terminated else INTERRUPTED
         finally:
+            # All tasks end before the view is left: each of them still shows its last text.
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -167,38 +241,38 @@ async def answer_all(
     view.report(wall)
     if code is not None:
         return code
-    return common_code([run.error for run in runs if run.error is not None]) or FINE
+    return common_code([run.error for run in runs if run.error is not None])
 
 
 async def prepare(session: MelleaSession) -> None:
-    """Do the first call's chores before anything is drawn, since they may show progress.
+    """Download or load the model before anything is drawn, since that may print progress.
 
-    A server that would silently work with less context than was asked for is told of in the log.
+    Logs a warning if the server would silently use a smaller context window than requested.
     """
     backend: Any = session.backend
     if hasattr(backend, "prepare"):
         await backend.prepare()
-    asked = backend.model_options.get(ModelOption.CONTEXT_WINDOW)
-    if asked is not None and hasattr(backend, "context_length"):
+    requested = backend.model_options.get(ModelOption.CONTEXT_WINDOW)
+    if requested is not None and hasattr(backend, "context_length"):
         try:
-            has = await backend.context_length()
+            available = await backend.context_length()
         except MelleaRxError:
-            return  # the call itself says what is wrong
-        if has is not None and has < asked:
-            log(ContextClamped(asked, backend.model, has))
+            return  # the call itself will fail with the same error
+        if available is not None and available < requested:
+            log(ContextClamped(requested, backend.model, available))
 
 
-def name_of(backend: Backend) -> str:
-    """The backend and the model that answer, for people.
+def describe_backend(backend: Backend) -> str:
+    """Name the model and the backend in one line.
 
     Example:
         >>> from mellea_rx import OllamaBackend
-        >>> name_of(OllamaBackend("llama3.2", base_url="http://localhost:11434"))
-        'llama3.2, by ollama at http://localhost:11434'
+        >>> describe_backend(OllamaBackend("llama3.2", base_url="http://localhost:11434"))
+        'llama3.2 on ollama at http://localhost:11434'
     """
     model, origin = getattr(backend, "model", None), getattr(backend, "origin", None)
     where = f"{backend.name} at {origin}" if origin else backend.name
-    return f"{model}, by {where}" if model else where
+    return f"{model} on {where}" if model else where
 
 
 async def _answer(session: MelleaSession, run: Run, view: View) -> None:
@@ -210,9 +284,10 @@ async def _answer(session: MelleaSession, run: Run, view: View) -> None:
     except MelleaRxError as error:
         run.error = error
     except asyncio.CancelledError:
-        why = "ended before its end"
+        why = "cancelled by the user"
         if run.thunk is not None:
             run.thunk.cancel(why)
+            # Text that arrived since the last piece has not been shown yet.
             rest = run.thunk.text[len(run.text) :]
             run.text += rest
             view.piece(run, rest)

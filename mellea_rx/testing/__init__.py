@@ -1,9 +1,12 @@
-"""A kit for tests of programs on this library: virtual time, marbles, faults, recordings, laws.
+"""Tools for tests of programs that use this library.
 
-async def main():
-    m = MelleaSession(marbles("--a---b|", frame=60).backend())
-    ...
-run_virtual(main())          minutes of waiting, in no time
+Virtual time, marble diagrams, faults, and recordings are exported here; `conformance` contains the
+laws that each backend has to follow, and `pytest_plugin` contains fixtures.
+
+    async def main():
+        m = MelleaSession(marbles("--a---b|", frame=60).backend())
+        ...
+    run_virtual(main())          # minutes of virtual time, at once
 """
 
 from __future__ import annotations
@@ -12,8 +15,7 @@ from mellea_rx.core.timers import LoopScheduler
 from mellea_rx.testing.faults import STALL, breaking, dripping, failing, stalling
 from mellea_rx.testing.marbles import Marbles, draw, marbles
 from mellea_rx.testing.probe import Probe, assert_marbles
-from mellea_rx.testing.recorder import Recorder
-from mellea_rx.testing.replay import replay
+from mellea_rx.testing.recordings import Recorder, replay
 from mellea_rx.testing.virtual_time import VirtualTime, run_virtual
 
 __all__ = [

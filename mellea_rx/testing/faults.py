@@ -1,4 +1,4 @@
-"""What goes wrong with answers, by name: each makes an answer for a `ScriptedBackend`."""
+"""Faults: functions that turn an answer of a `ScriptedBackend` into one that fails or is slow."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from mellea_rx.errors import GenerationFailedError, InvalidInputError, StreamInt
 __all__ = ["STALL", "breaking", "dripping", "failing", "stalling"]
 
 STALL = Pause(math.inf)
-"""Silence without end, anywhere in an answer; `ModelOption.STREAM_TIMEOUT` ends it."""
+"""An endless pause, for any place in an answer; `ModelOption.STREAM_TIMEOUT` ends it."""
 
 
 def stalling(answer: Answer, *, after: int) -> Answer:
-    """The answer, which falls silent for ever.
+    """Make an answer that stops sending, and never ends.
 
     Args:
-        answer: What is said; a text goes word by word.
-        after: How many pieces of it are said before that (pauses do not count).
+        answer: The answer; a text is sent word by word.
+        after: The number of pieces that are sent before (pauses do not count).
 
     Example:
         >>> from mellea_rx import MelleaSession, ModelOption, ScriptedBackend
@@ -41,12 +41,12 @@ def failing(
     after: int,
     error: Callable[[], Exception] = lambda: GenerationFailedError("the model crashed"),
 ) -> Answer:
-    """The answer, in the middle of which the model fails.
+    """Make an answer that fails with an error of the model.
 
     Args:
-        answer: What is said; a text goes word by word.
-        after: How many pieces of it are said before that (pauses do not count).
-        error: Makes the error, anew for every request.
+        answer: The answer; a text is sent word by word.
+        after: The number of pieces that are sent before (pauses do not count).
+        error: Called for each request to make its error.
 
     Example:
         >>> from mellea_rx import MelleaSession, ScriptedBackend
@@ -61,11 +61,11 @@ def failing(
 
 
 def breaking(answer: Answer, *, after: int) -> Answer:
-    """The answer, in the middle of which the connection breaks; the text so far is kept.
+    """Make an answer whose connection breaks; the text received before is kept.
 
     Args:
-        answer: What is said; a text goes word by word.
-        after: How many pieces of it are said before that (pauses do not count).
+        answer: The answer; a text is sent word by word.
+        after: The number of pieces that are sent before (pauses do not count).
 
     Raises:
         InvalidInputError: `after` is negative.
@@ -74,11 +74,11 @@ def breaking(answer: Answer, *, after: int) -> Answer:
 
 
 def dripping(answer: Answer, *, every: float) -> Answer:
-    """The answer, slowly: each piece after so many seconds.
+    """Make a slow answer, with a pause before each piece.
 
     Args:
-        answer: What is said; a text goes word by word.
-        every: Seconds before each piece.
+        answer: The answer; a text is sent word by word.
+        every: The pause before each piece, in seconds.
 
     Raises:
         InvalidInputError: `every` is negative.
@@ -97,14 +97,14 @@ def _cut(answer: Answer, after: int, fault: Callable[[], Piece]) -> Answer:
         raise InvalidInputError(f"after must be 0 or more pieces, not {after!r}")
 
     def play(request: Request) -> list[Piece]:
-        # Anew for each request: an error keeps the text that it was raised over.
+        # A new error for each request: the text received before is stored on the error.
         return [*_first(after, pieces_of(answer, request)), fault()]
 
     return play
 
 
 def _first(count: int, pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """The pieces up to so many that are said; pauses do not count."""
+    """The first `count` pieces, and the pauses before and between them."""
     for piece in pieces:
         if count == 0:
             return

@@ -1,4 +1,7 @@
-"""Marble diagrams of chunk streams: written ones played, seen ones drawn."""
+"""Marble diagrams of chunk streams: `marbles` reads a diagram, `draw` makes one from notifications.
+
+A diagram can be played as an Observable or as an answer of a `ScriptedBackend`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.timers import scheduler_for
 from mellea_rx.errors import GenerationFailedError, InvalidInputError
 
-__all__ = ["Marbles", "Mark", "Seen", "draw", "laid_out", "marbles", "marks_of"]
+__all__ = ["Marbles", "Mark", "ObservedMarbles", "draw", "laid_out", "marbles", "marks_of"]
 
 _TOKEN = re.compile(
     r"(?P<gap>-+)|\((?P<group>[^()-]+)\)|(?P<end>[|#])|(?P<name>[^-|#(),]+)|(?P<wrong>.)"
@@ -34,10 +37,10 @@ _PLAIN = re.compile(r"[^-|#(),\s]+")
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One marble: what it is called, and the frame that it is in.
+    """One marble: a notification in a diagram.
 
     Attributes:
-        frame: Whole frames since the subscription.
+        frame: The number of whole frames since the subscription.
         name: Its name in the diagram; "|" is completion, "#" an error.
     """
 
@@ -47,17 +50,18 @@ class Mark:
 
 @dataclass(frozen=True)
 class Marbles:
-    """A marble diagram; `marbles()` makes one, a `Probe` draws one.
+    """A marble diagram; `marbles()` and `Probe.marbles()` return one.
 
-    Iterated it is an answer for a `ScriptedBackend`: pieces and pauses. `str()` gives the diagram.
+    Iterating over it yields an answer for a `ScriptedBackend`: pieces and pauses. `str()` returns
+    the diagram.
 
     Attributes:
-        diagram: As written.
-        values: What names stand for: a text or a `Chunk`. A name that is not here is its own text.
-        frame: Seconds that a character lasts.
-        error: What "#" fails with; None for a `GenerationFailedError`, a fresh one each time.
+        diagram: The diagram as text.
+        values: The text or `Chunk` of each name. A name that is missing here is its own text.
+        frame: The duration of a character in seconds.
+        error: The error of "#"; None for a new `GenerationFailedError` each time.
         marks: The marbles, oldest first.
-        length: Frames from the beginning to the end of the diagram.
+        length: The number of frames in the diagram.
     """
 
     diagram: str
@@ -72,24 +76,24 @@ class Marbles:
             raise InvalidInputError(f"frame must be above 0 seconds, not {self.frame!r}")
         marks, length = _parsed(self.diagram)
         for mark in marks:
-            self._refuse_run_of_names(mark.name)
+            self._check_name(mark.name)
         object.__setattr__(self, "values", MappingProxyType(dict(self.values)))
         object.__setattr__(self, "marks", marks)
         object.__setattr__(self, "length", length)
 
-    def _refuse_run_of_names(self, name: str) -> None:
+    def _check_name(self, name: str) -> None:
         if len(name) > 1 and name not in self.values and self.values.keys() >= set(name):
             raise InvalidInputError(
-                f"{self.diagram!r}: {name!r} is one item, and has no value, but its letters have: "
-                f"write ({','.join(name)}) for what comes at once, or {'-'.join(name)}"
+                f"{self.diagram!r}: {name!r} is one item without a value, but its letters have "
+                f"values: write ({','.join(name)}) for items of one frame, or {'-'.join(name)}"
             )
 
     def value(self, name: str) -> Any:
-        """What a name stands for."""
+        """The text or `Chunk` of a name."""
         return self.values.get(name, name)
 
     def notification(self, mark: Mark) -> Notification[Chunk]:
-        """What a marble tells an observer."""
+        """The notification that a marble stands for."""
         if mark.name == "|":
             return notification.OnCompleted()
         if mark.name == "#":
@@ -98,46 +102,46 @@ class Marbles:
         return notification.OnNext(value if isinstance(value, Chunk) else Chunk(str(value)))
 
     def __iter__(self) -> Iterator[Piece]:
-        """The pieces of an answer. Without a "|" or "#" it never ends."""
+        """The pieces of an answer, which does not end without a "|" or "#"."""
         now = 0
         for mark in self.marks:
             if mark.frame > now:
                 yield Pause((mark.frame - now) * self.frame)
                 now = mark.frame
-            told = self.notification(mark)
-            if isinstance(told, notification.OnNext):
-                yield told.value
-            elif isinstance(told, notification.OnError):
-                yield told.exception
+            note = self.notification(mark)
+            if isinstance(note, notification.OnNext):
+                yield note.value
+            elif isinstance(note, notification.OnError):
+                yield note.exception
                 return
             else:
                 return
         yield Pause(math.inf)
 
-    def backend(self, **how: Any) -> ScriptedBackend:
-        """A backend that answers every request so.
+    def backend(self, **arguments: Any) -> ScriptedBackend:
+        """Make a backend that plays this diagram for every request.
 
         Args:
-            how: More arguments for `ScriptedBackend`.
+            arguments: More arguments for `ScriptedBackend`.
         """
-        return ScriptedBackend(self, **how)
+        return ScriptedBackend(self, **arguments)
 
     def cold(self, scheduler: abc.SchedulerBase | None = None) -> Observable[Chunk]:
-        """An Observable that plays it anew for each subscription.
+        """A cold Observable, which plays the diagram for each subscription.
 
         Args:
-            scheduler: Whose time it is in; by default the subscription's scheduler, else the
-                running event loop's.
+            scheduler: The scheduler of the notifications; by default the one of the subscription,
+                else one on the running event loop.
         """
 
         def subscribe(
             observer: abc.ObserverBase[Chunk], given: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            clock = scheduler_for(scheduler, given)
+            timer = scheduler_for(scheduler, given)
             return CompositeDisposable(
                 [
-                    clock.schedule_relative(
-                        frame * self.frame, partial(self._tell, observer, tuple(moment))
+                    timer.schedule_relative(
+                        frame * self.frame, partial(self._notify, observer, tuple(moment))
                     )
                     for frame, moment in groupby(self.marks, lambda mark: mark.frame)
                 ]
@@ -146,16 +150,18 @@ class Marbles:
         return Observable(subscribe)
 
     def hot(self, scheduler: abc.SchedulerBase | None = None) -> Observable[Chunk]:
-        """An Observable that plays it once, from now on; who subscribes late misses what was.
+        """A hot Observable, which plays the diagram once, starting now.
+
+        A late subscriber does not get earlier items.
 
         Args:
-            scheduler: Whose time it is in; by default the running event loop's.
+            scheduler: The scheduler of the notifications; by default one on the running event loop.
         """
         subject: Subject[Chunk] = Subject()
         self.cold(scheduler).subscribe(subject)
         return subject.pipe(ops.as_observable())
 
-    def _tell(
+    def _notify(
         self, observer: abc.ObserverBase[Chunk], moment: tuple[Mark, ...], *_: object
     ) -> None:
         for mark in moment:
@@ -172,20 +178,21 @@ def marbles(
     frame: float = 1.0,
     error: Exception | None = None,
 ) -> Marbles:
-    """Read a marble diagram of a stream of chunks, in RxPY's way of writing them.
+    """Read a marble diagram of a stream of chunks, in the notation of RxPY.
 
-    A "-" is a frame of time, "|" completion, "#" an error; any other run of characters is an item,
-    from the frame that it begins in, and lasts as many frames as it has characters. What stands in
-    parentheses is all in the frame of the "(", parted by commas: `(a,bc|)`. Blanks do not count.
+    A "-" is a frame of time, "|" is completion, and "#" is an error. Any other run of characters is
+    an item; it is emitted in its first frame, and lasts as many frames as it has characters. Items
+    in parentheses, separated by commas, are all emitted in the frame of the "(": `(a,bc|)`. Spaces
+    are ignored.
 
     Args:
-        diagram: Such as "-a-b-|".
-        values: What names stand for: a text or a `Chunk`; a name that is not here is its own text.
-        frame: Seconds that a character lasts.
-        error: What "#" fails with; a `GenerationFailedError` by default.
+        diagram: The diagram, such as "-a-b-|".
+        values: The text or `Chunk` of each name; a name that is missing here is its own text.
+        frame: The duration of a character in seconds.
+        error: The error of "#"; a `GenerationFailedError` by default.
 
     Returns:
-        The diagram: an answer for a `ScriptedBackend`, and Observables of chunks.
+        The diagram, as an answer for a `ScriptedBackend` and as Observables of chunks.
 
     Example:
         >>> story = marbles("-a-b|", {"a": "Once ", "b": "upon a time"}, frame=0.5)
@@ -196,7 +203,7 @@ def marbles(
         'a'
 
     Raises:
-        InvalidInputError: It is no diagram; the message says where.
+        InvalidInputError: The diagram is not valid; the message names the position.
     """
     return Marbles(diagram, values or {}, frame, error)
 
@@ -207,26 +214,32 @@ def draw(
     *,
     frame: float = 1.0,
 ) -> Marbles:
-    """The marble diagram of what an observer was told.
+    """Draw the notifications of an observer as a marble diagram.
 
-    An item has the name that `values` gives it, else its own text where that can stand in a
-    diagram, else the next free letter.
+    The name of an item is the one in `values`; else its own text, if that is valid in a diagram;
+    else the next free letter.
 
     Args:
-        told: Seconds since the subscription, and what came then; oldest first. Chunks without
-            content (a finish reason, usage) are left out.
-        values: Names for items.
-        frame: Seconds that a character lasts; times are rounded to whole frames.
+        told: The notifications, oldest first, each with the seconds since the subscription. Chunks
+            without content (a finish reason, usage) are left out.
+        values: The names of items, each with its text or `Chunk`.
+        frame: The duration of a character in seconds; times are rounded to whole frames.
 
     Raises:
-        InvalidInputError: Names are too long for the frames between them.
+        InvalidInputError: A name is longer than the frames before the next item.
     """
     seen = marks_of(told, values or {}, frame)
     return Marbles(laid_out(seen.marks, frame), seen.values, frame, seen.error)
 
 
-class Seen(NamedTuple):
-    """What an observer was told, as marbles."""
+class ObservedMarbles(NamedTuple):
+    """The notifications of an observer, as marbles.
+
+    Attributes:
+        marks: The marbles, oldest first.
+        values: The text or item of each name.
+        error: The error, if there was one.
+    """
 
     marks: list[Mark]
     values: Mapping[str, Any]
@@ -235,8 +248,8 @@ class Seen(NamedTuple):
 
 def marks_of(
     told: Iterable[tuple[float, Notification[Any]]], values: Mapping[str, Any], frame: float
-) -> Seen:
-    """Name what was told, and put it into frames; see `draw`."""
+) -> ObservedMarbles:
+    """Convert notifications to marbles; see `draw`."""
     names = _Names(values)
     marks, error = [], None
     for at, note in told:
@@ -245,21 +258,25 @@ def marks_of(
         marks.append(Mark(int(at / frame + 0.5), names.of(note)))
         if isinstance(note, notification.OnError):
             error = note.exception
-    return Seen(marks, names.values, error)
+    return ObservedMarbles(marks, names.values, error)
 
 
 def laid_out(marks: Iterable[Mark], frame: float) -> str:
-    """Marbles as a diagram.
+    """Write marbles as a diagram.
+
+    Args:
+        marks: The marbles, oldest first.
+        frame: The duration of a character in seconds, for the error message.
 
     Raises:
-        InvalidInputError: There is no room for one.
+        InvalidInputError: A name is longer than the frames before the next item.
     """
     diagram = ""
     for at, moment in groupby(marks, lambda mark: mark.frame):
         if at < len(diagram):
             raise InvalidInputError(
-                f"there is no room in a diagram for what came at {at * frame:g} s, after "
-                f"{diagram!r}: give its items names of one letter (values=), or a smaller frame="
+                f"a diagram has no room for the item at {at * frame:g} s, after {diagram!r}: "
+                "give its items names of one letter (values=), or set a smaller frame="
             )
         diagram += "-" * (at - len(diagram))
         diagram += _written([mark.name for mark in moment], after=diagram[-1:])
@@ -274,20 +291,20 @@ def _parsed(diagram: str) -> tuple[tuple[Mark, ...], int]:
             continue
         if token["wrong"]:
             raise InvalidInputError(
-                f"{diagram!r} is no marble diagram: there is no sense in {token['wrong']!r} at "
-                f"{token.start()} (groups are (a,b|), commas only in them)"
+                f"{diagram!r} is not a marble diagram: unexpected {token['wrong']!r} at position "
+                f"{token.start()} (a group is (a,b|); a comma is valid in groups only)"
             )
         for name in _NAME.findall(token["group"] or token[0]):
             if marks and marks[-1].name in ("|", "#"):
-                raise InvalidInputError(f"{diagram!r}: nothing can come after {marks[-1].name!r}")
+                raise InvalidInputError(f"{diagram!r}: nothing may follow after {marks[-1].name!r}")
             marks.append(Mark(token.start(), name))
     return tuple(marks), len(written)
 
 
 def _written(names: list[str], *, after: str) -> str:
     text = re.sub(r",([|#])", r"\1", ",".join(names))
-    apart = after in ("", "-", ")") or names[0] in ("|", "#")
-    return text if len(names) == 1 and apart else f"({text})"
+    is_separate = after in ("", "-", ")") or names[0] in ("|", "#")
+    return text if len(names) == 1 and is_separate else f"({text})"
 
 
 def _is_empty(note: Notification[Any]) -> bool:
@@ -297,7 +314,7 @@ def _is_empty(note: Notification[Any]) -> bool:
 
 
 class _Names:
-    """What items are called in a diagram."""
+    """Assigns names to the items of a diagram."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = dict(values)
@@ -323,5 +340,5 @@ class _Names:
 
 
 def _same(value: Any, item: Any) -> bool:
-    """Whether an item is what a name stands for: a text stands for any item that reads so."""
+    """Whether a value stands for an item; a text stands for any item with that text."""
     return bool(str(item) == value if isinstance(value, str) else item == value)

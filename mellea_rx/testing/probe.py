@@ -1,4 +1,4 @@
-"""An observer that writes down all that it gets, and compares it with a marble diagram."""
+"""`Probe`, an observer that records notifications, and `assert_marbles`, which compares them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ __all__ = ["Probe", "assert_marbles"]
 
 T = TypeVar("T")
 
-SPARE = 10
-"""Frames after a diagram's end in which a source that is late is still looked at."""
+EXTRA_FRAMES = 10
+"""The frames after the end of a diagram in which a late notification is still waited for."""
 
 
 class Probe(Generic[T]):
-    """An observer that writes down what it gets, when, and on which thread.
+    """An observer that records each notification with its time and its thread.
 
     Args:
-        scheduler: Whose time it notes; by default the running event loop's, else the machine's.
+        scheduler: The clock; by default that of the running event loop, else `time.monotonic`.
 
     Example:
         >>> import reactivex as rx
@@ -39,12 +39,14 @@ class Probe(Generic[T]):
         (['a', 'b'], ['completed'], '(a,b|)')
 
     Attributes:
-        told: Seconds since it was made or last subscribed, and the notification; oldest first.
+        told: The notifications, oldest first, each with the seconds since its creation or its
+            last subscription.
         items: The items.
-        terminals: "completed" or "error", as often as it was told so (a good source: once).
-        error: What the source failed with.
+        terminals: "completed" or "error" for each terminal notification; a correct source sends
+            one.
+        error: The error of the source.
         threads: The names of the threads that called it.
-        ended: Set by the first terminal.
+        ended: Set by the first terminal notification.
     """
 
     def __init__(self, scheduler: abc.SchedulerBase | None = None) -> None:
@@ -59,25 +61,25 @@ class Probe(Generic[T]):
         self._clock = _clock(scheduler)
         self._began = self._clock()
 
-    # The observer.
+    # The methods of an observer.
 
     def on_next(self, item: T) -> None:
-        """Write down an item."""
-        self._note(notification.OnNext(item))
+        """Record an item."""
+        self._record(notification.OnNext(item))
         self.items.append(item)
 
     def on_error(self, error: Exception) -> None:
-        """Write down the failure."""
-        self._note(notification.OnError(error))
+        """Record the error."""
+        self._record(notification.OnError(error))
         self.error = error
         self._finish("error")
 
     def on_completed(self) -> None:
-        """Write down the end."""
-        self._note(notification.OnCompleted())
+        """Record the completion."""
+        self._record(notification.OnCompleted())
         self._finish("completed")
 
-    def _note(self, note: Notification[T]) -> None:
+    def _record(self, note: Notification[T]) -> None:
         self.threads.add(threading.current_thread().name)
         self.told.append((self._clock() - self._began, note))
 
@@ -90,11 +92,11 @@ class Probe(Generic[T]):
     def to(
         self, source: Observable[T], *, scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        """Subscribe this to a source; its time begins now.
+        """Subscribe the probe to a source, and restart its clock at 0.
 
         Args:
-            source: Any Observable; a thunk, too.
-            scheduler: Handed on to the source; by default the probe's own.
+            source: Any Observable, such as a thunk.
+            scheduler: Passed to the source; by default the scheduler of the probe.
 
         Returns:
             The subscription.
@@ -108,30 +110,30 @@ class Probe(Generic[T]):
             scheduler=scheduler or self._scheduler,
         )
 
-    # What it saw.
+    # The results.
 
     @property
     def text(self) -> str:
-        """All text that came."""
+        """The text of all items."""
         return "".join(map(str, self.items))
 
     def marbles(self, *, frame: float = 1.0, values: Mapping[str, Any] | None = None) -> Marbles:
-        """What it saw as a marble diagram; see `draw`.
+        """Draw the notifications as a marble diagram; see `draw`.
 
         Args:
-            frame: Seconds that a character lasts.
-            values: Names for items.
+            frame: The duration of a character in seconds.
+            values: The names of items, each with its text or `Chunk`.
 
         Raises:
-            InvalidInputError: There is no room for it in a diagram.
+            InvalidInputError: A name is longer than the frames before the next item.
         """
         return draw(self.told, values, frame=frame)
 
     async def end(self, timeout: float | None = None) -> None:
-        """Wait for the first terminal, without blocking.
+        """Wait for the first terminal notification, without blocking the loop.
 
         Args:
-            timeout: Seconds after which it returns anyway; None for as long as it takes.
+            timeout: The seconds after which it returns in any case; None for no limit.
         """
         await asyncio.wait({asyncio.wrap_future(self._end)}, timeout=timeout)
 
@@ -143,17 +145,17 @@ class Probe(Generic[T]):
         frame: float = 1.0,
         error: type[Exception] = Exception,
     ) -> None:
-        """Compare what it saw with a diagram.
+        """Compare the notifications with a diagram.
 
         Args:
-            expected: The diagram. Where it ends, the comparison ends.
-            values: What its names stand for: a text stands for every item that reads so.
-            frame: Seconds that a character lasts.
-            error: Of which type the error of "#" has to be.
+            expected: The diagram. A diagram without "|" or "#" is compared up to its end.
+            values: The text or `Chunk` of each name; a text stands for every item with that text.
+            frame: The duration of a character in seconds.
+            error: The type that the error of "#" must have.
 
         Raises:
-            AssertionError: They differ; the message has both diagrams, and where they part.
-            InvalidInputError: `expected` is no diagram.
+            AssertionError: They differ; the message has both diagrams and marks the difference.
+            InvalidInputError: `expected` is not a valid diagram.
         """
         wanted = _marbles(expected, values, frame)
         difference = _difference(wanted, self.told)
@@ -173,17 +175,17 @@ async def assert_marbles(
     frame: float = 1.0,
     error: type[Exception] = Exception,
 ) -> None:
-    """Subscribe to a source, wait for its end, and compare what came with a diagram.
+    """Subscribe to a source, wait for its end, and compare its notifications with a diagram.
 
-    A diagram without "|" or "#" is compared as far as it goes. Waits on the running loop: meant
-    for virtual time. A thunk gives what came in one moment as one item.
+    A diagram without "|" or "#" is compared up to its end. The function waits on the running loop,
+    so it is meant for virtual time. A thunk delivers the chunks of one moment as one item.
 
     Args:
-        source: Any Observable; a thunk, too.
-        expected: The diagram, from the subscription on.
-        values: What its names stand for: a text stands for every item that reads so.
-        frame: Seconds that a character lasts.
-        error: Of which type the error of "#" has to be.
+        source: Any Observable, such as a thunk.
+        expected: The diagram, starting at the subscription.
+        values: The text or `Chunk` of each name; a text stands for every item with that text.
+        frame: The duration of a character in seconds.
+        error: The type that the error of "#" must have.
 
     Example:
         >>> from mellea_rx.testing import marbles, run_virtual
@@ -197,14 +199,14 @@ async def assert_marbles(
                         ^
 
     Raises:
-        AssertionError: They differ; the message has both diagrams, and where they part.
-        InvalidInputError: `expected` is no diagram.
+        AssertionError: They differ; the message has both diagrams and marks the difference.
+        InvalidInputError: `expected` is not a valid diagram.
     """
     wanted = _marbles(expected, values, frame)
     probe: Probe[Any] = Probe()
     subscription = probe.to(source)
     try:
-        await probe.end((wanted.length + SPARE) * wanted.frame)
+        await probe.end((wanted.length + EXTRA_FRAMES) * wanted.frame)
     finally:
         subscription.dispose()
     probe.assert_marbles(wanted, error=error)
@@ -222,21 +224,21 @@ def _clock(scheduler: abc.SchedulerBase | None) -> Callable[[], float]:
 
 
 def _difference(wanted: Marbles, told: Iterable[tuple[float, Notification[Any]]]) -> str | None:
-    """How what was told differs from a diagram; None where it does not."""
+    """Describe how notifications differ from a diagram; None if they do not."""
     seen = marks_of(told, wanted.values, wanted.frame)
     ends = any(mark.name in ("|", "#") for mark in wanted.marks)
-    taken = [mark for mark in seen.marks if ends or mark.frame < wanted.length]
-    at = _first_difference(wanted.marks, taken)
+    compared = [mark for mark in seen.marks if ends or mark.frame < wanted.length]
+    at = _first_difference(wanted.marks, compared)
     if at is None:
         return None
     lines = [
         f"the marbles differ at {at * wanted.frame:g} s: expected "
-        f"{_names_at(at, wanted.marks)}, seen {_names_at(at, taken)}",
+        f"{_names_at(at, wanted.marks)}, seen {_names_at(at, compared)}",
         f"  expected: {''.join(wanted.diagram.split())}",
-        f"  seen:     {_drawn(taken, wanted.frame)}",
+        f"  seen:     {_drawn(compared, wanted.frame)}",
         f"            {' ' * at}^",
     ]
-    named = {mark.name for mark in (*wanted.marks, *taken)}
+    named = {mark.name for mark in (*wanted.marks, *compared)}
     lines += [f"  {name} is {value!r}" for name, value in seen.values.items() if name in named]
     if seen.error is not None:
         lines.append(f"  the error is {type(seen.error).__name__}: {seen.error}")
@@ -259,5 +261,5 @@ def _names_at(frame: int, marks: Iterable[Mark]) -> str:
 def _drawn(marks: Sequence[Mark], frame: float) -> str:
     try:
         return laid_out(marks, frame)
-    except InvalidInputError:  # more than a diagram has room for
+    except InvalidInputError:  # a diagram has no room for them
         return ", ".join(f"{mark.name} at {mark.frame * frame:g} s" for mark in marks)

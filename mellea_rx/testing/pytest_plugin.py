@@ -1,7 +1,7 @@
-"""Fixtures for pytest: sessions with scripted answers, virtual time, recordings.
+"""Fixtures for pytest: virtual time, sessions with scripted answers, and recordings.
 
-Installed with the package, and loaded by pytest itself. An `async def` test that takes the fixture
-`virtual_time` runs in virtual time; no other async test is touched.
+The package registers this plugin, and pytest loads it. An `async def` test with the fixture
+`virtual_time` runs in virtual time; other async tests are not affected.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import pytest
 from mellea_rx.backends.scripted import Answer, ScriptedBackend
 from mellea_rx.core.backend import Backend
 from mellea_rx.stdlib.session import MelleaSession
-from mellea_rx.testing.recorder import Recorder
-from mellea_rx.testing.replay import replay
+from mellea_rx.testing.recordings import Recorder, replay
 from mellea_rx.testing.virtual_time import VirtualTime
 
 __all__ = [
@@ -34,15 +33,15 @@ RECORD = "--mellea-rx-record"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--mellea-rx-record`: the fixture `recorded` asks the real backends, and saves."""
+    """Add `--mellea-rx-record`, with which the fixture `recorded` records real backends."""
     parser.getgroup("mellea_rx").addoption(
-        RECORD, action="store_true", help="ask the real backends, and save their answers anew"
+        RECORD, action="store_true", help="call the real backends, and save their answers again"
     )
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Run an async test that takes `virtual_time` in it."""
+    """Run an async test with the fixture `virtual_time` in virtual time."""
     test = pyfuncitem.obj
     time = pyfuncitem.funcargs.get("virtual_time")
     if isinstance(time, VirtualTime) and inspect.iscoroutinefunction(test):
@@ -60,9 +59,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 
 @pytest.fixture
 def virtual_time() -> Iterator[VirtualTime]:
-    """The clock of an async test, which then runs on it: `virtual_time.now` is its seconds.
+    """Virtual time for an async test; `virtual_time.now` is the time in seconds.
 
-    In a sync test it is the place to run code on: `virtual_time.run(main())`.
+    In a sync test, run code with `virtual_time.run(main())`.
     """
     with VirtualTime() as time:
         yield time
@@ -70,52 +69,52 @@ def virtual_time() -> Iterator[VirtualTime]:
 
 @pytest.fixture
 def scripted() -> Iterator[Callable[..., MelleaSession]]:
-    """Makes sessions whose answers are scripted; closed after the test.
+    """Makes sessions with scripted answers, which are closed after the test.
 
-    `scripted("Hello.", delay=1)` takes what `ScriptedBackend` takes; the session's `backend` has
-    the `requests`.
+    `scripted("Hello.", delay=1)` takes the arguments of `ScriptedBackend`. The `requests` are in
+    the session's `backend`.
     """
     with ExitStack() as sessions:
 
-        def make(*answers: Answer, **how: Any) -> MelleaSession:
-            return _closing(MelleaSession(ScriptedBackend(*answers, **how)), sessions)
+        def make(*answers: Answer, **arguments: Any) -> MelleaSession:
+            return _closing(MelleaSession(ScriptedBackend(*answers, **arguments)), sessions)
 
         yield make
 
 
 @pytest.fixture
 def recorded(request: pytest.FixtureRequest) -> Iterator[Callable[..., MelleaSession]]:
-    """Makes sessions that play what a real backend once said to this test; closed after it.
+    """Makes sessions that play recorded answers of a real backend; closed after the test.
 
-    `recorded(lambda: OllamaBackend("llama3.2"))` plays `recordings/<test file>/<test>.jsonl`, which
-    lies beside the test's file. With `--mellea-rx-record` it makes the backend, asks it, and saves
-    that file. More arguments go to `replay`: `speed=0` leaves the pauses out.
+    `recorded(lambda: OllamaBackend("llama3.2"))` plays `recordings/<test file>/<test>.jsonl` in the
+    folder of the test's file. With `--mellea-rx-record` it makes the backend, calls it, and saves
+    that file. More arguments are passed to `replay`: `speed=0` leaves out the pauses.
     """
     test = re.sub(r"[^\w.-]+", "_", request.node.name).strip("_")
     folder = request.path.parent / "recordings" / request.path.stem
     with ExitStack() as sessions:
         made: list[Path] = []
 
-        def make(backend: Callable[[], Backend], **how: Any) -> MelleaSession:
+        def make(backend: Callable[[], Backend], **arguments: Any) -> MelleaSession:
             path = folder / f"{test}{f'-{len(made) + 1}' if made else ''}.jsonl"
             made.append(path)
             if not request.config.getoption(RECORD):
-                return _closing(MelleaSession(replay(path, **how)), sessions)
+                return _closing(MelleaSession(replay(path, **arguments)), sessions)
             folder.mkdir(parents=True, exist_ok=True)
             recorder = Recorder(backend(), path)
-            sessions.callback(_require_whole, recorder)
+            sessions.callback(_check_complete, recorder)
             return _closing(MelleaSession(recorder), sessions)
 
         yield make
 
 
-def _require_whole(recorder: Recorder) -> None:
-    """A test that records less than it asked has an error."""
+def _check_complete(recorder: Recorder) -> None:
+    """Fail the test if not all of its calls were recorded."""
     if recorder.failure is not None:
         raise recorder.failure
 
 
 def _closing(session: MelleaSession, stack: ExitStack) -> MelleaSession:
-    # Closed, but not entered: an async test has a context of its own.
+    # Closed, but not entered: the test may run in another context than its fixtures.
     stack.callback(session.close)
     return session

@@ -1,4 +1,4 @@
-"""The program itself, as a user starts it: in a pipe, or on a terminal."""
+"""Helpers that start the command line as a user does: with pipes, or on a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OWN = ("MELLEA_RX_", "OPENAI_", "OLLAMA_", "NO_COLOR", "FORCE_COLOR")
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without what would change the program's behaviour."""
+    """The environment of this process, without variables that change the program's behaviour."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
     return {**kept, "OLLAMA_HOST": "127.0.0.1:9", "TERM": "xterm-256color", **more}
 
@@ -22,7 +22,7 @@ def environment(**more: str) -> dict[str, str]:
 def run(
     *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None, timeout: float = 60
 ) -> subprocess.CompletedProcess[str]:
-    """Run it in pipes, to its end."""
+    """Run the program with pipes, to its end."""
     return subprocess.run(
         [*PROGRAM, *arguments],
         input=stdin,
@@ -36,7 +36,7 @@ def run(
 def on_terminal(
     *arguments: str, columns: int = 100, rows: int = 40, **env: str
 ) -> pexpect.spawn[str]:
-    """Start it on a terminal of that size."""
+    """Start the program on a terminal of that size."""
     return pexpect.spawn(
         PROGRAM[0],
         [*PROGRAM[1:], *arguments],
@@ -48,7 +48,7 @@ def on_terminal(
 
 
 def to_its_end(program: pexpect.spawn[str]) -> tuple[str, int]:
-    """All that it still wrote, and its exit code."""
+    """The rest of the program's output, and its exit code."""
     program.expect(pexpect.EOF)
     program.close()
     assert program.signalstatus is None

@@ -51,13 +51,13 @@ def test_ctrl_c_ends_an_answer_and_keeps_the_chat(server: ServerProcess) -> None
 def test_commands_and_their_mistypings(server: ServerProcess) -> None:
     server.script("m", chunks=["Yes."])
     chat = on_terminal("chat", *ollama(server))
-    for line, told in (("/help", "/reset"), ("/rest", "no command /rest"), ("Hi.", "Yes.")):
+    for line, told in (("/help", "/reset"), ("/rest", "unknown command /rest"), ("Hi.", "Yes.")):
         chat.expect("you> ")
         chat.sendline(line)
         chat.expect_exact(told)
     chat.expect("you> ")
     chat.sendline("/reset")
-    chat.expect("forgotten")
+    chat.expect("conversation cleared")
     chat.expect("you> ")
     chat.sendline("/exit")
     _, code = to_its_end(chat)
@@ -94,7 +94,7 @@ def test_the_model_that_answers_is_named_first(server: ServerProcess) -> None:
     server.script("m", chunks=["Yes."])
     chat = on_terminal("chat", *ollama(server))
     chat.expect("you> ")
-    assert f"m, by ollama at {server.url}" in plain(chat.before or "")
+    assert f"m on ollama at {server.url}" in plain(chat.before or "")
     chat.sendeof()
     to_its_end(chat)
 

@@ -1,4 +1,4 @@
-"""`mellea-rx doctor`: what is installed, who answers, and what to do where nobody does."""
+"""`mellea-rx doctor`: installed packages, usable backends, and advice for the others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_it_says_what_to_do_where_none_answers() -> None:
 
 def test_it_brings_no_model(tmp_path: Path) -> None:
     ran = run("doctor", env={"MELLEA_RX_CACHE": str(tmp_path)})
-    assert "is brought with the first call" in ran.stdout
+    assert "is downloaded on first use" in ran.stdout
     assert list(tmp_path.iterdir()) == []
 
 

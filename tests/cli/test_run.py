@@ -1,4 +1,4 @@
-"""`mellea-rx run` in a pipe: lines that say whose they are, JSON, and what errors look like."""
+"""`mellea-rx run` in a pipe: numbered lines, JSON, and the format of errors."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_an_option_of_a_servers_name_is_the_same_option(server: ServerProcess) -
 @pytest.mark.parametrize(
     ("backend", "told"),
     [
-        ("llama3.2", "name a model so: --backend ollama --model llama3.2"),
+        ("llama3.2", "name a model with: --backend ollama --model llama3.2"),
         ("openai", "OpenAI needs a key: set OPENAI_API_KEY (for another server"),
     ],
 )
@@ -261,7 +261,7 @@ def test_bytes_on_stdin_that_are_no_text_are_refused() -> None:
         env=environment(PYTHONIOENCODING="utf-8"),
     )
     assert ran.returncode == 2
-    assert b"stdin is no text" in ran.stderr
+    assert b"stdin is not valid utf-8 text" in ran.stderr
 
 
 def test_a_closed_stdin_is_no_text() -> None:
@@ -311,7 +311,7 @@ def test_quiet_still_says_what_failed(server: ServerProcess) -> None:
 
 
 def in_bash(option: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the program under a bash of its own: completion is for the shell that runs it."""
+    """Run the program in a new bash, since completion depends on the shell that runs it."""
     program = Path(sys.executable).with_name("mellea-rx")
     return subprocess.run(
         ["bash", "-c", f"{program} {option}; true"],

@@ -1,4 +1,4 @@
-"""`mellea-rx run` on a terminal: side by side, live, clean when it ends."""
+"""`mellea-rx run` on a terminal: live panels side by side, and a clean terminal at the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 
 
 def plain(screen: str) -> str:
-    """What was written, without the terminal's own sequences."""
+    """The text of the output, without escape sequences."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)", "", screen)
 
 
@@ -37,7 +37,7 @@ def test_three_prompts_stand_side_by_side_and_the_cursor_comes_back(server: Serv
     text = plain(screen)
     titles = [line for line in text.splitlines() if "1 On hills." in line and "3 On woods." in line]
     assert titles, "the three panels share a row"
-    # Live: their texts stood beside each other before the last was complete.
+    # The panels are live: texts stood side by side before the last one was complete.
     assert any("hills 2" in line and "woods 2" in line for line in text.splitlines())
     assert "first text" in text.splitlines()[-8:][0] or "first text" in text
     assert "all 3 in" in text
@@ -73,7 +73,7 @@ def test_ctrl_c_ends_the_generations_and_leaves_the_terminal_clean(server: Serve
     assert code == 130
     assert screen.rindex(SHOW) > screen.rfind(HIDE)
     assert "some text" in plain(screen)
-    assert "ended before its end" in plain(screen)
+    assert "(cancelled)" in plain(screen)
     assert "Traceback" not in screen
     server.wait_for(lambda: all(each["client_closed"] for each in server.log("m")))
 
@@ -107,7 +107,7 @@ def test_the_backend_and_the_model_are_named(server: ServerProcess) -> None:
     server.script("m", chunks=["text"])
     screen, code = to_its_end(on_terminal("run", *ollama(server), "One."))
     assert code == 0
-    assert f"m, by ollama at {server.url}" in plain(screen)
+    assert f"m on ollama at {server.url}" in plain(screen)
 
 
 def test_a_model_that_auto_took_is_named_once(server: ServerProcess) -> None:
@@ -115,7 +115,7 @@ def test_a_model_that_auto_took_is_named_once(server: ServerProcess) -> None:
     server.script("m:latest", chunks=["text"])
     screen, code = to_its_end(on_terminal("run", "One.", OLLAMA_HOST=server.url))
     assert code == 0
-    assert f"m:latest, by ollama at {server.url}" in plain(screen)
+    assert f"m:latest on ollama at {server.url}" in plain(screen)
     assert plain(screen).count(server.url) == 1
 
 

@@ -1,4 +1,4 @@
-"""Messages speak of options of the command line, never of Python's arguments."""
+"""Messages name options of the command line, never Python arguments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from mellea_rx.cli.wording import OPTIONS, in_options
+from mellea_rx.cli.log_output import OPTIONS, in_options
 from mellea_rx.core.options import ModelOption
 from tests.cli.program import run
 from tests.support.server_process import ServerProcess

@@ -1,4 +1,4 @@
-"""Streamed text is broken between words, however it is cut into pieces."""
+"""Streamed text is wrapped between words, however it is divided into pieces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from mellea_rx.cli.wrap import WordWrap
+from mellea_rx.cli.terminal import WordWrap
 
 TEXTS = st.text(st.sampled_from("ab,\n  日é"), max_size=80)
 

@@ -1,4 +1,4 @@
-"""Fixtures that run every test of this folder with every backend."""
+"""Fixtures that run each test with a `harness` once for every backend."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mellea_rx.testing.conformance import Bench
-from tests.conformance.benches import bench_for
+from mellea_rx.testing.conformance import BackendHarness
+from tests.conformance.harnesses import harness_for
 from tests.support.server_process import ServerProcess
 from tests.support.tiny_llama import write_tiny_llama
 
@@ -17,14 +17,14 @@ BACKENDS = ["scripted", "ollama", "openai", "openai over a session", "local"]
 
 @pytest.fixture(scope="session")
 def local_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama with random weights: the text does not matter here."""
+    """A tiny Llama model with random weights; its text does not matter here."""
     return write_tiny_llama(tmp_path_factory.mktemp("models") / "tiny.gguf")
 
 
 @pytest.fixture(params=BACKENDS)
-def bench(
+def harness(
     request: pytest.FixtureRequest, server: ServerProcess, local_model: Path
-) -> Iterator[Bench]:
-    """A backend with its harness."""
-    with bench_for(request.param, server, local_model) as made:
+) -> Iterator[BackendHarness]:
+    """The harness of one backend."""
+    with harness_for(request.param, server, local_model) as made:
         yield made

@@ -1,4 +1,4 @@
-"""Faults of servers and networks: each is one typed error with the text so far."""
+"""Faults of servers and networks: each ends in one typed error, with the text received so far."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ both = pytest.mark.parametrize("name", BACKENDS)
 
 
 def failure(name: str, url: str, retries: int = 0, **how: Any) -> BackendError:
-    """The error of a call to this server."""
+    """The error of a call to that server."""
     options = {ModelOption.RETRIES: retries}
     with MelleaSession(BACKENDS[name]("m", base_url=url, **how), model_options=options) as m:
         with pytest.raises(BackendError) as caught:
@@ -222,7 +222,7 @@ def test_every_framing_of_a_body(name: str, framing: str, server: ServerProcess)
     with MelleaSession(BACKENDS[name]("m", base_url=server.url)) as m:
         assert [m.instruct("Go.").value for _ in range(6)] == ["Once upon a time"] * 6
     used = {each["connection"] for each in server.log("m")}
-    # The message may end after its answer; then the next call is faster.
+    # The end of a response may arrive after the end of its answer; the next call may be faster.
     assert (len(used) < 6) == (framing != "close")
 
 

@@ -1,4 +1,4 @@
-"""Model options in requests: each is mapped, or rejected by name; others are passed on."""
+"""Model options in requests: each is mapped or rejected by name; unknown ones are passed on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "
 REFUSED = object()
 NOT_SENT = object()
 
-# For each option: a value, and its place in Ollama's body and in OpenAI's.
+# For each option: a value, and its place in the body for Ollama and in the one for OpenAI.
 PLACES: dict[ModelOption, tuple[Any, Any, Any]] = {
     ModelOption.TEMPERATURE: (0.5, {"options": {"temperature": 0.5}}, {"temperature": 0.5}),
     ModelOption.SEED: (7, {"options": {"seed": 7}}, {"seed": 7}),
@@ -43,7 +43,7 @@ PLACES: dict[ModelOption, tuple[Any, Any, Any]] = {
 
 
 def sent(name: str, server: ServerProcess, options: Mapping[Any, Any]) -> dict[str, Any]:
-    """The body of a call with these options."""
+    """The body of the request for a call with these options."""
     server.script("m", chunks=["a"])
     with MelleaSession(BACKENDS[name]("m", base_url=server.url)) as m:
         m.instruct("Go.", model_options=options)
@@ -52,7 +52,7 @@ def sent(name: str, server: ServerProcess, options: Mapping[Any, Any]) -> dict[s
 
 
 def holds(body: Any, expected: Any) -> bool:
-    """Whether all of `expected` is in `body`; of a list, its beginning."""
+    """Whether `body` contains all of `expected`; a list is compared up to the expected length."""
     if isinstance(expected, dict):
         return isinstance(body, dict) and all(holds(body.get(k), v) for k, v in expected.items())
     if isinstance(expected, list):

@@ -1,4 +1,4 @@
-"""Tests that need a real llama.cpp, or behaviour that the scripted server lacks."""
+"""The local backend: behaviour of a real llama.cpp that no scripted server can show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hundred streams at once, and their end when the reader leaves."""
+"""A hundred concurrent streams, also when their readers are closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The promises of every backend's stream: cold, one terminal event, an end that is final."""
+"""The laws for streams, checked for every backend."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import pytest
 
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.testing import Probe
-from mellea_rx.testing.conformance import LAWS, Bench, Law, request
+from mellea_rx.testing.conformance import LAWS, BackendHarness, Law, request
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-def test_it_keeps_the_law(law: Law, bench: Bench) -> None:
-    law(bench)
+def test_it_keeps_the_law(law: Law, harness: BackendHarness) -> None:
+    law(harness)
 
 
-def test_it_comes_on_one_thread_which_is_not_the_subscribers(bench: Bench) -> None:
+def test_it_comes_on_one_thread_which_is_not_the_subscribers(harness: BackendHarness) -> None:
     probe: Probe[Chunk] = Probe()
-    probe.to(bench.answering().stream(request(**bench.limit)))
+    probe.to(harness.answering().stream(request(**harness.limit)))
     assert probe.ended.wait(30)
     assert len(probe.threads) == 1
     assert threading.current_thread().name not in probe.threads

@@ -430,7 +430,7 @@ def test_nothing_else_in_the_package_has_a_logger() -> None:
         for path in package.rglob("*.py")
         if "getLogger" in path.read_text("utf-8")
     }
-    assert with_logger == {"core/logs.py", "cli/notices.py"}
+    assert with_logger == {"core/logs.py", "cli/log_output.py"}
 
 
 @pytest.mark.parametrize("odd", ["\x1b[2J", "\nERROR forged", "\r", "\u202e", "\u2066", "\ud83d"])

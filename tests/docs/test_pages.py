@@ -14,7 +14,7 @@ from mellea_rx.backends.local_request import LocalRequest
 from mellea_rx.backends.ollama import OllamaDialect
 from mellea_rx.backends.openai import OpenAIDialect
 from mellea_rx.cli.app import app
-from mellea_rx.cli.exits import EXPLAINED
+from mellea_rx.cli.exit_codes import MEANINGS
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.errors import OptionError
@@ -165,4 +165,4 @@ def test_every_option_of_the_command_line_is_explained() -> None:
 
 def test_every_exit_code_is_explained() -> None:
     rows = table_rows("docs/cli.md", "## Exit codes")[1:]
-    assert {int(row[0]) for row in rows} == {*EXPLAINED, 141, 143}
+    assert {int(row[0]) for row in rows} == {*MEANINGS, 141, 143}

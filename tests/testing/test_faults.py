@@ -25,7 +25,7 @@ FOUR = "Once upon a time"
 
 
 def outcome(answer: Answer, **options: object) -> tuple[str, MelleaRxError | None, float]:
-    """The text, the error and the virtual seconds of two calls that have to be alike."""
+    """The text, the error and the virtual seconds of two calls, which must agree."""
 
     async def main() -> tuple[str, MelleaRxError | None, float]:
         m = MelleaSession(ScriptedBackend(answer), model_options=options)

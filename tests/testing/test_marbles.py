@@ -1,4 +1,4 @@
-"""Marble diagrams: played as answers and Observables, drawn from what came."""
+"""Marble diagrams: played as answers and Observables, and drawn from notifications."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The probe: what an observer got, and how that differs from what it should have got."""
+"""The probe: recorded notifications, and their differences from a diagram."""
 
 from __future__ import annotations
 

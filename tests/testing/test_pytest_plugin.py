@@ -1,4 +1,4 @@
-"""The plugin for pytest, in a pytest of its own."""
+"""The plugin for pytest, tested in separate pytest processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PLUGIN = "mellea_rx.testing.pytest_plugin"
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A folder for tests; they are run with the plugin, installed or not."""
+    """A folder for tests, which run with the plugin even if the package is not installed."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.makeini("[pytest]\nfilterwarnings = error\n")

@@ -1,4 +1,4 @@
-"""Recordings: what was asked and answered, played again offline, with its timing."""
+"""Recordings: requests and answers, saved and replayed offline with their timing."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def path(tmp_path: Path) -> Path:
 def record(
     path: Path, *answers: Answer, prompts: tuple[str, ...] = ("Go.",), **how: object
 ) -> None:
-    """Ask these prompts, one after another, of a scripted backend that is recorded."""
+    """Record the answers of a scripted backend to these prompts, one after another."""
 
     async def main() -> None:
         m = MelleaSession(Recorder(ScriptedBackend(*answers), path), **how)
@@ -219,7 +219,7 @@ def test_an_unknown_request_names_the_nearest_and_how_to_record_it(path: Path) -
     told = str(error).splitlines()
     assert told[0] == f"{path} has no recording of this request: 'A haiku about snow.'"
     assert told[1:3] == [
-        "  the nearest that it has: 'A haiku about rain.'",
+        "  the most similar request in it: 'A haiku about rain.'",
         "  they differ in: messages[0].content",
     ]
     assert "Recorder(backend, path)" in told[3]
@@ -248,7 +248,7 @@ def test_a_replay_says_what_the_recorded_backend_said_of_itself(path: Path) -> N
 
 
 class Late:
-    """A backend that decides in the first call who does the work."""
+    """A backend that chooses another backend in its first call."""
 
     name = "late"
     model_options = Options()
@@ -257,18 +257,18 @@ class Late:
         self._backend = backend
 
     async def resolve(self) -> Backend:
-        """The one that was given."""
+        """The chosen backend."""
         return self._backend
 
     def check(self, options: Options) -> None:
-        """Every option is fine."""
+        """Accept every option."""
 
     def stream(self, request: Request) -> Observable[Chunk]:
-        """Nobody asks this one."""
+        """Never called."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
 
 
 def test_a_backend_that_decides_late_is_recorded_as_what_it_became(path: Path) -> None:

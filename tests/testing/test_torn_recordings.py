@@ -1,4 +1,4 @@
-"""A recording is the lesser thing: what goes wrong with its file costs no answer, and is told."""
+"""Errors of a recording's file are reported, and never lose an answer; secrets are masked."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ print(recorder.failure)
 
 
 def with_disk_of(size: int, path: Path) -> subprocess.CompletedProcess[str]:
-    """Five answers recorded on a disk that takes so many bytes of a file."""
+    """Record five answers, with a limit on the size of a file in bytes."""
     program = [sys.executable, "-c", FULL_DISK, str(path), str(size)]
     return subprocess.run(program, capture_output=True, text=True, check=True)
 
 
 @pytest.fixture(scope="module")
 def line_size(tmp_path_factory: pytest.TempPathFactory) -> int:
-    """How long a line of that recording is, about."""
+    """The length of the longest line of that recording, in bytes."""
     whole = tmp_path_factory.mktemp("whole") / "run.jsonl"
     done = with_disk_of(10_000_000, whole)
     assert done.stdout.strip() == "None"
@@ -88,7 +88,7 @@ def test_a_last_line_that_is_not_whole_is_left_out_and_said(path: Path) -> None:
         path.write_bytes(whole[: len(whole) - len(second) + kept])
         m = MelleaSession(replay(path, speed=0))
         assert m.instruct("First.").value == "A."
-        with pytest.raises(RecordingError, match="not whole: it ends within line 3, which is left"):
+        with pytest.raises(RecordingError, match="incomplete: it ends within line 3, which is"):
             m.instruct("Second.")
     path.write_bytes(whole.rstrip(b"\n"))  # only its newline is missing
     assert MelleaSession(replay(path, speed=0)).instruct("Second.").value == "B."
@@ -98,7 +98,7 @@ def test_a_line_in_the_middle_that_is_not_whole_is_an_error(path: Path) -> None:
     record(path, "First.", "Second.")
     lines = path.read_text("utf-8").splitlines(keepends=True)
     path.write_text(lines[0] + lines[1][:40] + "\n" + lines[2], "utf-8")
-    with pytest.raises(RecordingError, match=r"line 2 of .* is no line of a recording"):
+    with pytest.raises(RecordingError, match=r"line 2 of .* is not a line of a recording"):
         replay(path)
 
 
@@ -149,7 +149,7 @@ def test_the_file_is_its_owners(path: Path, before: int | None) -> None:
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for odd in (tmp_path / "pipe", tmp_path, Path("/dev/null")):
-        with pytest.raises(RecordingError, match="cannot be written: it is no regular file"):
+        with pytest.raises(RecordingError, match="cannot be written: it is not a regular file"):
             Recorder(ScriptedBackend(), odd)
 
 

@@ -147,7 +147,7 @@ def test_is_computed_is_false_when_the_verb_returns() -> None:
     assert run_virtual(main()) == [False, True]
 
 
-# User code.
+# Functions of the user.
 
 
 def accepted(*verdicts: bool, how: Callable[[], Any]) -> Requirement:
@@ -269,7 +269,7 @@ def test_a_blocking_wait_on_the_loop_itself_is_refused() -> None:
     run_virtual(main())
 
 
-# Rx.
+# ReactiveX.
 
 
 def test_timers_of_rx_run_on_the_same_clock() -> None:
@@ -300,7 +300,7 @@ def test_operators_on_chunks_take_their_time_from_it() -> None:
         assert len(backend.requests) == 3
         return now()
 
-    # The pauses of 10 and 20 seconds are within the thousand.
+    # The pauses of 10 and 20 seconds are part of the 1,000 seconds.
     assert run_virtual(main()) == 1000.0
 
 
@@ -319,7 +319,7 @@ def test_a_thunk_is_delivered_in_the_moment_in_which_it_speaks() -> None:
         await done.wait()
         return [*times, now()]
 
-    # The last chunk has no text: the finish reason.
+    # The last chunk has the finish reason and no text.
     assert sorted(set(run_virtual(main()))) == [0.0, 1.0, 2.0]
 
 
@@ -339,7 +339,7 @@ def test_timers_of_the_same_moment_fire_in_the_order_in_which_they_were_set(
     assert run_virtual(main()) == expected
 
 
-# Whose engine it is.
+# The engine of a run, and the one of the process.
 
 
 def test_the_process_keeps_its_engine() -> None:
@@ -354,7 +354,7 @@ def test_the_process_keeps_its_engine() -> None:
         assert engine() is not its_own
         assert engine_loop() is asyncio.get_running_loop()
         assert await (await ask("inside", delay=1)) == "inside"
-        # A thread that the loop did not start is outside of it.
+        # A thread that the loop did not start uses the engine of the process.
         other: list[str | None] = []
         thread = threading.Thread(target=lambda: other.append(outside.instruct("Go.").value))
         thread.start()
@@ -413,7 +413,7 @@ def test_what_main_raises_comes_out() -> None:
         run_virtual(main())
 
 
-# What can never end.
+# Tests that cannot end.
 
 
 async def waits_for_nothing() -> None:

@@ -26,7 +26,7 @@ from mellea_rx.testing import (
     run_virtual,
     stalling,
 )
-from mellea_rx.testing.conformance import LAWS, Bench, check_backend
+from mellea_rx.testing.conformance import LAWS, BackendHarness, check_backend
 
 
 async def answer() -> int:
@@ -82,7 +82,7 @@ def recordings(path: Path, backend: Backend) -> None:
     MelleaSession(player)
 
 
-class GreeterBench(Bench):
+class GreeterHarness(BackendHarness):
     speaks = ["Hello, ", "you."]  # noqa: RUF012
 
     def answering(self) -> Backend:
@@ -90,6 +90,6 @@ class GreeterBench(Bench):
 
 
 def laws() -> None:
-    check_backend(GreeterBench())
+    check_backend(GreeterHarness())
     for law in LAWS:
-        assert_type(law(GreeterBench()), None)
+        assert_type(law(GreeterHarness()), None)

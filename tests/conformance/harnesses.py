@@ -1,4 +1,4 @@
-"""A harness for each backend: the backend, and methods that control its answers."""
+"""A harness for each backend of the library, for the laws in `mellea_rx.testing.conformance`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from mellea_rx import ModelOption
 from mellea_rx.backends import Backend, OllamaBackend, OpenAIBackend, ScriptedBackend
 from mellea_rx.testing import failing, stalling
-from mellea_rx.testing.conformance import Bench
+from mellea_rx.testing.conformance import BackendHarness
 from tests.support.server_process import ServerProcess
 from tests.support.session_loop import SessionLoop
 
@@ -19,8 +19,8 @@ CHUNKS = ["Once ", "upon ", "a ", "time, ", "é\u2028😀"]
 ENDLESS = 10_000
 
 
-class ScriptedBench(Bench):
-    """The harness of the scripted backend."""
+class ScriptedHarness(BackendHarness):
+    """The scripted backend, which plays in this process."""
 
     speaks = CHUNKS
     tells_usage = tells_model = True
@@ -51,8 +51,8 @@ class ScriptedBench(Bench):
         return len(self._backend.requests)
 
 
-class HttpBench(Bench):
-    """The harness of the HTTP backends, with the scripted server."""
+class HttpHarness(BackendHarness):
+    """A backend over HTTP, which is answered by the scripted server."""
 
     speaks = CHUNKS
     tells_usage = tells_model = True
@@ -92,8 +92,8 @@ class HttpBench(Bench):
         return len(self.server.log(self.model))
 
 
-class LocalBench(Bench):
-    """The harness of the embedded model: a real llama.cpp in this process."""
+class LocalHarness(BackendHarness):
+    """The local backend, which runs llama.cpp in this process."""
 
     limit = {"MAX_NEW_TOKENS": 6}  # noqa: RUF012
     tells_usage = tells_model = True
@@ -101,8 +101,8 @@ class LocalBench(Bench):
     def __init__(self, model: Path) -> None:
         from mellea_rx.backends import LocalBackend
 
-        # At thousands of tokens a second a window of the default size is full in a moment, and an
-        # answer that fills its window ends.
+        # The tiny model generates thousands of tokens per second. A context window of the default
+        # size would soon be full, and the answer of `endless` would end.
         options = {ModelOption.SEED: 7, ModelOption.MAX_NEW_TOKENS: 8_000}
         self.backend = LocalBackend(model, parallel=4, context_window=8192, model_options=options)
 
@@ -118,22 +118,22 @@ class LocalBench(Bench):
 
 
 @contextmanager
-def bench_for(name: str, server: ServerProcess, local_model: Path) -> Iterator[Bench]:
-    """The harness of a backend; closed at the end."""
-    bench: Any
+def harness_for(name: str, server: ServerProcess, local_model: Path) -> Iterator[BackendHarness]:
+    """Make the harness of a backend; its backend is closed at the end."""
+    harness: Any
     if name == "openai over a session":
         with SessionLoop() as sessions:
-            bench = HttpBench(OpenAIBackend, server, http_session=sessions.make())
-            yield bench
-            bench.answering().close()
+            harness = HttpHarness(OpenAIBackend, server, http_session=sessions.make())
+            yield harness
+            harness.answering().close()
         return
     if name == "scripted":
-        bench = ScriptedBench()
+        harness = ScriptedHarness()
     elif name == "local":
-        bench = LocalBench(local_model)
+        harness = LocalHarness(local_model)
     else:
-        bench = HttpBench({"ollama": OllamaBackend, "openai": OpenAIBackend}[name], server)
+        harness = HttpHarness({"ollama": OllamaBackend, "openai": OpenAIBackend}[name], server)
     try:
-        yield bench
+        yield harness
     finally:
-        bench.answering().close()
+        harness.answering().close()

@@ -1,0 +1,1 @@
+"""Programs for the people who maintain this repository; nothing here is installed with it."""
