@@ -298,6 +298,8 @@ class MelleaSession(Verbs):
             raise SessionClosedError("this session is closed: start another one")
 
     def __repr__(self) -> str:
+        if "_closed" not in vars(self):  # a traceback may show one that could not be made
+            return f"<{type(self).__name__}>"
         state = " closed" if self._closed else ""
         return f"<{type(self).__name__}{state} {self.backend!r}>"
 

@@ -226,6 +226,8 @@ class Recorder:
             return None
 
     def __repr__(self) -> str:
+        if "_tape" not in vars(self):  # a traceback may show one that could not be made
+            return f"<{type(self).__name__}>"
         return f"<{type(self).__name__} of {self._backend!r} to {str(self._tape.path)!r}>"
 
 

@@ -124,6 +124,8 @@ class Replay:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
+        if "_path" not in vars(self):  # a traceback may show one that could not be made
+            return f"<{type(self).__name__}>"
         return f"<{type(self).__name__} of {self.name!r} from {str(self._path)!r}>"
 
 
