@@ -106,9 +106,9 @@ def with_version(address: str) -> str:
     """An address with its "/v1", where it has no path of its own."""
     try:
         parts = urlsplit(address)
-    except ValueError:
+        path = parts.path.rstrip("/") or "/v1"
+    except (ValueError, TypeError, AttributeError):  # no text, or no address: its client says so
         return address
-    path = parts.path.rstrip("/") or "/v1"
     return Address(parts._replace(path=path).geturl())
 
 
