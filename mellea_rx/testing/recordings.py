@@ -23,8 +23,8 @@ VERSION = 1
 MASK = "***"
 
 _SECRET = re.compile(
-    r"(api|access|secret|private)[-_ ]?key|authorization|passw|secret|pwd|cookie|headers|credential|"
-    r"(access|auth|bearer|refresh)[-_ ]?token|"
+    r"(api|access|secret|private)[-_ ]?key|authorization|passw|secret|pwd|cookie|headers|"
+    r"credential|(access|auth|bearer|refresh)[-_ ]?token|"
     # Whole words: of "max_tokens" and "author" there is nothing to hide.
     r"(^|[-_. ])(auth|oauth2?|bearer|jwt|passphrase)($|[-_. ])|(^|[-_. ])token$",
     re.IGNORECASE,

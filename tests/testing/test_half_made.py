@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mellea_rx import LocalBackend, MelleaSession, OllamaBackend, ScriptedBackend
+from mellea_rx import LocalBackend, MelleaRxError, MelleaSession, OllamaBackend, ScriptedBackend
 from mellea_rx.testing import Recorder, replay
 
 NOWHERE = Path("/no/such/folder/run.jsonl")
@@ -27,7 +27,7 @@ WRONG: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_traceback_with_variables_shows_what_could_not_be_made(name: str) -> None:
-    with pytest.raises(Exception) as caught:
+    with pytest.raises((MelleaRxError, OSError)) as caught:
         WRONG[name]()
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     assert "self = <" in "".join(shown.format())
