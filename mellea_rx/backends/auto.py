@@ -27,7 +27,7 @@ from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
 from mellea_rx.core.source import ChunkSource, Push, forward
 from mellea_rx.errors import BackendError, NoBackendError
-from mellea_rx.wire.secrets import Address, as_key
+from mellea_rx.wire.secrets import Address, as_key, shielded
 
 __all__ = ["AutoBackend", "best_model"]
 
@@ -61,7 +61,8 @@ class AutoBackend:
         model_options: Mapping[Any, Any] | None = None,
         **embedded_options: Any,
     ) -> None:
-        api_key = as_key(api_key)  # rebinds the variable, so that no traceback shows a key
+        # Rebinds the variables, so that no traceback shows a key.
+        api_key, embedded_options = as_key(api_key), shielded(embedded_options)
         base_url = None if base_url is None else Address(base_url)
         # Checked now: if another backend is chosen, a misspelled argument would have no effect.
         signature(LocalBackend).bind_partial(**embedded_options)

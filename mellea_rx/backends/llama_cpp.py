@@ -230,6 +230,8 @@ class LocalBackend:
             log(AnswerCut(DEFAULT_MAX_NEW_TOKENS))
 
     def __repr__(self) -> str:
+        if "model" not in vars(self):  # a traceback may show one that could not be made
+            return "<LocalBackend>"
         return f"<LocalBackend {self.model!r}>"
 
 

@@ -108,9 +108,9 @@ def with_version(address: str) -> str:
     """An address with "/v1" appended, if it has no path."""
     try:
         parts = urlsplit(address)
-    except ValueError:
+        path = parts.path.rstrip("/") or "/v1"
+    except (ValueError, TypeError, AttributeError):  # no text, or no address: its client says so
         return address
-    path = parts.path.rstrip("/") or "/v1"
     return Address(parts._replace(path=path).geturl())
 
 

@@ -76,19 +76,7 @@ class Call(msgspec.Struct, frozen=True):
         log_call(generation, self.backend)
         # No coroutine more than it takes: each is kept as long as the answer streams.
         limit = self.prompt.options.get(ModelOption.TOTAL_TIMEOUT)
-        return self._run(generation) if limit is None else self._run_within(limit, generation)
-
-    async def _run_within(self, limit: float, generation: Generation) -> None:
-        timer = asyncio.timeout(limit)
-        try:
-            async with timer:
-                await self._run(generation)
-        except TimeoutError:
-            if not timer.expired():
-                raise
-            raise TotalTimeoutError(
-                f"the call took longer than {limit:g} s (ModelOption.TOTAL_TIMEOUT)"
-            ) from None
+        return self._run(generation) if limit is None else _within(limit, self._run(generation))
 
     async def _run(self, generation: Generation) -> None:
         request = await self.prompt.request()
@@ -188,6 +176,19 @@ def _not_met(sampled: SamplingResult) -> RequirementsNotMetError:
     )
 
 
+async def _within(limit: float, work: Awaitable[T]) -> T:
+    timer = asyncio.timeout(limit)
+    try:
+        async with timer:
+            return await work
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        raise TotalTimeoutError(
+            f"the call took longer than {limit:g} s (ModelOption.TOTAL_TIMEOUT)"
+        ) from None
+
+
 def start_call(call: Call, action: Component[T]) -> ModelOutputThunk[T]:
     """Start a call; returns its thunk at once."""
     options = call.prompt.options
@@ -207,21 +208,32 @@ def start_validation(
     requirements: tuple[Requirement, ...],
     output: str | ModelOutputThunk[Any] | OutputView,
     backend: Backend,
-    options: Options,
+    given: Options,
+    base: Options,
     sources: Sources,
 ) -> ModelOutputThunk[list[ValidationResult]]:
     """Start to decide requirements; `parsed` of the thunk is the list of results."""
     loop = running_loop()
     results: list[ValidationResult] = []
+    options = given.over(base)
 
-    async def run(generation: Generation) -> None:
-        log_call(generation, backend)
-        text = output if isinstance(output, str) else await _text_of(output)
+    async def decide() -> None:
         results.extend(
             await validate_all(
-                requirements, text, backend=backend, options=options, loop=loop, sources=sources
+                requirements,
+                output if isinstance(output, str) else await _text_of(output),
+                backend=backend,
+                options=options,
+                given=given,
+                loop=loop,
+                sources=sources,
             )
         )
+
+    def run(generation: Generation) -> Awaitable[None]:
+        log_call(generation, backend)
+        limit = options.get(ModelOption.TOTAL_TIMEOUT)
+        return decide() if limit is None else _within(limit, decide())
 
     return ModelOutputThunk(
         run,

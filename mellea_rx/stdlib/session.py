@@ -282,8 +282,14 @@ class MelleaSession(Verbs):
     ) -> ModelOutputThunk[list[ValidationResult]]:
         self._require_open()
         judged = self._latest_output() if output is None else output
-        options = self._options(model_options)
-        thunk = start_validation(requirements, judged, self.backend, options, self._sources)
+        thunk = start_validation(
+            requirements,
+            judged,
+            self.backend,
+            Options(model_options),
+            self._base_options,
+            self._sources,
+        )
         self._enroll(thunk)
         return thunk
 
@@ -298,6 +304,8 @@ class MelleaSession(Verbs):
             raise SessionClosedError("this session is closed: start another one")
 
     def __repr__(self) -> str:
+        if "_closed" not in vars(self):  # a traceback may show one that could not be made
+            return f"<{type(self).__name__}>"
         state = " closed" if self._closed else ""
         return f"<{type(self).__name__}{state} {self.backend!r}>"
 

@@ -52,8 +52,8 @@ SHOWN = 200  # the characters of a prompt that an error shows
 COMPARED = 2000  # the characters of a prompt that are compared to find the most similar request
 
 _SECRET = re.compile(
-    r"(api|access|secret|private)[-_ ]?key|authorization|passw|secret|cookie|headers|credential|"
-    r"(access|auth|bearer|refresh)[-_ ]?token|"
+    r"(api|access|secret|private)[-_ ]?key|authorization|passw|secret|pwd|cookie|headers|"
+    r"credential|(access|auth|bearer|refresh)[-_ ]?token|"
     # As whole words only: "max_tokens" and "author" are not secrets.
     r"(^|[-_. ])(auth|oauth2?|bearer|jwt|passphrase)($|[-_. ])|(^|[-_. ])token$",
     re.IGNORECASE,
@@ -425,6 +425,8 @@ class Recorder:
             return None
 
     def __repr__(self) -> str:
+        if "_file" not in vars(self):  # a traceback may show one whose constructor failed
+            return f"<{type(self).__name__}>"
         return f"<{type(self).__name__} of {self._backend!r} to {str(self._file.path)!r}>"
 
 
@@ -542,6 +544,8 @@ class Replay:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
+        if "_path" not in vars(self):  # a traceback may show one whose constructor failed
+            return f"<{type(self).__name__}>"
         return f"<{type(self).__name__} of {self.name!r} from {str(self._path)!r}>"
 
 

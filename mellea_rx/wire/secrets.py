@@ -98,6 +98,8 @@ def shielded(options: Mapping[str, Any]) -> dict[str, Any]:
                 held[name] = Secret(value)
             elif name.endswith("url"):
                 held[name] = Address(value)
+        elif isinstance(value, dict):
+            held[name] = shielded(value)
     return held
 
 

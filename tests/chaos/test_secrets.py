@@ -212,6 +212,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "an address": {"base_url": "ftp://me:hunter2-hunter2@here"},
     "a password with a slash": {"base_url": "http://me:hunter2-hunter2/@here"},
     "an argument": {"paralel": 2},
+    "an argument with a key in it": {"headers": {"X-Api-Key": KEY, "more": {"token": KEY}}},
     "a limit": {"limits": 7},
     "a key": {"api_key": KEY + "\n"},
 }

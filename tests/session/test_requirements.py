@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from typing import Any
 
 import pytest
 
 from mellea_rx import (
+    FirstTokenTimeoutError,
     InvalidInputError,
     MelleaSession,
     ModelOption,
     Requirement,
     ScriptedBackend,
+    TotalTimeoutError,
     ValidationResult,
     ValidatorError,
 )
+from mellea_rx.backends.scripted import Pause
 from mellea_rx.core.request import Request
 from mellea_rx.stdlib.requirements import check, req, simple_validate
 from mellea_rx.stdlib.sampling import RepairTemplate
@@ -327,3 +331,49 @@ def test_a_repair_is_told_the_judges_words() -> None:
     assert thunk.sampling is not None
     assert thunk.sampling.attempts[0].reasons == ("It is calm.: No, it shouts.",)
     assert "No, it shouts." in backend.requests[2].messages[-1].content
+
+
+def test_the_options_of_validate_are_the_judges() -> None:
+    backend = ScriptedBackend("yes")
+    m = MelleaSession(backend, model_options={ModelOption.SEED: 1, ModelOption.RETRIES: 5})
+    m.validate("fine", output="x", temperature=0.5, seed=7, max_tokens=9, model_options={"k": 3})
+    m.validate("fine", output="x", retries=0)
+    first, second = (each.options for each in backend.requests)
+    names = (ModelOption.TEMPERATURE, ModelOption.SEED, ModelOption.MAX_NEW_TOKENS)
+    assert [first.get(name) for name in names] == [0.5, 7, 9]
+    assert dict(first.extra) == {"k": 3}
+    assert [second.get(name) for name in names[:2]] == [0, None]
+    assert (first.get(ModelOption.RETRIES), second.get(ModelOption.RETRIES)) == (5, 0)
+
+
+@pytest.mark.parametrize("of_the_session", [True, False])
+@pytest.mark.parametrize("blocks", ["a judge", "a function", "the output"])
+def test_the_limit_of_a_whole_call_is_one_of_validate_too(
+    blocks: str, of_the_session: bool
+) -> None:
+    brief = {ModelOption.TOTAL_TIMEOUT: 0.05}
+    released = threading.Event()
+    endless = ScriptedBackend([Pause(math.inf)])
+    slow = check("slow", simple_validate(lambda text: released.wait(60)))
+
+    async def main() -> None:
+        m = MelleaSession(endless, model_options=brief if of_the_session else None)
+        output: Any = "x"
+        if blocks == "the output":
+            output = await m.ainstruct("Go.", model_options={ModelOption.TOTAL_TIMEOUT: 60})
+        requirement = "fine" if blocks == "a judge" else slow
+        own = None if of_the_session else brief
+        with pytest.raises(TotalTimeoutError):
+            await m.avalidate(requirement, output=output, model_options=own)
+
+    try:
+        asyncio.run(asyncio.wait_for(main(), 30))
+    finally:
+        released.set()
+
+
+def test_a_judge_has_the_limit_on_the_first_token() -> None:
+    backend = ScriptedBackend("text", [Pause(math.inf)])
+    m = MelleaSession(backend, model_options={ModelOption.FIRST_TOKEN_TIMEOUT: 0.05})
+    with pytest.raises(FirstTokenTimeoutError):
+        m.instruct("Go.", requirements=["fine"])

@@ -162,6 +162,7 @@ SECRETS = ["token", "session_token", "hf_token", "auth", "bearer", "credentials"
 SECRETS += ["password", "api_key", "apiKey", "hfToken", "X-Auth-Token", "basic_auth", "oauth"]
 SECRETS += ["client_secret", "authorization", "cookies", "extra_headers", "jwt", "Bearer"]
 SECRETS += ["sessionToken", "db-passwd", "aws_credentials", "auth_token", "passphrase", "authUser"]
+SECRETS += ["pwd", "db_pwd"]
 
 
 @pytest.mark.parametrize("name", SECRETS)

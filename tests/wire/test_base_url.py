@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from mellea_rx import AuthenticationError, MelleaSession, OllamaBackend, OpenAIBackend
+from mellea_rx import (
+    AuthenticationError,
+    InvalidInputError,
+    MelleaSession,
+    OllamaBackend,
+    OpenAIBackend,
+)
 from mellea_rx.wire.http import HttpClient, Limits, open_client
 from mellea_rx.wire.secrets import credentials, without_login
 from tests.support.raw_server import Peer, RawServer, answer
@@ -100,3 +106,10 @@ def test_the_head_of_a_request_is_what_a_server_expects() -> None:
     assert [line for line in got if line.startswith("User-Agent: mellea-rx/")]
     assert {"Authorization: Basic bWU6cEBzcw==", "Content-Type: application/json"} < set(posted)
     assert "Content-Length: 2" in posted
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("address", [7, b"http://localhost", ["http://localhost"]])
+def test_what_is_no_text_is_no_address(kind: str, address: Any) -> None:
+    with pytest.raises(InvalidInputError, match="base_url must be an http"):
+        KINDS[kind]("m", base_url=address)

@@ -55,12 +55,27 @@ _JUDGE_TOKENS = 80
 """The verdict comes first: a reason that is cut off costs nothing."""
 
 
-def _of_the_model(options: Options) -> Options:
-    """The options of a call that hold for its judge too: those that say how the model is run."""
-    kept = {ModelOption.CONTEXT_WINDOW}  # another one would have Ollama load the model again
+_NONE = Options()
+
+
+def _of_the_judge(options: Options) -> Options:
+    """The options of a call's judge: its own, and those of the call that hold for it too.
+
+    These say how the model is run and a request is sent, not how an answer is to be.
+    """
+    kept = {  # another context window would have Ollama load the model again
+        ModelOption.CONTEXT_WINDOW,
+        ModelOption.FIRST_TOKEN_TIMEOUT,
+        ModelOption.RETRIES,
+    }
     if options.get(ModelOption.THINKING) is False:
         kept.add(ModelOption.THINKING)  # else it would think its few tokens away
-    return options.without(*set(ModelOption).difference(kept))
+    own = {
+        ModelOption.TEMPERATURE: 0,
+        ModelOption.MAX_NEW_TOKENS: _JUDGE_TOKENS,
+        ModelOption.STREAM_TIMEOUT: options.stream_timeout,
+    }
+    return Options(own).over(options.without(*set(ModelOption).difference(kept)))
 
 
 async def validate_all(
@@ -69,6 +84,7 @@ async def validate_all(
     *,
     backend: Backend,
     options: Options,
+    given: Options = _NONE,
     loop: asyncio.AbstractEventLoop | None,
     where: str = "the output",
     sources: Sources,
@@ -80,6 +96,7 @@ async def validate_all(
         text: The output.
         backend: Judges where there is no function.
         options: The call's model options; the judge takes its time limit and own names from them.
+        given: Model options for the judge itself.
         loop: The caller's event loop, for async functions.
         where: What messages call the text ("attempt 2").
         sources: What takes the place of templates, by their names.
@@ -92,9 +109,11 @@ async def validate_all(
         BackendError: The judge failed.
     """
 
+    of_the_judge = given.over(_of_the_judge(options))
+
     async def decide(requirement: Requirement) -> ValidationResult:
         if requirement.validation_fn is None:
-            return await _judge(requirement, text, backend, options, loop, where, sources)
+            return await _judge(requirement, text, backend, of_the_judge, loop, where, sources)
         return await _call(requirement, requirement.validation_fn, text, loop, where)
 
     try:
@@ -128,21 +147,11 @@ async def _judge(
     sources: Sources,
 ) -> ValidationResult:
     read = requirement.output_to_bool
-    of_the_judge = Options(
-        {
-            ModelOption.TEMPERATURE: 0,
-            ModelOption.MAX_NEW_TOKENS: _JUDGE_TOKENS,
-            ModelOption.STREAM_TIMEOUT: options.stream_timeout,
-        }
-    )
-    judge_options = of_the_judge.over(_of_the_model(options))
     prompt = render(JUDGE.given(text=text, requirement=requirement.description), sources)
     gathered = Gathered()
     # A reader of the user's own may look for more than a yes or no.
     schema = _YES_OR_NO if read is None else None
-    await answer(
-        backend, Request((WireMessage("user", prompt),), judge_options, schema=schema), gathered
-    )
+    await answer(backend, Request((WireMessage("user", prompt),), options, schema=schema), gathered)
     refused = refusal_told(gathered.answer)
     if refused:  # it may well have a "yes" in it
         return ValidationResult(False, reason=f"no verdict: {refused}")
