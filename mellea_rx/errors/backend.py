@@ -91,7 +91,15 @@ class ResponseTooLargeError(BackendError):
 
 
 class GenerationFailedError(BackendError):
-    """The server, or the embedded model, told of an error in the middle of its answer."""
+    """The server, or the embedded model, told of an error in the middle of its answer.
+
+    Attributes:
+        quotes: Whether the message has a server's own words, which may quote a prompt or an answer.
+    """
+
+    def __init__(self, message: str, *, text: str = "", quotes: bool = False) -> None:
+        super().__init__(message, text=text)
+        self.quotes = quotes
 
 
 class StatusError(BackendError):
