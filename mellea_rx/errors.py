@@ -422,7 +422,16 @@ class ResponseTooLargeError(BackendError):
 
 
 class GenerationFailedError(BackendError):
-    """The server, or the embedded model, reported an error within its answer."""
+    """The server, or the embedded model, reported an error within its answer.
+
+    Attributes:
+        quotes: Whether the message contains the server's own words, which may quote a prompt or an
+            answer.
+    """
+
+    def __init__(self, message: str, *, text: str = "", quotes: bool = False) -> None:
+        super().__init__(message, text=text)
+        self.quotes = quotes
 
 
 class StatusError(BackendError):

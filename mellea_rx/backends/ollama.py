@@ -284,7 +284,7 @@ class OllamaDecoder:
     def _note(self, line: _Line) -> None:
         if line.error:
             self.error = GenerationFailedError(
-                f"{self._who} failed while it answered: {told(line.error)}"
+                f"{self._who} failed while it answered: {told(line.error)}", quotes=True
             )
         self.done = self.done or bool(line.done)
 

@@ -193,7 +193,9 @@ class OpenAIDecoder:
     def _fail(self, event: _Event) -> None:
         why = event.error or event.message
         said = told(why) if why else "it gave no reason"
-        self.error = GenerationFailedError(f"{self._who} failed while it answered: {said}")
+        self.error = GenerationFailedError(
+            f"{self._who} failed while it answered: {said}", quotes=bool(why)
+        )
 
     def _end(self, chunk: Chunk | None) -> Chunk | None:
         if self._finish is None:  # a [DONE] alone is no success

@@ -23,7 +23,6 @@ from mellea_rx.errors import (
     ConnectionFailedError,
     GenerationFailedError,
     GenerationTimeoutError,
-    ModelNotFoundError,
     escaped,
 )
 
@@ -139,7 +138,6 @@ _WITHOUT_CONTENT = (
     ConfigurationError,
     ConnectionFailedError,
     GenerationTimeoutError,
-    ModelNotFoundError,
 )
 
 
@@ -147,7 +145,8 @@ def error_summary(error: BaseException) -> str:
     """An error without content: its class, and its message where that is only of our own words."""
     name = type(error).__name__
     # Other messages may quote a prompt or an answer.
-    if isinstance(error, _WITHOUT_CONTENT) or type(error) is GenerationFailedError:
+    failed = type(error) is GenerationFailedError and not error.quotes
+    if failed or isinstance(error, _WITHOUT_CONTENT):
         return f"{name}: {str(error).partition(chr(10))[0]}"
     status = getattr(error, "status", None)
     return f"{name} (status {status})" if status else name

@@ -170,6 +170,31 @@ def test_a_failed_thunk_that_nobody_looked_at_is_a_warning(kept: Kept) -> None:
     assert unseen.call == kept.events(CallStarted)[0].call
 
 
+QUOTED: dict[str, dict[str, Any]] = {
+    "an error in the stream": {"raw_lines": ['{"error": "I cannot answer: private words"}\n']},
+    "a model that is not there": {"status": 404, "body": {"error": "model of private words"}},
+    "a wrong request": {"status": 400, "body": {"error": "private words"}},
+}
+
+
+@pytest.mark.parametrize("name", QUOTED)
+def test_words_of_a_server_that_may_quote_the_prompt_are_in_no_warning(
+    name: str, server: ServerProcess, kept: Kept
+) -> None:
+    server.script("m", **QUOTED[name])
+
+    async def main() -> None:
+        with MelleaSession(OllamaBackend("m", base_url=server.url)) as m:
+            thunk = await m.ainstruct("private words")
+            await thunk.view().settled()
+
+    asyncio.run(main())
+    gc.collect()
+    (unseen,) = kept.wait_for(FailureUnseen)
+    assert unseen.error.endswith("Error") or "(status 4" in unseen.error
+    assert "private words" not in kept.text
+
+
 async def _avalue(thunk: Any) -> None:
     with pytest.raises(MelleaRxError):
         await thunk.avalue()
