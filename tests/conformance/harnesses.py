@@ -113,8 +113,8 @@ class LocalHarness(BackendHarness):
         return self.backend
 
     def running(self) -> int:
-        use = self.backend._use
-        return 0 if use is None else len(use._tasks)
+        lease = self.backend._lease
+        return 0 if lease is None else len(lease._tasks)
 
 
 @contextmanager

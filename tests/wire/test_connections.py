@@ -9,6 +9,7 @@ import os
 import resource
 import select
 import socket
+import timeit
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -198,6 +199,24 @@ def test_a_written_head_does_not_show_its_key() -> None:
     assert b"Bearer key" in _written(head)
 
 
+@pytest.mark.parametrize("has_poll", [True, False], ids=["poll", "select"])
+def test_unread_bytes_of_a_socket_are_seen_without_a_wait(
+    has_poll: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_poll:
+        monkeypatch.delattr(select, "poll")  # as on Windows
+    near, far = socket.socketpair()
+    with near, far:
+        is_readable = _readable(near.fileno())
+        assert is_readable() is False
+        assert min(timeit.repeat(is_readable, number=20)) < 0.01
+        far.send(b"x")
+        assert is_readable() is True
+        near.recv(1)
+        far.close()
+        assert is_readable() is True
+
+
 @pytest.mark.skipif(not hasattr(select, "poll"), reason="select() has a limit of 1,024")
 def test_a_connection_may_have_a_high_descriptor() -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -206,10 +225,9 @@ def test_a_connection_may_have_a_high_descriptor() -> None:
     with near, far:
         high = fcntl.fcntl(near.fileno(), fcntl.F_DUPFD, 2000)
         try:
-            is_readable = _readable(high)
-            assert not is_readable()
+            assert not _readable(high)()
             far.send(b"x")
-            assert is_readable()
+            assert _readable(high)()
         finally:
             os.close(high)
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
