@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import KW_ONLY, dataclass
 
-from mellea_rx.core.arguments import count, seconds
+from mellea_rx.core.arguments import require_positive_int, require_seconds
 from mellea_rx.errors import InvalidInputError, MelleaRxError
 
 __all__ = ["RetryPolicy"]
@@ -49,9 +49,9 @@ class RetryPolicy:
     retry_on: tuple[type[Exception], ...] | None = None
 
     def __post_init__(self) -> None:
-        count("attempts", self.attempts)
+        require_positive_int("attempts", self.attempts)
         for name in ("initial", "maximum", "asked_maximum", "budget"):
-            seconds(name, getattr(self, name))
+            require_seconds(name, getattr(self, name))
         jitter = self.jitter
         if jitter is True or not isinstance(jitter, (int, float)) or not 0 <= jitter <= 1:
             raise InvalidInputError(f"jitter must be a number from 0 to 1, not {jitter!r}")

@@ -12,6 +12,7 @@ from importlib import import_module
 from pickle import PicklingError
 from typing import Any, Generic, ParamSpec, Self, TypeAlias, TypeVar
 
+from mellea_rx.core.arguments import name_of
 from mellea_rx.core.chunk import ToolCall
 from mellea_rx.core.signature import documented, signature_of
 from mellea_rx.errors import InvalidInputError, ToolCallError, ToolError
@@ -97,7 +98,7 @@ class Tool(Generic[P, R_co]):
         """
         if not callable(function):
             raise InvalidInputError(f"a tool is made of a function, not {type(function).__name__}")
-        known = name or str(getattr(function, "__name__", type(function).__name__))
+        known = name or name_of(function)
         said = documented(function)
         taken = signature_of(function, known, said.parameters)
         text = said.text if description is None else description
