@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from mellea_rx.core.component import Component, Said, said_by, thunks_in
+from mellea_rx.core.component import Component, Said, messages_of, thunks_in
 from mellea_rx.core.context import Exchange, Turn
 from mellea_rx.core.image import Image
 from mellea_rx.core.json_value import lone_surrogate, surrogate_told
@@ -106,7 +106,7 @@ class Prompt(msgspec.Struct, frozen=True):
 
 def rendered(action: Component[Any], sources: Sources = NO_SOURCES) -> tuple[WireMessage, ...]:
     """What a component says. Its thunks must be computed."""
-    return _rendered(said_by(action), sources)
+    return _rendered(messages_of(action), sources)
 
 
 def _rendered(messages: tuple[Said, ...], sources: Sources) -> tuple[WireMessage, ...]:
@@ -145,7 +145,7 @@ def prompt_for(
         CallbackError: A component of the user's raised.
     """
     try:
-        said = said_by(action)
+        said = messages_of(action)
         templates = [each.template for each in said]
         dependencies = tuple(thunks_in(templates))
         messages = None

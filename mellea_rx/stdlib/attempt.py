@@ -17,9 +17,9 @@ from mellea_rx.core.requirement import Requirement, UnitVerdict, ValidationResul
 from mellea_rx.core.sampling import Attempt
 from mellea_rx.errors import MelleaRxError
 from mellea_rx.formatters.template import Sources
-from mellea_rx.stdlib.answers import answer, answer_from_its_beginning
 from mellea_rx.stdlib.refusals import require_answer
 from mellea_rx.stdlib.requirements import StreamJudge, validate_all
+from mellea_rx.stdlib.tries import generate_with_retries
 
 __all__ = ["CallSetting", "RunningAttempt"]
 
@@ -118,9 +118,7 @@ class RunningAttempt:
     async def _generate(self, backend: Backend, request: Request) -> None:
         """Have it answer, judged meanwhile; a unit that fails ends it at once."""
         judge = self._judge
-        # What it goes on from is there already.
-        ask = answer if self._after else answer_from_its_beginning
-        answering = ask(backend, request, self, self._setting.sources)
+        answering = generate_with_retries(backend, request, self, self._setting.sources)
         if not judge.has_work:
             await answering
             return

@@ -22,7 +22,7 @@ from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.output import OutputView
 from mellea_rx.core.request import Request
 from mellea_rx.core.requirement import Requirement, ValidationResult
-from mellea_rx.core.sampling import SamplingResult, SamplingStrategy
+from mellea_rx.core.sampling import SamplingResult, SamplingStrategy, callables_of
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import (
     BackendError,
@@ -36,12 +36,13 @@ from mellea_rx.errors import (
 )
 from mellea_rx.formatters.chat import Prompt
 from mellea_rx.formatters.template import Sources
-from mellea_rx.stdlib.answers import answer_from_its_beginning
+from mellea_rx.stdlib.answers import resolve
 from mellea_rx.stdlib.attempt import CallSetting
 from mellea_rx.stdlib.formats.calls import in_format, refused
 from mellea_rx.stdlib.refusals import require_answer
 from mellea_rx.stdlib.requirements import validate_all
 from mellea_rx.stdlib.sampler import CallSampler
+from mellea_rx.stdlib.tries import generate_with_retries
 from mellea_rx.wire.words import printable
 
 __all__ = ["Call", "start_call", "start_validation"]
@@ -94,27 +95,35 @@ class Call(msgspec.Struct, frozen=True):
     async def _run(self, generation: Generation) -> None:
         request = await self.prompt.request()
         log_prompt(generation, request)
+        backend, request = await resolve(self.backend, request)
         if self.format is None:
-            await self._generate(generation, request)
+            await self._generate(generation, backend, request)
             return
+        request = in_format(request, self.format, self.prompt.sources)
         try:
-            await self._generate(generation, in_format(request, self.format, self.prompt.sources))
+            await self._generate(generation, backend, request)
             if self.strategy is None:
                 await self._require_format(generation.answer())
         except BackendError as error:
             raise refused(self.format, error) from error.__cause__
 
-    def _generate(self, generation: Generation, request: Request) -> Awaitable[None]:
+    def _generate(
+        self, generation: Generation, backend: Backend, request: Request
+    ) -> Awaitable[None]:
         if self.strategy is not None:
-            return self._sample(self.strategy, generation, request)
-        generation.open(self.backend.name, request.prompt)
-        return answer_from_its_beginning(self.backend, request, generation, self.prompt.sources)
+            return self._sample(self.strategy, generation, backend, request)
+        generation.open(backend.name, request.prompt)
+        return generate_with_retries(backend, request, generation, self.prompt.sources)
 
     async def _sample(
-        self, strategy: SamplingStrategy, generation: Generation, request: Request
+        self,
+        strategy: SamplingStrategy,
+        generation: Generation,
+        backend: Backend,
+        request: Request,
     ) -> None:
         setting = CallSetting(
-            self.backend,
+            backend,
             request,
             self.given,
             self.requirements,
@@ -153,7 +162,8 @@ class Call(msgspec.Struct, frozen=True):
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
         """The event loops that run functions of the user's, or its backend's requests."""
-        functions = (*_functions(self.requirements), *getattr(self.strategy, "callables", ()))
+        own = () if self.strategy is None else callables_of(self.strategy)
+        functions = (*_functions(self.requirements), *own)
         return (*loops_for(functions, self.loop), *loops_of_backend(self.backend))
 
 
@@ -218,9 +228,17 @@ def start_validation(
     async def run(generation: Generation) -> None:
         log_call(generation, backend)
         text = output if isinstance(output, str) else await _text_of(output)
+        judge, request = backend, Request((), options)
+        if any(each.validation_fn is None for each in requirements):  # else no model is asked
+            judge, request = await resolve(judge, request)
         results.extend(
             await validate_all(
-                requirements, text, backend=backend, options=options, loop=loop, sources=sources
+                requirements,
+                text,
+                backend=judge,
+                options=request.options,
+                loop=loop,
+                sources=sources,
             )
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import Any
 
-from mellea_rx.core.component import Template
+from mellea_rx.core.component import Template, TextComponent
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import CallbackError, InvalidInputError
 
@@ -74,7 +74,7 @@ class Face:
 
 
 @dataclass(frozen=True, slots=True)
-class Mified:
+class Mified(TextComponent):
     """An object as a model is to see it; the object itself is left alone.
 
     It goes wherever the object goes in a prompt: into `query`, `transform`, `user_variables`,
@@ -91,10 +91,6 @@ class Mified:
     def template(self) -> Template:
         """How it reads."""
         return public_face(self)
-
-    def parse(self, text: str) -> str:
-        """The text as it is."""
-        return text
 
 
 _WHOLE = Face()

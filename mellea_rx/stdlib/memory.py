@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from mellea_rx.core.arguments import name_of
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.call_log import log_call
 from mellea_rx.core.component import Template
@@ -21,7 +22,8 @@ from mellea_rx.core.worker_threads import in_worker_thread
 from mellea_rx.errors import CallbackError, GenerationFailedError, MelleaRxError
 from mellea_rx.formatters import template
 from mellea_rx.formatters.template import Sources
-from mellea_rx.stdlib.answers import answer
+from mellea_rx.stdlib.answers import resolve
+from mellea_rx.stdlib.tries import generate_with_retries
 
 __all__ = ["SUMMARY", "Memory"]
 
@@ -155,7 +157,7 @@ async def _write(backend: Backend, request: Request, generation: Generation) -> 
     log_call(generation, backend)
     gathered = Gathered()
     try:
-        await answer(backend, request, gathered)
+        await generate_with_retries(*await resolve(backend, request), gathered)
         if not gathered.text.strip():
             raise GenerationFailedError("the model said nothing")
         generation.push(gathered.answer)
@@ -168,7 +170,7 @@ async def _write(backend: Backend, request: Request, generation: Generation) -> 
 async def _compacted(
     compactor: Compactor, history: tuple[Exchange, ...]
 ) -> Sequence[Exchange | Summary]:
-    name = getattr(compactor, "__name__", type(compactor).__name__)
+    name = name_of(compactor)
     try:
         items: Any = await in_worker_thread(compactor, history)
     except Exception as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mellea_rx.core.chunk import Chunk, with_text
 from mellea_rx.core.events import ToolReturned
-from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult
+from mellea_rx.core.sampling import Attempt, BaseStrategy, Sampler, SamplingResult
 from mellea_rx.core.tool import Tool, ToolResult
 from mellea_rx.errors import ToolCallError
 from mellea_rx.formatters import template
@@ -33,7 +33,7 @@ def methods_of(obj: object) -> tuple[Tool[..., Any], ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class MethodCall:
+class MethodCall(BaseStrategy):
     """A strategy with one attempt: its value is text, or what a method returned that it called.
 
     Either comes in one piece: before the end nobody knows which of them it is.

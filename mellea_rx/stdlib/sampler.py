@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from mellea_rx.core.backend import Backend, capabilities_of, require_backend, resolved
+from mellea_rx.core.backend import Backend, capabilities_of, require_backend
 from mellea_rx.core.callbacks import call_user
 from mellea_rx.core.chunk import Chunk, with_text
 from mellea_rx.core.component import Template
@@ -18,7 +18,7 @@ from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.sampling import Attempt
 from mellea_rx.errors import InvalidInputError, MelleaRxError, UnexpectedError
 from mellea_rx.formatters.template import render
-from mellea_rx.stdlib.answers import check
+from mellea_rx.stdlib.answers import check, resolve
 from mellea_rx.stdlib.attempt import CallSetting, RunningAttempt
 
 __all__ = ["CallSampler"]
@@ -51,7 +51,7 @@ class CallSampler:
 
     async def backend(self) -> Backend:
         """Whom the call asks; see `Sampler.backend`."""
-        return await resolved(self._setting.backend)
+        return self._setting.backend
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function of the user's; see `Sampler.call`."""
@@ -74,14 +74,10 @@ class CallSampler:
         release: bool = False,
     ) -> Attempt:
         """Generate once and validate; see `Sampler.attempt`."""
-        if backend is not None:
-            require_backend(backend, "attempt(backend=...)")
         number, self._count = self._count, self._count + 1
-        asked = self.request if request is None else request
-        taken = await resolved(self._setting.backend if backend is None else backend)
-        if taken is not self._setting.backend:
-            asked = replace(asked, options=self._setting.given.over(taken.model_options))
-            check(taken, asked.options)
+        taken, asked = self._setting.backend, self.request if request is None else request
+        if backend is not None and backend is not taken:
+            taken, asked = await self._resolve_other(backend, asked)
         if after:
             asked = _going_on(asked, after, taken)
         self._tell_start(number, taken, asked)
@@ -97,6 +93,13 @@ class CallSampler:
             self._rejected = attempt
             self.journal.add(Rejected(self.journal.now(), number, attempt.reasons))
         return attempt
+
+    async def _resolve_other(self, backend: Backend, request: Request) -> tuple[Backend, Request]:
+        """Another backend than the call's, and the request with the call's options over its own."""
+        require_backend(backend, "attempt(backend=...)")
+        options = self._setting.given.over(backend.model_options)
+        check(backend, options)
+        return await resolve(backend, replace(request, options=options))
 
     def _tell_start(self, number: int, backend: Backend, request: Request) -> None:
         journal, rejected = self.journal, self._rejected

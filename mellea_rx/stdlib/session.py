@@ -14,7 +14,7 @@ from mellea_rx.core.arguments import kind_of
 from mellea_rx.core.backend import (
     Backend,
     aclose_backend,
-    decides_late,
+    is_deferred,
     require_backend,
     require_images,
 )
@@ -27,7 +27,7 @@ from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.output import OutputView
 from mellea_rx.core.requirement import Requirement, ValidationResult
-from mellea_rx.core.sampling import SamplingStrategy
+from mellea_rx.core.sampling import SamplingStrategy, is_strategy, samples_always
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import (
     EngineStoppedError,
@@ -234,15 +234,16 @@ class MelleaSession(Verbs):
         options, given = spec.options_over(self._base_options, self._own_options)
         if spec.tool_calls and not options.get(ModelOption.TOOLS):
             raise InvalidInputError("tool_calls=True needs tools: give some in ModelOption.TOOLS")
-        decided = not decides_late(self.backend)
-        if options is not self._base_options or not decided:  # else checked with the session
+        # The session's own options were checked with it; those of a deferred backend could not be.
+        deferred = is_deferred(self.backend)
+        if options is not self._base_options or deferred:
             answers.check(self.backend, options)
         with self._lock:
             ctx = self.ctx
             surprise = self._surprise(ctx, action)  # logged without the lock: handlers take others
             recall = None if ctx.is_simple else partial(self._memory.recall, ctx, options)
             prompt = prompt_for(action, ctx.history(), options, self._sources, recall)
-            if decided:
+            if not deferred:  # else checked in the call
                 require_images(self.backend, prompt.images)
             call = Call(
                 self.backend,
@@ -309,7 +310,7 @@ def _strategy_of(spec: CallSpec) -> SamplingStrategy | None:
         InvalidInputError: Requirements without a strategy, or the other way round.
     """
     strategy = spec.strategy
-    if strategy is not None and (isinstance(strategy, type) or not hasattr(strategy, "sample")):
+    if strategy is not None and not is_strategy(strategy):
         raise InvalidInputError(
             f"strategy must be a sampling strategy, such as RejectionSampling(), not "
             f"{kind_of(strategy)}"
@@ -322,8 +323,9 @@ def _strategy_of(spec: CallSpec) -> SamplingStrategy | None:
     has_checks = bool(spec.requirements) or spec.format is not None
     if spec.require and not has_checks:
         raise InvalidInputError("require=True needs requirements: there are none to be met")
-    always = getattr(strategy, "always", False)
-    return strategy if has_checks or always else None
+    if strategy is None or not (has_checks or samples_always(strategy)):
+        return None
+    return strategy
 
 
 class _Clone(MelleaSession):

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import msgspec
 
 from mellea_rx.core.chunk import Chunk, ToolCall
-from mellea_rx.core.component import Component, Said, Template, is_component
+from mellea_rx.core.component import Component, Said, Template, TextComponent, is_component
 from mellea_rx.core.context import Turn
 from mellea_rx.core.output import OutputView
 from mellea_rx.core.request import Role, WireMessage
@@ -20,7 +20,7 @@ __all__ = ["Asked", "turns_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(TextComponent):
     """What was asked in a turn, word for word."""
 
     messages: tuple[WireMessage, ...]
@@ -40,9 +40,6 @@ class Asked:
             )
             for message in self.messages
         )
-
-    def parse(self, text: str) -> str:
-        return text
 
 
 def turns_of(

@@ -18,7 +18,7 @@ from mellea_rx.core.backend import (
     Backend,
     Capabilities,
     capabilities_of,
-    decides_late,
+    is_deferred,
     require_backend,
     resolved,
 )
@@ -176,7 +176,7 @@ class Recorder:
     @property
     def resolve(self) -> Callable[[], Awaitable[Backend]] | None:
         """Has the other decide; None where it is decided already."""
-        return self._resolve if decides_late(self._backend) else None
+        return self._resolve if is_deferred(self._backend) else None
 
     async def _resolve(self) -> Backend:
         decided = copy.copy(self)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mellea_rx.core.component import Template
+from mellea_rx.core.component import Template, TextComponent
 
 __all__ = ["FUNCTION", "FunctionCall"]
 
@@ -21,7 +21,7 @@ FUNCTION = Template(
 
 
 @dataclass(frozen=True, slots=True)
-class FunctionCall:
+class FunctionCall(TextComponent):
     """What a function is to do, and with what.
 
     Attributes:
@@ -41,7 +41,3 @@ class FunctionCall:
             arguments=list(self.arguments.items()),
             requirements=self.requirements,
         )
-
-    def parse(self, text: str) -> str:
-        """The text as it is."""
-        return text

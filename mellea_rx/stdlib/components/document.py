@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mellea_rx.core.component import Template
+from mellea_rx.core.component import Template, TextComponent
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.stdlib.components.parts import Text, require_text
 
@@ -19,7 +19,7 @@ DOCUMENT = Template(
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class Document(TextComponent):
     """A text, with what it is called: for `grounding_context`, or as a part of any prompt.
 
     Example:
@@ -48,7 +48,3 @@ class Document:
     def template(self) -> Template:
         """Its id and title, then the text."""
         return DOCUMENT.given(text=self.text, title=self.title, doc_id=self.doc_id)
-
-    def parse(self, text: str) -> str:
-        """The text as it is."""
-        return text

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mellea_rx.core.arguments import kind_of
-from mellea_rx.core.component import Said, Template
+from mellea_rx.core.component import Said, Template, TextComponent
 from mellea_rx.core.image import Images, as_images
 from mellea_rx.core.placeholders import (
     NOT_RENDERED,
@@ -51,7 +51,7 @@ _NO_VARIABLES = "it is a template only with user_variables="
 
 
 @dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(TextComponent):
     """A task.
 
     Example:
@@ -139,7 +139,3 @@ class Instruction:
         if self.prefix is None:
             return (task,)
         return (task, Said(_PREFIX.given(prefix=self.prefix), "assistant"))
-
-    def parse(self, text: str) -> str:
-        """The text as it is."""
-        return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from mellea_rx.core.component import Said, Template
+from mellea_rx.core.component import Said, Template, TextComponent
 from mellea_rx.core.image import Images, as_images
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import InvalidInputError
@@ -20,7 +20,7 @@ Speaker = Literal["user", "assistant", "system"]
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class Message(TextComponent):
     """What somebody says, as it is.
 
     Attributes:
@@ -54,13 +54,9 @@ class Message:
         """One message."""
         return (Said(self.template(), self.role, as_images(self.images)),)
 
-    def parse(self, text: str) -> str:
-        """The text as it is."""
-        return text
-
 
 @dataclass(frozen=True, slots=True)
-class ToolMessage:
+class ToolMessage(TextComponent):
     """What a tool gave, for the model that asked to call it.
 
     Attributes:
@@ -89,7 +85,3 @@ class ToolMessage:
     def said(self) -> tuple[Said, ...]:
         """One message, the tool's."""
         return (Said(self.template(), "tool", tool_name=self.name, tool_call_id=self.call_id),)
-
-    def parse(self, text: str) -> str:
-        """The text as it is."""
-        return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mellea_rx.core.component import Said, Template
+from mellea_rx.core.component import Said, Template, TextComponent
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.components.message import ToolMessage
 
@@ -15,7 +15,7 @@ _LINES = "{{ messages | join('\n') }}"
 
 
 @dataclass(frozen=True, slots=True)
-class ToolMessages:
+class ToolMessages(TextComponent):
     """What `call_tools` returned, to ask the model to go on from: `m.act(ToolMessages(results))`.
 
     Attributes:
@@ -44,7 +44,3 @@ class ToolMessages:
     def said(self) -> tuple[Said, ...]:
         """A message for each."""
         return tuple(said for each in self.messages for said in each.said())
-
-    def parse(self, text: str) -> str:
-        """The text as it is."""
-        return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from mellea_rx.core.arguments import name_of
 from mellea_rx.core.requirement import Requirement
 from mellea_rx.errors import CallerLoopClosedError, MelleaRxError, ValidatorError
 
@@ -29,7 +30,7 @@ def validator_failed(
     """
     if isinstance(error, CallerLoopClosedError):
         return error
-    name = getattr(function, "__name__", type(function).__name__)
+    name = name_of(function)
     return ValidatorError(
         f"the validation function {name!r} of requirement {requirement.description!r} "
         f"raised {type(error).__name__} in {where}: {error}",

@@ -16,10 +16,10 @@ from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.requirement import Requirement, ValidationFunction, ValidationResult
 from mellea_rx.core.sink import Gathered
 from mellea_rx.formatters.template import Sources, render
-from mellea_rx.stdlib.answers import answer
 from mellea_rx.stdlib.refusals import refusal_told
 from mellea_rx.stdlib.requirements.blame import validator_failed
 from mellea_rx.stdlib.requirements.build import verdict
+from mellea_rx.stdlib.tries import generate_with_retries
 
 __all__ = ["JUDGE", "validate_all"]
 
@@ -140,9 +140,8 @@ async def _judge(
     gathered = Gathered()
     # A reader of the user's own may look for more than a yes or no.
     schema = _YES_OR_NO if read is None else None
-    await answer(
-        backend, Request((WireMessage("user", prompt),), judge_options, schema=schema), gathered
-    )
+    request = Request((WireMessage("user", prompt),), judge_options, schema=schema)
+    await generate_with_retries(backend, request, gathered)
     refused = refusal_told(gathered.answer)
     if refused:  # it may well have a "yes" in it
         return ValidationResult(False, reason=f"no verdict: {refused}")
