@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mellea_rx.core.arguments import require_int
 from mellea_rx.core.context import Exchange, Summary
 from mellea_rx.errors import InvalidInputError
 
 __all__ = ["Summarize", "TokenThreshold"]
-
-
-def _require(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InvalidInputError(f"{name} must be an int, {least} or more, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +34,8 @@ class TokenThreshold:
     keep: int = 1
 
     def __post_init__(self) -> None:
-        _require("tokens", self.tokens, 1)
-        _require("keep", self.keep, 0)
+        require_int("tokens", self.tokens, 1)
+        require_int("keep", self.keep, 0)
 
     def __call__(self, history: tuple[Exchange, ...], /) -> Sequence[Exchange]:
         """The end of the history that fits."""
@@ -90,13 +86,13 @@ class Summarize:
     def __post_init__(self) -> None:
         if self.after_tokens is None and self.turns is None:
             raise InvalidInputError("Summarize needs after_tokens= or turns=: when to sum up")
-        _require("keep", self.keep, 0)
-        _require("max_tokens", self.max_tokens, 1)
+        require_int("keep", self.keep, 0)
+        require_int("max_tokens", self.max_tokens, 1)
         if self.after_tokens is not None:
-            _require("after_tokens", self.after_tokens, 1)
+            require_int("after_tokens", self.after_tokens, 1)
         if self.turns is not None:
             # A summary and the turns that are kept must not be too many by themselves.
-            _require("turns", self.turns, self.keep + 1)
+            require_int("turns", self.turns, self.keep + 1)
 
     def __call__(self, history: tuple[Exchange, ...], /) -> Sequence[Exchange | Summary]:
         """The older turns as a summary, then the latest.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
+from mellea_rx.core.arguments import require_positive_int
 from mellea_rx.core.component import Component
 from mellea_rx.core.context import Compactor, Context, Exchange, Summary, Turn
 from mellea_rx.core.output import OutputView
@@ -114,8 +115,8 @@ class ChatContext:
 
     def __post_init__(self) -> None:
         size = self.window_size
-        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
-            raise InvalidInputError(f"window_size must be an int, 1 or more, not {size!r}")
+        if size is not None:
+            require_positive_int("window_size", size)
         if self.compactor is not None and (
             isinstance(self.compactor, type) or not callable(self.compactor)
         ):

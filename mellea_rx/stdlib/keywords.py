@@ -97,7 +97,7 @@ _ADVICE: Mapping[str, str] = {
     **dict.fromkeys(
         ("schema", "response_format", "response_model", "output_type"), "did you mean format=?"
     ),
-    "n": "one call is one answer: make several calls, or give strategy=BestOfN(n=...)",
+    "n": "one call is one answer: make several calls, or give strategy=BestOfN(loop_budget=...)",
 }
 """Keywords of other libraries, and what to write instead."""
 

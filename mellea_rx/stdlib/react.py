@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
+from mellea_rx.core.arguments import require_positive_int
 from mellea_rx.core.backend import capabilities_of
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.events import ToolReturned
 from mellea_rx.core.options import ModelOption
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.request import WireMessage
-from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult
+from mellea_rx.core.sampling import Attempt, BaseStrategy, Sampler, SamplingResult
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.core.tool import Tool, ToolResult, merged_tools, offer_of
 from mellea_rx.errors import InvalidInputError, LoopBudgetError
 from mellea_rx.helpers.blocking import blocking_thunk
 from mellea_rx.stdlib.components import Instruction
 from mellea_rx.stdlib.keywords import ReactKwargs, with_keywords
-from mellea_rx.stdlib.sampling.budget import require_budget
 from mellea_rx.stdlib.tools.call import Callables, callable_tools
 from mellea_rx.stdlib.tools.run import run_calls
 from mellea_rx.stdlib.verbs import CallSpec, ModelOptions, Verbs
@@ -100,7 +100,7 @@ async def areact(
     _, known = merged_tools(((), options.tools), offer_of(callable_tools(tools)))
     if not known:
         raise InvalidInputError("react needs tools: without any, use instruct")
-    require_budget(loop_budget, "loop_budget")
+    require_positive_int("loop_budget", loop_budget)
     if options.get(ModelOption.TOOL_CHOICE, "auto") != "auto":
         raise InvalidInputError(
             f"react leaves the choice to the model: {ModelOption.TOOL_CHOICE} can only be 'auto'"
@@ -117,7 +117,7 @@ react = blocking_thunk(areact)
 
 
 @dataclass(frozen=True, slots=True)
-class _ReAct:
+class _ReAct(BaseStrategy):
     """The loop as a strategy: an attempt is a step, and the last one is the value."""
 
     tools: tuple[Tool[..., Any], ...]

@@ -1,13 +1,14 @@
-"""Try again, and tell the model what was wrong."""
+"""`RepairTemplate` and `MultiTurn`: rejection sampling that gives the model the reasons."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from mellea_rx.core.arguments import require_positive_int
 from mellea_rx.core.component import Template
 from mellea_rx.core.request import Request, WireMessage
-from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult
-from mellea_rx.stdlib.sampling.budget import outcome, require_budget, until_accepted
+from mellea_rx.core.sampling import Attempt, BaseStrategy, Sampler, SamplingResult
+from mellea_rx.stdlib.sampling.budget import outcome, until_accepted
 
 __all__ = ["REPAIR", "REPAIR_TURN", "MultiTurn", "RepairTemplate"]
 
@@ -31,11 +32,11 @@ Answer again, without these faults.""",
 
 
 @dataclass(frozen=True, slots=True)
-class RepairTemplate:
-    """Rejection sampling whose prompt is told why the attempt before was rejected.
+class RepairTemplate(BaseStrategy):
+    """Rejection sampling whose prompt has the reasons why the attempt before was rejected.
 
     Attributes:
-        loop_budget: At most so many attempts.
+        loop_budget: The maximum number of attempts.
 
     Raises:
         InvalidInputError: The budget is below 1.
@@ -44,7 +45,7 @@ class RepairTemplate:
     loop_budget: int = 2
 
     def __post_init__(self) -> None:
-        require_budget(self.loop_budget, "loop_budget")
+        require_positive_int("loop_budget", self.loop_budget)
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds, each with the reasons of the one before."""
@@ -57,11 +58,11 @@ class RepairTemplate:
 
 
 @dataclass(frozen=True, slots=True)
-class MultiTurn:
-    """Rejection sampling as a conversation: the model sees its answers, and why each was rejected.
+class MultiTurn(BaseStrategy):
+    """Rejection sampling as a conversation: the model sees its answers, and the reasons after each.
 
     Attributes:
-        loop_budget: At most so many attempts.
+        loop_budget: The maximum number of attempts.
 
     Raises:
         InvalidInputError: The budget is below 1.
@@ -70,7 +71,7 @@ class MultiTurn:
     loop_budget: int = 2
 
     def __post_init__(self) -> None:
-        require_budget(self.loop_budget, "loop_budget")
+        require_positive_int("loop_budget", self.loop_budget)
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds, each as a further turn."""
