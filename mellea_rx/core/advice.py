@@ -1,4 +1,4 @@
-"""What to do about an error, told with it."""
+"""`with_advice`: adds a hint to the message of an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ E = TypeVar("E", bound=MelleaRxError)
 
 
 def with_advice(error: E, advice: str) -> E:
-    """The error, and a further line in its message."""
-    told = copy.copy(error)
-    told.args = (f"{error}\n  {advice}",)
-    return told
+    """A copy of the error with the advice as a further line of its message."""
+    advised = copy.copy(error)
+    advised.args = (f"{error}\n  {advice}",)
+    return advised

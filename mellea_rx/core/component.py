@@ -64,7 +64,7 @@ class Template(msgspec.Struct, frozen=True):
 
 @runtime_checkable
 class Component(Protocol[T_co]):
-    """A thing that a model can be asked, or a part of one: a template, and a parser of the answer.
+    """A prompt or a part of one: a template, and a parser of the model's answer.
 
     Any object with these two methods is one. `BaseComponent` has the optional method, `said`, with
     its default.

@@ -1,4 +1,4 @@
-"""Refusals: answers that are none, by their finish reason."""
+"""Refusals: answers whose finish reason says that the model or the server refused to answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mellea_rx.wire.words import printable
 __all__ = ["refusal_told", "require_answer"]
 
 _SHOWN = 200
-"""Characters of a refusal that a message shows."""
+"""The number of characters of a refusal that a message shows."""
 
 _REASONS: Mapping[str, str] = {
     "refusal": "the model refused to answer",
@@ -20,16 +20,16 @@ _REASONS: Mapping[str, str] = {
 
 
 def refusal_told(said: Chunk) -> str:
-    """Why an answer is a refusal, with its beginning; "" where it is none."""
+    """The reason of a refusal, with the beginning of its text; "" for an answer."""
     why = _REASONS.get(said.finish_reason or "", "")
     return f"{why}: {printable(said.text, _SHOWN)!r}" if why and said.text else why
 
 
 def require_answer(said: Chunk) -> None:
-    """Refuse a refusal, where an answer of some form had to come.
+    """Raise an error for a refusal, where an answer of a format is required.
 
     Raises:
-        ModelRefusedError: It is one.
+        ModelRefusedError: It is a refusal.
     """
     why = refusal_told(said)
     if why and not said.tool_calls:

@@ -1,4 +1,4 @@
-"""What a strategy works with: attempts, one after the other or at once, each told of."""
+"""`CallSampler`: makes the attempts of one call for its strategy, and records them as events."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ __all__ = ["CallSampler"]
 
 
 class CallSampler:
-    """Makes the attempts of one call; see `Sampler`. Lives on the engine.
+    """Makes the attempts of one call; see `Sampler`. Used on the engine only.
 
     Args:
-        generation: Whose readers get what is released.
-        setting: What all attempts have in common.
+        generation: The call's generation, whose readers get released text.
+        setting: The settings of all attempts.
     """
 
     def __init__(
@@ -46,15 +46,15 @@ class CallSampler:
 
     @property
     def request(self) -> Request:
-        """What the call asks."""
+        """The call's request."""
         return self._setting.request
 
     async def backend(self) -> Backend:
-        """Whom the call asks; see `Sampler.backend`."""
+        """The call's backend, resolved; see `Sampler.backend`."""
         return self._setting.backend
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function of the user's; see `Sampler.call`."""
+        """Call a user's function; see `Sampler.call`."""
         return await call_user(function, *args, loop=self._setting.loop)
 
     def render(self, template: Template) -> str:
@@ -62,7 +62,7 @@ class CallSampler:
         return render(template, self._setting.sources)
 
     def stands_for(self, value: Any) -> None:
-        """Say what the value's text stands for; see `Sampler.stands_for`."""
+        """Set the object that the value's text stands for; see `Sampler.stands_for`."""
         self._generation.stands_for(value)
 
     async def attempt(
@@ -75,19 +75,20 @@ class CallSampler:
     ) -> Attempt:
         """Generate once and validate; see `Sampler.attempt`."""
         number, self._count = self._count, self._count + 1
-        taken, asked = self._setting.backend, self.request if request is None else request
+        taken = self._setting.backend
+        asked = self.request if request is None else request
         if backend is not None and backend is not taken:
             taken, asked = await self._resolve_other(backend, asked)
         if after:
             asked = _going_on(asked, after, taken)
-        self._tell_start(number, taken, asked)
+        self._record_start(number, taken, asked)
         out = self._release if release else None
         running = RunningAttempt(self._setting, number, self.journal, after, out)
         try:
             attempt = await running.run(taken, _with_own_seed(asked, number))
         except MelleaRxError as error:
-            told = (number, type(error).__name__, str(error))
-            self.journal.add(AttemptFailed(self.journal.now(), *told))
+            failure = (number, type(error).__name__, str(error))
+            self.journal.add(AttemptFailed(self.journal.now(), *failure))
             raise
         if not attempt.success:
             self._rejected = attempt
@@ -101,7 +102,7 @@ class CallSampler:
         check(backend, options)
         return await resolve(backend, replace(request, options=options))
 
-    def _tell_start(self, number: int, backend: Backend, request: Request) -> None:
+    def _record_start(self, number: int, backend: Backend, request: Request) -> None:
         journal, rejected = self.journal, self._rejected
         self._rejected = None
         if rejected is not None:
@@ -114,10 +115,10 @@ class CallSampler:
         self._generation.push(Chunk(text))
 
     def release_rest(self, value: Chunk) -> None:
-        """Hand readers what they have not got of the value.
+        """Pass the rest of the value to readers: all that was not released before.
 
         Raises:
-            UnexpectedError: They have got something else: a strategy released what it gave up.
+            UnexpectedError: The value does not begin with the text that the strategy released.
         """
         if not value.text.startswith(self._released):
             raise UnexpectedError(

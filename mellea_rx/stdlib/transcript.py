@@ -1,4 +1,4 @@
-"""Messages of a conversation that was had elsewhere, as turns."""
+"""Imports messages of another conversation as turns; `ChatContext.from_messages` uses it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Asked", "turns_of"]
 
 @dataclass(frozen=True, slots=True)
 class Asked(TextComponent):
-    """What was asked in a turn, word for word."""
+    """The action of an imported or pickled turn: its messages, word for word."""
 
     messages: tuple[WireMessage, ...]
 
@@ -45,11 +45,11 @@ class Asked(TextComponent):
 def turns_of(
     messages: Iterable[WireMessage | Mapping[str, Any] | Component[Any]],
 ) -> tuple[Turn, ...]:
-    """A turn for each of the assistant's messages, with what was said before it.
+    """A turn for each of the assistant's messages, with the messages before it.
 
     Raises:
-        InvalidInputError: Something that is no message, by its place; or the last one has no
-            answer.
+        InvalidInputError: Something is not a message (the error names its place), or the last
+            message has no answer.
     """
     if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
         raise InvalidInputError(f"messages must be a list of them, not {type(messages).__name__}")

@@ -1,4 +1,4 @@
-"""Components: the things that a model can be asked, and the parts of prompts, for users."""
+"""Components, for users: tasks, messages, questions, and the parts of prompts."""
 
 from mellea_rx.core.component import BaseComponent, Component, Said, Template, TextComponent
 from mellea_rx.core.image import Image

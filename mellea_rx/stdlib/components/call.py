@@ -1,4 +1,4 @@
-"""A function's task, and the arguments of one call of it."""
+"""`FunctionCall`: the component of one call of a `@generative` function."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ FUNCTION = Template(
 
 @dataclass(frozen=True, slots=True)
 class FunctionCall(TextComponent):
-    """What a function is to do, and with what.
+    """The task of a function, and the arguments of one call of it.
 
     Attributes:
-        task: Its docstring.
+        task: The function's docstring.
         arguments: Its arguments, by name; never rendered themselves, and thunks are waited for.
-        requirements: What its result has to be, in words.
+        requirements: The requirements on its result, in words.
     """
 
     task: str
@@ -35,7 +35,7 @@ class FunctionCall(TextComponent):
     requirements: tuple[str, ...] = ()
 
     def template(self) -> Template:
-        """The arguments, the task, the requirements: what is last weighs most."""
+        """The arguments, then the task and the requirements, since models weigh the end most."""
         return FUNCTION.given(
             task=self.task,
             arguments=list(self.arguments.items()),

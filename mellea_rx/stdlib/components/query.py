@@ -1,4 +1,4 @@
-"""Questions about an object, and changes to it: any object, by its public attributes and text."""
+"""`Query` and `Transform`: the components of the verbs `query` and `transform`, for any object."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Query(TextComponent):
     """A question about an object.
 
     Attributes:
-        obj: What it is about.
+        obj: The object.
         question: The question.
 
     Raises:
@@ -61,8 +61,8 @@ class Transform(TextComponent):
     """A change to an object, as text.
 
     Attributes:
-        obj: What to change.
-        transformation: How.
+        obj: The object to change.
+        transformation: The change, in words.
 
     Raises:
         InvalidInputError: The transformation is empty, or the object shows nothing.

@@ -1,4 +1,4 @@
-"""The results of several tool calls, told to the model at once."""
+"""`ToolMessages`: the component of the results of several tool calls."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _LINES = "{{ messages | join('\n') }}"
 
 @dataclass(frozen=True, slots=True)
 class ToolMessages(TextComponent):
-    """What `call_tools` returned, to ask the model to go on from: `m.act(ToolMessages(results))`.
+    """The results of `call_tools`, from which the model goes on: `m.act(ToolMessages(results))`.
 
     Attributes:
         messages: The results, in the order of their calls.
 
     Raises:
-        InvalidInputError: There are none, or something is no `ToolMessage`.
+        InvalidInputError: There are none, or something is not a `ToolMessage`.
     """
 
     messages: Iterable[ToolMessage]

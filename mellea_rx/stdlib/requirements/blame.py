@@ -1,4 +1,4 @@
-"""Whose fault a failed validation is, in words."""
+"""`validator_failed`: the error for an exception of a user's validation function."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def validator_failed(
     text: str,
     where: str,
 ) -> MelleaRxError:
-    """What to raise for an exception of a user's validation function.
+    """The error for an exception of a user's validation function.
 
     Args:
-        requirement: Whose function it is.
+        requirement: The requirement that the function belongs to.
         function: The function.
-        error: What it raised.
-        text: What it was to judge.
-        where: Which answer that is of ("attempt 2").
+        error: Its exception.
+        text: The text that it was to judge.
+        where: The name of the answer in the message ("attempt 2").
     """
     if isinstance(error, CallerLoopClosedError):
         return error
