@@ -167,11 +167,12 @@ def messages_of(component: Component[Any]) -> tuple[Said, ...]:
         CallbackError: Its `said()` or `template()` raised.
         InvalidInputError: They returned something else.
     """
-    said = _call(component, optional_member(component, BaseComponent, "said"))
-    if not (said and isinstance(said, tuple) and all(isinstance(each, Said) for each in said)):
-        kind = type(component).__name__
-        raise InvalidInputError(f"{kind}.said() has to return a tuple of Said, not {said!r}")
-    return said
+    messages = _call(component, optional_member(component, BaseComponent, "said"))
+    is_tuple = isinstance(messages, tuple) and bool(messages)
+    if is_tuple and all(isinstance(each, Said) for each in cast("tuple[Any, ...]", messages)):
+        return cast("tuple[Said, ...]", messages)
+    kind = type(component).__name__
+    raise InvalidInputError(f"{kind}.said() has to return a tuple of Said, not {messages!r}")
 
 
 def _call(component: Component[Any], method: Callable[[], object]) -> object:
@@ -181,7 +182,7 @@ def _call(component: Component[Any], method: Callable[[], object]) -> object:
         raise
     except Exception as error:
         raise CallbackError(
-            f"{type(component).__name__} cannot say how it reads: {type(error).__name__}: {error}"
+            f"{type(component).__name__} cannot be rendered: {type(error).__name__}: {error}"
         ) from error
 
 

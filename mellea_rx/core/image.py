@@ -90,7 +90,7 @@ class Image:
         try:
             data = base64.b64decode("".join(payload.split()), validate=True)
         except (binascii.Error, ValueError):
-            raise InvalidInputError(f"the image {_shown(text)} is no base64") from None
+            raise InvalidInputError(f"the image {_shown(text)} is not base64") from None
         return cls._of(data, "the image in base64")
 
     @classmethod
@@ -113,7 +113,7 @@ class Image:
         media_type = _media_type(data)
         if not media_type:
             raise InvalidInputError(
-                f"{who} is no PNG, JPEG or WebP: it begins with {data[:12]!r}"
+                f"{who} is not a PNG, JPEG or WebP file: it begins with {data[:12]!r}"
                 if data
                 else f"{who} is empty"
             )

@@ -136,8 +136,8 @@ def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Paramet
         if each.annotation is _KINDS.empty:
             bound = " (of a method, make a tool when it is bound)" if each.name == "self" else ""
             raise InvalidInputError(
-                f"tool {name!r}: parameter {each.name!r} has no type; a model has to be told "
-                f"which: write {each.name}: str, or whatever it takes{bound}"
+                f"tool {name!r}: parameter {each.name!r} has no type, and a model "
+                f"needs one: write {each.name}: str, or whatever it takes{bound}"
             )
     return given
 

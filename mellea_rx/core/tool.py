@@ -102,10 +102,10 @@ class Tool(Generic[P, R_co]):
         if not callable(function):
             raise InvalidInputError(f"a tool is made of a function, not {type(function).__name__}")
         known = name or name_of(function)
-        said = documented(function)
-        taken = signature_of(function, known, said.parameters)
-        text = said.text if description is None else description
-        return Tool(known, text, taken.schema, function, taken.convert)
+        doc = documented(function)
+        signature = signature_of(function, known, doc.parameters)
+        text = doc.text if description is None else description
+        return Tool(known, text, signature.schema, function, signature.convert)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by name, as functions are pickled: this tool, or the function that it is made of.

@@ -115,13 +115,13 @@ def rendered(action: Component[Any], sources: Sources = NO_SOURCES) -> tuple[Wir
 def _render(messages: tuple[Said, ...], sources: Sources) -> tuple[WireMessage, ...]:
     rendered = [
         WireMessage(
-            said.role,
-            template.render(said.template, sources),
-            said.images,
-            tool_name=said.tool_name,
-            tool_call_id=said.tool_call_id,
+            message.role,
+            template.render(message.template, sources),
+            message.images,
+            tool_name=message.tool_name,
+            tool_call_id=message.tool_call_id,
         )
-        for said in messages
+        for message in messages
     ]
     return tuple(rendered)
 
@@ -148,20 +148,20 @@ def prompt_for(
         CallbackError: A user's component raised.
     """
     try:
-        said = messages_of(action)
-        templates = [each.template for each in said]
+        unrendered = messages_of(action)
+        templates = [each.template for each in unrendered]
         dependencies = tuple(thunks_in(templates))
         messages = None
         if dependencies:
             template.check(templates, sources)
         else:
-            messages = _render(said, sources)
+            messages = _render(unrendered, sources)
             _require_characters(messages)
     except RecursionError:
         raise InvalidInputError(
             f"this {type(action).__name__} contains itself, or its parts are nested too deeply"
         ) from None
-    images = images_of(said)
+    images = images_of(unrendered)
     return Prompt(action, history, options, sources, messages, dependencies, images, recall)
 
 

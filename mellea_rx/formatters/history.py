@@ -47,9 +47,9 @@ def past_of(turns: Iterable[Turn], render: Render, *, goes_on: bool = False) -> 
     for turn in turns:
         if not turn.output.is_complete:
             continue
-        asked = render(turn.action) if turn.messages is None else turn.messages
-        exchange = _exchange(asked, turn.output.answer)
-        if exchanges and _is_result(asked):
+        messages = render(turn.action) if turn.messages is None else turn.messages
+        exchange = _exchange(messages, turn.output.answer)
+        if exchanges and _is_result(messages):
             exchanges[-1] = _joined(exchanges[-1], exchange)
         else:
             exchanges.append(exchange)
@@ -74,9 +74,9 @@ def joined_system(messages: Sequence[WireMessage]) -> tuple[WireMessage, ...]:
     return (WireMessage("system", text), *messages[len(system) :])
 
 
-def _exchange(asked: tuple[WireMessage, ...], answer: Chunk) -> Exchange:
+def _exchange(action: tuple[WireMessage, ...], answer: Chunk) -> Exchange:
     # A prefill is a part of the answer.
-    question = asked[:-1] if begins(asked) else asked
+    question = action[:-1] if begins(action) else action
     messages = (
         *question,
         WireMessage("assistant", answer.text, tool_calls=answer.tool_calls),
@@ -86,8 +86,8 @@ def _exchange(asked: tuple[WireMessage, ...], answer: Chunk) -> Exchange:
     return Exchange(messages, reported)
 
 
-def _is_result(asked: tuple[WireMessage, ...]) -> bool:
-    return bool(asked) and asked[0].role == "tool"
+def _is_result(messages: tuple[WireMessage, ...]) -> bool:
+    return bool(messages) and messages[0].role == "tool"
 
 
 def _joined(before: Exchange, more: Exchange) -> Exchange:

@@ -236,12 +236,12 @@ def _portable(turn: Turn) -> Turn:
             "a context with a call that still runs cannot be copied or pickled: wait for its end "
             "first, with `await thunk.avalue()` or `thunk.wait()`"
         )
-    asked = turn.messages
-    if asked is None:
+    messages = turn.messages
+    if messages is None:
         try:
-            asked = rendered(turn.action)
+            messages = rendered(turn.action)
         except MelleaRxError:  # made of a thunk that failed, so it is in no prompt
-            asked = ()
+            messages = ()
     if output.is_complete:
         output = OutputView.of(output.answer)
-    return Turn(Asked(asked), asked, output)
+    return Turn(Asked(messages), messages, output)

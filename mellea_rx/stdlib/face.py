@@ -154,15 +154,15 @@ def _listed(kind: str, values: Mapping[Any, Any], text: Any = None) -> Template:
 
 
 def _face(obj: object, within: tuple[int, ...]) -> Template:
-    said = face_of(obj) or _WHOLE
+    face = face_of(obj) or _WHOLE
     inner = obj.obj if isinstance(obj, Mified) else obj
     within = (*within, id(inner))
-    if said.stringify is not None:
-        return _listed("", {}, _stringified(inner, said.stringify))
-    found = {name: _shown(value, within) for name, value in _attributes(inner, said).items()}
-    if said.template is not None:
-        return Template(said.template, found)
-    text = _own_text(inner) if said.is_whole else None
+    if face.stringify is not None:
+        return _listed("", {}, _stringified(inner, face.stringify))
+    found = {name: _shown(value, within) for name, value in _attributes(inner, face).items()}
+    if face.template is not None:
+        return Template(face.template, found)
+    text = _own_text(inner) if face.is_whole else None
     kind = "" if isinstance(inner, Mapping) and not found else type(inner).__name__
     return _listed(kind, found, text)
 

@@ -151,7 +151,9 @@ def _names(
             continue
         near = get_close_matches(str(name), known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f" (it has {_listed(known)})"
-        raise InvalidInputError(f"{argument} names {name!r}, which {kind.__name__} has not{hint}")
+        raise InvalidInputError(
+            f"{argument} names {name!r}, which {kind.__name__} does not have{hint}"
+        )
     return names
 
 

@@ -14,7 +14,7 @@ from mellea_rx.core.events import AttemptFailed, AttemptStarted, Rejected, Retry
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.logs import AttemptRejected, log
 from mellea_rx.core.options import ModelOption, Options
-from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.request import Request, WireMessage, begins
 from mellea_rx.core.sampling import Attempt
 from mellea_rx.errors import InvalidInputError, MelleaRxError, UnexpectedError
 from mellea_rx.formatters.template import render
@@ -76,16 +76,16 @@ class CallSampler:
         """Generate once and validate; see `Sampler.attempt`."""
         number, self._count = self._count, self._count + 1
         taken = self._setting.backend
-        asked = self.request if request is None else request
+        request = self.request if request is None else request
         if backend is not None and backend is not taken:
-            taken, asked = await self._resolve_other(backend, asked)
+            taken, request = await self._resolve_other(backend, request)
         if after:
-            asked = _going_on(asked, after, taken)
-        self._record_start(number, taken, asked)
+            request = _continued(request, after, taken)
+        self._record_start(number, taken, request)
         out = self._release if release else None
         running = RunningAttempt(self._setting, number, self.journal, after, out)
         try:
-            attempt = await running.run(taken, _with_own_seed(asked, number))
+            attempt = await running.run(taken, _with_own_seed(request, number))
         except MelleaRxError as error:
             failure = (number, type(error).__name__, str(error))
             self.journal.add(AttemptFailed(self.journal.now(), *failure))
@@ -128,17 +128,15 @@ class CallSampler:
         self._generation.push(with_text(value, value.text[len(self._released) :]))
 
 
-def _going_on(request: Request, text: str, backend: Backend) -> Request:
+def _continued(request: Request, text: str, backend: Backend) -> Request:
     """The request whose answer goes on from `text`."""
     if not capabilities_of(backend).continues:
         raise InvalidInputError(
             f"repair='continue' needs a backend that goes on from an assistant's message, and "
             f"{backend.name!r} does not: use repair='restart'"
         )
-    asked = request.messages
-    if asked[-1].role == "assistant":
-        asked = asked[:-1]
-    return replace(request, messages=(*asked, WireMessage("assistant", text)))
+    messages = request.messages[:-1] if begins(request.messages) else request.messages
+    return replace(request, messages=(*messages, WireMessage("assistant", text)))
 
 
 def _with_own_seed(request: Request, number: int) -> Request:

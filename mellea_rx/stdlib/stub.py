@@ -77,12 +77,13 @@ def stub_of(function: Any) -> Stub:
 
 
 def _require_types(name: str, signature: inspect.Signature) -> None:
-    for index, (parameter, said) in enumerate(signature.parameters.items()):
-        if said.kind in _PACKED:
-            shown = str(said).partition(":")[0]
+    for index, parameter in enumerate(signature.parameters.values()):
+        if parameter.kind in _PACKED:
+            shown = str(parameter).partition(":")[0]
             raise InvalidInputError(f"{name}() takes {shown}: name each of its parameters")
-        if said.annotation is said.empty and not (index == 0 and _is_self(said)):
-            raise InvalidInputError(f"parameter {parameter!r} of {name}() has no type")
+        is_typed = parameter.annotation is not parameter.empty
+        if not is_typed and not (index == 0 and _is_self(parameter)):
+            raise InvalidInputError(f"parameter {parameter.name!r} of {name}() has no type")
 
 
 def _is_self(first: inspect.Parameter | None) -> bool:

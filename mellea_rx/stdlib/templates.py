@@ -63,8 +63,8 @@ def read_templates(folder: str | os.PathLike[str] | None) -> Sources:
         The files' texts (UTF-8; without the newline at their end), by template name.
 
     Raises:
-        TemplateError: The folder or a file cannot be read; a file has not the name of a template;
-            it does not parse; or it reads a variable that the template does not have.
+        TemplateError: The folder or a file cannot be read; a file does not have the name of a
+            template; it does not parse; or it reads a variable that the template does not have.
     """
     if folder is None:
         return NO_SOURCES
@@ -84,7 +84,8 @@ def _source(path: Path) -> str:
     if template is None:
         near = get_close_matches(path.name, names, n=1)
         hint = f", did you mean {near[0]}?" if near else "."
-        raise TemplateError(f"{path} takes no template's place{hint} There are: {', '.join(names)}")
+        known = ", ".join(names)
+        raise TemplateError(f"{path} does not have the name of a template{hint} There are: {known}")
     with TextIOWrapper(open_regular(path), "utf-8") as file:
         source = file.read().removesuffix("\n")
     try:

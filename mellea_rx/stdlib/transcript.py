@@ -54,19 +54,19 @@ def turns_of(
     if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
         raise InvalidInputError(f"messages must be a list of them, not {type(messages).__name__}")
     turns: list[Turn] = []
-    asked: list[WireMessage] = []
+    pending: list[WireMessage] = []
     for place, given in enumerate(messages):
         for message in _messages(given, place):
             if message.role != "assistant":
-                asked.append(message)
+                pending.append(message)
                 continue
-            question = tuple(asked)
+            question = tuple(pending)
             answer = Chunk(message.content, tool_calls=message.tool_calls)
             turns.append(Turn(Asked(question), question, OutputView.of(answer)))
-            asked = []
-    if asked:
+            pending = []
+    if pending:
         raise InvalidInputError(
-            f"the last message is the {asked[-1].role}'s and has no answer: "
+            f"the last message is the {pending[-1].role}'s and has no answer: "
             "leave it out here, and say it with chat"
         )
     return tuple(turns)

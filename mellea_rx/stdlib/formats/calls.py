@@ -61,10 +61,10 @@ def in_format(request: Request, format: OutputFormat[Any], sources: Sources) -> 
     (A constraint alone excludes other answers, but the model does not know what to write.)
     """
     messages = list(request.messages)
-    asked = [index for index, message in enumerate(messages) if message.role == "user"]
-    if not asked:
+    user = [index for index, message in enumerate(messages) if message.role == "user"]
+    if not user:
         messages.append(WireMessage("user", ""))
-    index = asked[-1] if asked else -1
+    index = user[-1] if user else -1
     schema = msgspec.json.encode(format.schema).decode()
     content = render(FORMAT.given(prompt=messages[index].content, schema=schema), sources)
     messages[index] = replace(messages[index], content=content.lstrip("\n"))

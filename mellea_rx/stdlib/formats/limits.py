@@ -50,7 +50,7 @@ def look_at_clock() -> None:
         OutOfTime: The limit is exceeded.
     """
     if is_given_up():
-        raise OutOfTime("nobody waits for this check any more")
+        raise OutOfTime("the call of this check was given up")
     if time.thread_time() > _ends_at.get():
         raise OutOfTime(
             f"it could not be checked in {LIMIT:g} s: a pattern of the schema, or its references "
@@ -69,8 +69,8 @@ def compiled(pattern: str) -> Any:
     except (_regex().error, RecursionError, OverflowError) as error:
         shown = pattern if len(pattern) <= 80 else f"{pattern[:79]}…"
         raise InvalidInputError(
-            f"format= is a JSON schema with the pattern {shown!r}, which is no regular expression: "
-            f"{error}"
+            f"format= is a JSON schema with the pattern {shown!r}, which is not a regular "
+            f"expression: {error}"
         ) from None
 
 

@@ -69,7 +69,7 @@ def _validator_of(schema: dict[str, Any]) -> Any:
         kind.check_schema(schema, format_checker=jsonschema.FormatChecker(()))
     except jsonschema.SchemaError as error:
         raise InvalidInputError(
-            f"format= is no valid JSON schema at {error.json_path}: {error.message}"
+            f"format= is not a valid JSON schema: at {error.json_path}: {error.message}"
         ) from None
     _require_references(schema)
     for pattern in _patterns(schema):
@@ -119,7 +119,7 @@ def _plain(schema: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return msgspec.json.decode(msgspec.json.encode(dict(schema)), type=dict[str, Any])
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"format= is no JSON schema: {error}") from error
+        raise InvalidInputError(f"format= is not a JSON schema: {error}") from error
 
 
 def _without_dialect(schema: Any) -> Any:

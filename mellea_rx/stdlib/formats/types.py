@@ -31,9 +31,9 @@ def typed_format(kind: Any) -> OutputFormat[Any]:
         decoder = msgspec.json.Decoder(kind, dec_hook=model_from)
     except Exception as error:  # a type's own code may raise anything
         raise InvalidInputError(
-            f"{name} is no type of answers: {error}. There are Pydantic models, dataclasses, "
-            "TypedDict, NamedTuple, msgspec Struct, Literal, enums, int, float, bool, lists, dicts "
-            "and unions of those, and JSON schemas (a dict)"
+            f"{name} is not a supported answer type: {error}. Supported are Pydantic models, "
+            "dataclasses, TypedDict, NamedTuple, msgspec Struct, Literal, enums, int, float, bool, "
+            "lists, dicts and unions of those, and JSON schemas (a dict)"
         ) from error
     return OutputFormat(name, schema, checked(name, decoder.decode))
 

@@ -16,7 +16,7 @@ from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.requirement import Requirement, ValidationFunction, ValidationResult
 from mellea_rx.core.sink import Gathered
 from mellea_rx.formatters.template import Sources, render
-from mellea_rx.stdlib.refusals import refusal_told
+from mellea_rx.stdlib.refusals import refusal_reason
 from mellea_rx.stdlib.requirements.blame import validator_failed
 from mellea_rx.stdlib.requirements.build import verdict
 from mellea_rx.stdlib.tries import generate_with_retries
@@ -143,7 +143,7 @@ async def _judge(
     schema = _YES_OR_NO if read is None else None
     request = Request((WireMessage("user", prompt),), judge_options, schema=schema)
     await generate_with_retries(backend, request, gathered)
-    refused = refusal_told(gathered.answer)
+    refused = refusal_reason(gathered.answer)
     if refused:  # its text may contain a "yes"
         return ValidationResult(False, reason=f"no verdict: {refused}")
     answer = gathered.text

@@ -89,8 +89,8 @@ def _start(
             raise DependencyError(
                 f"there are no tool calls to run: the call failed: {thunk.error}", text=thunk.text
             ) from thunk.error
-        said = Chunk(tool_calls=thunk.tool_calls, finish_reason=thunk.finish_reason)
-        results = await run_calls(said, tools, loop)
+        answer = Chunk(tool_calls=thunk.tool_calls, finish_reason=thunk.finish_reason)
+        results = await run_calls(answer, tools, loop)
         messages.extend(
             ToolMessage(each.call.name or "unknown", each.content, each.call.id) for each in results
         )
