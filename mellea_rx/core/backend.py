@@ -29,6 +29,7 @@ __all__ = [
     "is_backend",
     "is_deferred",
     "loops_of_backend",
+    "model_of",
     "require_backend",
     "require_images",
     "resolved",
@@ -184,6 +185,12 @@ def require_backend(value: object, taker: str) -> None:
         shown = type(value).__name__
         advice = 'make one, as OllamaBackend("llama3.2"), or by name, as start_session("ollama")'
     raise InvalidInputError(f"{taker} needs a backend, not {shown}: {advice}")
+
+
+def model_of(backend: Backend) -> str | None:
+    """See `BaseBackend.model`."""
+    model = optional_member(backend, BaseBackend, "model")
+    return None if model is None else str(model)
 
 
 def capabilities_of(backend: Backend) -> Capabilities:

@@ -107,6 +107,7 @@ def warn_of_placeholders(place: str, text: object, advice: str) -> None:
         advice: The advice in the warning.
     """
     found = placeholder_in(text) if isinstance(text, str) else None
+    # `next` on a counter is atomic, so that of several threads only one logs the warning.
     if found is not None and next(_warnings_of(place)) == 0:
         log(PlaceholderLeft(place, advice))
 

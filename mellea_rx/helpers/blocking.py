@@ -91,6 +91,8 @@ def starting(averb: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
 
 
 def _drive(coroutine: Coroutine[Any, Any, R], wait: Callable[[ModelOutputThunk[Any]], object]) -> R:
+    # The mode belongs to this thread, and the coroutine runs in one go: no other code of the thread
+    # can see it. It is reset in any case, else later async verbs in this thread would block.
     _mode.wait = wait
     try:
         coroutine.send(None)

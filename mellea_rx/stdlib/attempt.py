@@ -127,7 +127,8 @@ class RunningAttempt:
         try:
             await asyncio.wait({writing, judging}, return_when=asyncio.FIRST_COMPLETED)
             if not judging.done():
-                await writing
+                await writing  # raises the generation's error
+                # Only after the last chunk: `flush` ends each lane's queue of units.
                 judge.flush()
             await judging
         finally:

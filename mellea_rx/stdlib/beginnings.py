@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from mellea_rx.core.chunk import Chunk, with_text
 from mellea_rx.core.component import Template
-from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.request import Request, WireMessage, begins
 from mellea_rx.core.sink import Sink
 from mellea_rx.core.source import Push
 from mellea_rx.formatters.template import Sources, render
@@ -21,6 +21,7 @@ __all__ = [
     "RepeatedPrefillFilter",
     "SeamSpaceFilter",
     "asking_for_prefill",
+    "with_prefill",
     "without_trailing_space",
 ]
 
@@ -30,6 +31,12 @@ Begin your answer with exactly this text, and go on from it:
 {{ beginning }}""",
     name="continue",
 )
+
+
+def with_prefill(request: Request, text: str) -> Request:
+    """The request whose answer goes on from `text`, instead of from the prefill that it has."""
+    messages = request.messages[:-1] if begins(request.messages) else request.messages
+    return replace(request, messages=(*messages, WireMessage("assistant", text)))
 
 
 def asking_for_prefill(request: Request, sources: Sources) -> Request:

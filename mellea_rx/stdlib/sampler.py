@@ -14,12 +14,13 @@ from mellea_rx.core.events import AttemptFailed, AttemptStarted, Rejected, Retry
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.logs import AttemptRejected, log
 from mellea_rx.core.options import ModelOption, Options
-from mellea_rx.core.request import Request, WireMessage, begins
+from mellea_rx.core.request import Request
 from mellea_rx.core.sampling import Attempt
 from mellea_rx.errors import InvalidInputError, MelleaRxError, UnexpectedError
 from mellea_rx.formatters.template import render
 from mellea_rx.stdlib.answers import check, resolve
 from mellea_rx.stdlib.attempt import CallSetting, RunningAttempt
+from mellea_rx.stdlib.beginnings import with_prefill
 
 __all__ = ["CallSampler"]
 
@@ -129,14 +130,13 @@ class CallSampler:
 
 
 def _continued(request: Request, text: str, backend: Backend) -> Request:
-    """The request whose answer goes on from `text`."""
+    """The request whose answer goes on from `text`, where the backend can continue a text."""
     if not capabilities_of(backend).continues:
         raise InvalidInputError(
             f"repair='continue' needs a backend that goes on from an assistant's message, and "
             f"{backend.name!r} does not: use repair='restart'"
         )
-    messages = request.messages[:-1] if begins(request.messages) else request.messages
-    return replace(request, messages=(*messages, WireMessage("assistant", text)))
+    return with_prefill(request, text)
 
 
 def _with_own_seed(request: Request, number: int) -> Request:

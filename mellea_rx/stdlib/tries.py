@@ -11,12 +11,11 @@ breaks off later is repeated as `ModelOption.ON_INTERRUPT` says:
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 from mellea_rx.core.backend import Backend, capabilities_of, require_images
 from mellea_rx.core.logs import RequestRetried, error_summary, log
 from mellea_rx.core.options import ModelOption
-from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.request import Request
 from mellea_rx.core.sink import Sink
 from mellea_rx.core.waits import running_number
 from mellea_rx.errors import (
@@ -27,6 +26,7 @@ from mellea_rx.errors import (
 )
 from mellea_rx.formatters.template import NO_SOURCES, Sources
 from mellea_rx.stdlib.answers import generate
+from mellea_rx.stdlib.beginnings import with_prefill
 from mellea_rx.stdlib.tools.in_words import has_tools
 
 __all__ = ["generate_with_retries"]
@@ -92,7 +92,7 @@ def _next_request(
         case "restart":
             return request
         case "continue" if _can_continue(backend, request):
-            return _continued(request, sink.text)
+            return with_prefill(request, sink.text)
     return None
 
 
@@ -104,9 +104,3 @@ def _can_continue(backend: Backend, request: Request) -> bool:
     able = capabilities_of(backend)
     in_json = request.schema is not None or (has_tools(request) and not able.tools)
     return able.continues and not in_json
-
-
-def _continued(request: Request, text: str) -> Request:
-    """The request whose answer goes on from `text`."""
-    messages = request.messages[:-1] if request.beginning else request.messages
-    return replace(request, messages=(*messages, WireMessage("assistant", text)))
