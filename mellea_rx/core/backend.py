@@ -56,7 +56,7 @@ class Capabilities:
 
 
 class Backend(Protocol):
-    """Generates text. `is_backend` recognises one by its members: no class has to be inherited.
+    """Generates text. `is_backend` recognizes one by its members: no class has to be inherited.
 
     These members are required; `BaseBackend` has the optional ones with their defaults.
 

@@ -1,6 +1,6 @@
 """Additions to msgspec's JSON schemas: Pydantic models, and the limits of llama.cpp.
 
-Tools and formats use them. Pydantic models are recognised by two of their methods, so that nothing
+Tools and formats use them. Pydantic models are recognized by two of their methods, so that nothing
 here imports Pydantic.
 """
 

@@ -126,7 +126,7 @@ class Tool(Generic[P, R_co]):
         return _remade, (self.function, self.name, self.description)
 
     def __deepcopy__(self, _: object) -> Self:
-        """Itself: it does not change."""
+        """The same tool, since it is immutable."""
         return self
 
     @property

@@ -133,7 +133,7 @@ class ChatContext:
         window_size: int | None = None,
         compactor: Compactor | None = None,
     ) -> Self:
-        """A conversation that was had elsewhere.
+        """A conversation made of the messages of another one.
 
         Args:
             messages: Oldest first: messages as servers take them (a dict of "role" and "content",
