@@ -13,6 +13,7 @@ import inspect
 from importlib import import_module
 from types import ModuleType
 
+import mellea_rx.errors
 from tools.source_tree import ROOT
 
 __all__ = ["PUBLIC_MODULES", "api_page"]
@@ -52,7 +53,7 @@ def api_page() -> str:
 
 
 def _section(module: ModuleType) -> str:
-    errors = [] if module.__name__ == "mellea_rx.errors" else import_module("mellea_rx.errors").__all__
+    errors: list[str] = [] if module is mellea_rx.errors else mellea_rx.errors.__all__
     names = [name for name in module.__all__ if name not in errors and name != "__version__"]
     rows = [f"| `{name}` | {_summary(module, name)} |" for name in names]
     if len(names) < len(module.__all__) - 1:

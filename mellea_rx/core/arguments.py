@@ -7,17 +7,22 @@ names the argument. `core`, `operators` and `stdlib` use them.
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from mellea_rx.errors import InvalidInputError
 
 __all__ = [
+    "either_name",
     "kind_of",
+    "name_of",
     "require_choice",
+    "require_int",
     "require_positive_int",
     "require_positive_number",
     "require_seconds",
 ]
+
+T = TypeVar("T")
 
 
 def require_seconds(name: str, value: object) -> float:
@@ -61,8 +66,17 @@ def require_positive_int(name: str, value: object) -> int:
     Raises:
         InvalidInputError: `value` is not an int, or is below 1.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidInputError(f"{name} must be an int, 1 or more, not {value!r}")
+    return require_int(name, value, 1)
+
+
+def require_int(name: str, value: object, least: int) -> int:
+    """The value, where it is an int of `least` or more.
+
+    Raises:
+        InvalidInputError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InvalidInputError(f"{name} must be an int, {least} or more, not {value!r}")
     return value
 
 
@@ -82,6 +96,30 @@ def require_choice(name: str, value: object, choices: Any) -> None:
         raise InvalidInputError(f"{name} must be one of {known}, not {value!r}")
 
 
+def either_name(name: str, value: T | None, alias: str, other: T | None) -> tuple[str, T | None]:
+    """A parameter that has two names, of which a caller may give one.
+
+    Args:
+        name: Its name.
+        value: The value given by its name; None for none.
+        alias: Its other name.
+        other: The value given by its other name; None for none.
+
+    Returns:
+        The name that was given, for messages, and the value; None where neither was given.
+
+    Example:
+        >>> either_name("max_concurrent", None, "concurrency_budget", 2)
+        ('concurrency_budget', 2)
+
+    Raises:
+        InvalidInputError: Both were given.
+    """
+    if value is not None and other is not None:
+        raise InvalidInputError(f"{alias}= is another name of {name}=: give one of them")
+    return (name, value) if other is None else (alias, other)
+
+
 def kind_of(value: object) -> str:
     """Return a noun phrase for the type of a wrong argument, for an error message.
 
@@ -95,3 +133,13 @@ def kind_of(value: object) -> str:
         return type(value).__name__
     name = value.__name__
     return f"the class {name}: make an object of it, with {name}(...)"
+
+
+def name_of(function: object) -> str:
+    """The name of a user's function, for a message; of a callable object, its class's name."""
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+# The names that other modules still use.
+count = require_positive_int
+seconds = require_seconds

@@ -1,9 +1,13 @@
-"""What a backend is: one method."""
+"""The interface of a backend: `Backend`, its optional members, and the functions that read them.
+
+Backends implement it; sessions and pipelines use it.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeGuard
 
@@ -11,18 +15,21 @@ from reactivex import Observable
 
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.image import Image
+from mellea_rx.core.optional import optional_member
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
 from mellea_rx.errors import InvalidInputError
 
 __all__ = [
     "Backend",
+    "BaseBackend",
     "Capabilities",
     "aclose_backend",
     "capabilities_of",
-    "decides_late",
     "is_backend",
+    "is_deferred",
     "loops_of_backend",
+    "model_of",
     "require_backend",
     "require_images",
     "resolved",
@@ -31,14 +38,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a backend can do beyond text from messages; pipelines make up for what it cannot.
+    """The features of a backend beyond text from messages; pipelines emulate those that it lacks.
 
     Attributes:
-        continues: Goes on from an assistant's message at the end of a request.
-        schema: Constrains the answer to `Request.schema`.
-        tools: Takes `ModelOption.TOOLS`, and tells of calls in `Chunk.tool_calls`.
-        images: Takes images as bytes.
-        image_urls: Takes images by URL.
+        continues: It continues an assistant's message at the end of a request.
+        schema: It constrains the answer to `Request.schema`.
+        tools: It takes `ModelOption.TOOLS`, and reports calls in `Chunk.tool_calls`.
+        images: It takes images as bytes.
+        image_urls: It takes images by URL.
     """
 
     continues: bool = False
@@ -49,10 +56,12 @@ class Capabilities:
 
 
 class Backend(Protocol):
-    """Something that generates text. `is_backend` tells one: no class has to be inherited from.
+    """Generates text. `is_backend` recognizes one by its members: no class has to be inherited.
+
+    These members are required; `BaseBackend` has the optional ones with their defaults.
 
     Attributes:
-        name: What messages and logs call it ("ollama", "openai", …).
+        name: The name in messages and logs ("ollama", "openai", …).
         model_options: Options that hold for every request which does not set them itself.
     """
 
@@ -63,101 +72,162 @@ class Backend(Protocol):
     def model_options(self) -> Options: ...
 
     def check(self, options: Options) -> None:
-        """Refuse what this backend cannot do, before anything starts.
+        """Refuse options that this backend does not support, before a call starts.
 
-        A session asks once for its own options, and then for those of each call that sets others;
-        its answer must not change with time.
+        A session calls it once with its own options, and then with those of each call that sets
+        others; the result must not change with time.
 
         Raises:
-            OptionError: An option that it does not have; the message names it.
+            OptionError: An option that it does not support; the message names it.
         """
         ...
 
     def stream(self, request: Request) -> Observable[Chunk]:
         """A cold observable: subscribing starts the request, disposing ends it on the server.
 
-        It emits on any one thread at a time, and fails with a `MelleaRxError`.
+        It emits on one thread at a time, and fails with a `MelleaRxError`.
         """
         ...
 
     def close(self) -> None:
-        """Let go of connections and memory. Idempotent; a later request takes them up again."""
+        """Release connections and memory. Idempotent; a later request acquires them again."""
         ...
 
 
-_PARTS = ("name", "model_options", "check", "stream", "close")
+class BaseBackend(ABC):
+    """A base class for backends: the optional members, each with its default.
+
+    Inheriting it is a convenience. A backend of another class may have any of these members too,
+    and gets the default of each that it lacks.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """See `Backend`."""
+
+    @property
+    def model_options(self) -> Options:
+        """See `Backend`; no options by default."""
+        return Options()
+
+    @property
+    def model(self) -> str | None:
+        """The model's name, for logs; None where it has none."""
+        return None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The features beyond text from messages; none by default."""
+        return Capabilities()
+
+    @property
+    def loops(self) -> tuple[AbstractEventLoop, ...]:
+        """The event loops that have to run for its requests to go on; none by default.
+
+        A blocking wait on one of them is refused, since it could never end.
+        """
+        return ()
+
+    @property
+    def resolve(self) -> Callable[[], Awaitable[Backend]] | None:
+        """Decides which backend does the work; None for this one, which is the default.
+
+        A backend with such a function is deferred: it is called on the engine in each call, and
+        the capabilities, options and images of the call are checked against its result.
+        """
+        return None
+
+    def check(self, options: Options) -> None:  # noqa: B027 - a default, not a stub
+        """See `Backend`; refuses nothing by default."""
+
+    @abstractmethod
+    def stream(self, request: Request) -> Observable[Chunk]:
+        """See `Backend`."""
+
+    def close(self) -> None:  # noqa: B027 - a default, not a stub
+        """See `Backend`; releases nothing by default."""
+
+    async def aclose(self) -> None:
+        """Close, and wait until connections are closed; `close` by default."""
+        self.close()
+
+
+_REQUIRED = ("name", "model_options", "check", "stream", "close")
 
 
 def is_backend(value: object) -> TypeGuard[Backend]:
-    """Whether a value has all parts of a backend, also one that asks another for them.
+    """Whether a value has all required members of a backend, its own or by `__getattr__`.
 
-    (`isinstance` finds nothing that comes by `__getattr__`, from Python 3.12 on, so the protocol
-    does not take part in it at all: this is the one way.)
+    (From Python 3.12 on, `isinstance` with a protocol finds nothing that comes by `__getattr__`, so
+    it cannot be used here.)
     """
-    return not isinstance(value, type) and all(hasattr(value, part) for part in _PARTS)
+    return not isinstance(value, type) and all(hasattr(value, part) for part in _REQUIRED)
 
 
 def require_backend(value: object, taker: str) -> None:
-    """Refuse a value that is no backend.
+    """Refuse a value that is not a backend.
 
     Args:
         value: The value.
         taker: The argument or object that takes a backend, for the message ("a session").
 
     Raises:
-        InvalidInputError: It has not all parts of one.
+        InvalidInputError: It lacks a required member of one.
     """
     if is_backend(value):
         return
     if isinstance(value, type):
-        told, advice = f"the class {value.__name__}", f"make one, with {value.__name__}(...)"
+        shown, advice = f"the class {value.__name__}", f"make one, with {value.__name__}(...)"
     elif is_backend(getattr(value, "backend", None)):
-        told, advice = type(value).__name__, "give its `backend`"
+        shown, advice = type(value).__name__, "give its `backend`"
     else:
-        told = type(value).__name__
+        shown = type(value).__name__
         advice = 'make one, as OllamaBackend("llama3.2"), or by name, as start_session("ollama")'
-    raise InvalidInputError(f"{taker} needs a backend, not {told}: {advice}")
+    raise InvalidInputError(f"{taker} needs a backend, not {shown}: {advice}")
+
+
+def model_of(backend: Backend) -> str | None:
+    """See `BaseBackend.model`."""
+    model = optional_member(backend, BaseBackend, "model")
+    return None if model is None else str(model)
 
 
 def capabilities_of(backend: Backend) -> Capabilities:
-    """What a backend says of itself in `capabilities`; nothing, where it has no such attribute."""
-    told = getattr(backend, "capabilities", None)
-    return told if isinstance(told, Capabilities) else Capabilities()
+    """See `BaseBackend.capabilities`."""
+    capabilities = optional_member(backend, BaseBackend, "capabilities")
+    return capabilities if isinstance(capabilities, Capabilities) else Capabilities()
 
 
 def loops_of_backend(backend: Backend) -> tuple[AbstractEventLoop, ...]:
-    """The event loops that have to run for a backend's requests; none, where it does not say."""
-    loops: tuple[AbstractEventLoop, ...] = getattr(backend, "loops", ())
+    """See `BaseBackend.loops`."""
+    loops: tuple[AbstractEventLoop, ...] = optional_member(backend, BaseBackend, "loops")
     return loops
 
 
-def decides_late(backend: Backend) -> bool:
-    """Whether it is decided in a call which backend does the work: nothing can be asked before."""
-    return getattr(backend, "resolve", None) is not None
+def is_deferred(backend: Backend) -> bool:
+    """Whether each call decides which backend does the work; see `BaseBackend.resolve`."""
+    return optional_member(backend, BaseBackend, "resolve") is not None
 
 
 async def resolved(backend: Backend) -> Backend:
-    """The backend that will do the work: what `resolve()` gives, where it decides late.
+    """The backend that does the work; see `BaseBackend.resolve`. Runs on the engine.
 
     Raises:
-        NoBackendError: It found none.
+        NoBackendError: A deferred backend found none.
     """
-    resolve = getattr(backend, "resolve", None)
-    taken: Backend = backend if resolve is None else await resolve()
-    return taken
+    resolve: Callable[[], Awaitable[Backend]] | None
+    resolve = optional_member(backend, BaseBackend, "resolve")
+    return backend if resolve is None else await resolve()
 
 
 async def aclose_backend(backend: Backend) -> None:
-    """Close a backend, and wait until it is closed where it has an `aclose()` to wait for."""
-    aclose = getattr(backend, "aclose", None)
-    if aclose is None:
-        backend.close()
-    else:
-        await aclose()
+    """Close a backend, and wait until it is closed; see `BaseBackend.aclose`."""
+    await optional_member(backend, BaseBackend, "aclose")()
 
 
 def require_images(backend: Backend, images: Iterable[Image]) -> None:
-    """Refuse images that a backend would not show to its model.
+    """Refuse images that a backend does not take.
 
     Raises:
         InvalidInputError: It takes none, or none by URL.

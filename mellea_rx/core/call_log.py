@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mellea_rx.core.backend import Backend
+from mellea_rx.core.backend import Backend, model_of
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.logs import (
@@ -91,4 +91,4 @@ class _EndLog:
 
 
 def _model_of(backend: Backend) -> str:
-    return str(getattr(backend, "model", None) or "-")
+    return model_of(backend) or "-"

@@ -1,4 +1,4 @@
-"""What a model says, piece by piece: the value that flows from the wire to every consumer."""
+"""`Chunk`: a piece of a completion. It goes from the wire through pipelines to every subscriber."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Chunk", "ToolCall", "Usage", "as_chunk", "with_text"]
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What a generation cost, in tokens.
+    """The tokens of a generation.
 
     Attributes:
         prompt_tokens: Tokens of the prompt.
@@ -41,7 +41,7 @@ class ToolCall(msgspec.Struct, frozen=True):
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """A piece of a completion: some text, and whatever else came with it.
+    """A piece of a completion: text, reasoning, tool calls, usage, the finish reason.
 
     `str(chunk)` is its text.
 
@@ -50,15 +50,16 @@ class Chunk(msgspec.Struct, frozen=True):
         'Hello'
 
     Attributes:
-        text: What came of the answer.
-        thinking: What came of the model's reasoning.
-        tool_calls: Tool calls that are complete with this chunk.
-        usage: Tokens, when the server tells them.
-        finish_reason: Why the model stopped, on the last chunk: "stop", "length", "tool_calls",
-            "refusal" (the text is the model's refusal), "content_filter" (the server stopped it), …
+        text: A piece of the answer.
+        thinking: A piece of the model's reasoning.
+        tool_calls: Tool calls that this chunk completes.
+        usage: Tokens, where the server reports them.
+        finish_reason: The reason why the model stopped, on the last chunk: "stop", "length",
+            "tool_calls", "refusal" (the text is the model's refusal), "content_filter" (the server
+            stopped it), …
         model: The model's name as the server gives it.
-        arguments_size: How many characters came of the arguments of tool calls that are still being
-            written. They are progress, and nothing to show: the calls come when they are complete.
+        arguments_size: The number of characters of arguments in this chunk, for tool calls that are
+            not complete. It shows only that the model is at work.
     """
 
     text: str = ""
@@ -73,12 +74,12 @@ class Chunk(msgspec.Struct, frozen=True):
         return self.text
 
     def __bool__(self) -> bool:
-        """Whether there is anything in it that a reader could show."""
+        """Whether it has text, reasoning or tool calls."""
         return bool(self.text or self.thinking or self.tool_calls)
 
 
 def as_chunk(item: object) -> Chunk:
-    """A chunk as it is; of anything else a chunk with its text, `str(item)`."""
+    """A chunk as it is; for anything else a chunk with the text `str(item)`."""
     return item if isinstance(item, Chunk) else Chunk(str(item))
 
 

@@ -1,4 +1,4 @@
-"""A call that is made anew for each subscription."""
+"""`ColdCall`: an Observable that makes its call anew for each subscription."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ T = TypeVar("T")
 
 
 class ColdCall(Stream[Chunk], Generic[T]):
-    """A call that waits to be made: a cold `Observable[Chunk]`, as `session.cold.instruct(…)`.
+    """A cold `Observable[Chunk]`, as `session.cold.instruct(…)` returns it.
 
-    Each subscription makes the call anew, and disposing it ends its request on the server. So
-    `ops.retry`, `ops.repeat`, `ops.concat_map` and the like mean what they say::
+    Each subscription makes the call anew, and disposing it ends its request on the server, so that
+    `ops.retry`, `ops.repeat` and `ops.concat_map` repeat the call::
 
         cold:            ^--Once--upon|
         subscribed
         once more:              ^-----A--story|
 
-    What the call cannot be made with (an empty prompt, a wrong option) goes to `on_error`.
+    An error of the arguments (an empty prompt, a wrong option) goes to `on_error`.
 
     Args:
-        start: Makes the call; returns its running thunk at once.
+        start: Makes the call, and returns its running thunk at once.
     """
 
     def __init__(self, start: Callable[[], ModelOutputThunk[T]]) -> None:
@@ -45,7 +45,7 @@ class ColdCall(Stream[Chunk], Generic[T]):
             Its running thunk.
 
         Raises:
-            InvalidInputError: The call cannot be made so.
+            InvalidInputError: An argument of the call cannot be used.
             SessionClosedError: Its session is closed.
         """
         return self._start()

@@ -1,27 +1,34 @@
-"""What a prompt is made of: an author's template, and values that are never rendered."""
+"""The interface of components, which prompts are made of; verbs and formatters use it.
+
+A component is an author's template, and values that are never rendered themselves.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import msgspec
 
 from mellea_rx.core.image import Image
+from mellea_rx.core.optional import optional_member
 from mellea_rx.core.request import Role
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import CallbackError, InvalidInputError, MelleaRxError
 
 __all__ = [
+    "BaseComponent",
     "Component",
     "Said",
     "Template",
+    "TextComponent",
     "is_component",
+    "messages_of",
     "parts_of",
-    "said_by",
     "template_of",
     "thunks_in",
 ]
@@ -42,8 +49,8 @@ class Template(msgspec.Struct, frozen=True):
     Attributes:
         source: The template, as its author wrote it. Only this is rendered, once.
         variables: Its values, by name: text, objects whose attributes the template reads, other
-            templates and components (rendered first, then taken as text), thunks (waited for).
-        name: Under which a file of the user's may take the place of `source`; "" for none.
+            templates and components (rendered first, then inserted as text), thunks (waited for).
+        name: The name under which a user's file may replace `source`; "" for none.
     """
 
     source: str
@@ -57,11 +64,10 @@ class Template(msgspec.Struct, frozen=True):
 
 @runtime_checkable
 class Component(Protocol[T_co]):
-    """Something that can be asked of a model, or be a part of what is asked.
+    """A prompt or a part of one: a template, and a parser of the model's answer.
 
-    What consists of several messages, or of one that is not the user's, has a method `said()`
-    besides, which returns its messages as a tuple of `Said`; `template()` is then how it reads as
-    a part of another component.
+    Any object with these two methods is one. `BaseComponent` has the optional method, `said`, with
+    its default.
 
     Example:
         >>> class Synonyms:
@@ -76,23 +82,23 @@ class Component(Protocol[T_co]):
     """
 
     def template(self) -> Template:
-        """How it reads in a prompt. Its variables are its parts."""
+        """The template of its text in a prompt. The template's variables are its parts."""
         ...
 
     def parse(self, text: str) -> T_co:
-        """What the model's answer to it stands for."""
+        """The object that the model's answer stands for (`thunk.parsed`)."""
         ...
 
 
 class Said(msgspec.Struct, frozen=True):
-    """One message of a component: a template, and what stands beside its text.
+    """One message of a component: a template, and what belongs to the message besides its text.
 
     Attributes:
-        template: How it reads.
-        role: Who says it. An assistant's message at the end is how the answer begins.
+        template: The template of its text.
+        role: The role of its sender. An assistant's message at the end is the answer's prefill.
         images: The pictures that belong to it.
-        tool_name: Whose result a tool's message is.
-        tool_call_id: Which call it answers.
+        tool_name: The tool's name, in a message with a tool's result.
+        tool_call_id: The id of the call that this result belongs to.
     """
 
     template: Template
@@ -102,65 +108,99 @@ class Said(msgspec.Struct, frozen=True):
     tool_call_id: str = ""
 
 
+class BaseComponent(ABC, Generic[T_co]):
+    """A base class for components, with the default of the optional method.
+
+    Inheriting it is a convenience. A component of another class may have `said` too, and gets the
+    default where it lacks it.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def template(self) -> Template:
+        """See `Component`."""
+
+    @abstractmethod
+    def parse(self, text: str) -> T_co:
+        """See `Component`."""
+
+    def said(self) -> tuple[Said, ...]:
+        """Its messages; by default one of the user's, with its template.
+
+        Only a component of several messages, or of one that is not the user's, overrides this.
+        `template` is then its text as a part of another component.
+        """
+        return (Said(template_of(self)),)
+
+
+class TextComponent(BaseComponent[str]):
+    """A base class for components whose answer is text."""
+
+    __slots__ = ()
+
+    def parse(self, text: str) -> str:
+        """The text as it is."""
+        return text
+
+
 def template_of(component: Component[Any]) -> Template:
-    """How a component reads, in its own words.
+    """The template of a component.
 
     Raises:
         CallbackError: Its `template()` raised.
         InvalidInputError: It returned something else.
     """
-    given: object = _told(component, component.template)
-    if not isinstance(given, Template):
+    returned = _call(component, component.template)
+    if not isinstance(returned, Template):
         kind = type(component).__name__
         raise InvalidInputError(
-            f"{kind}.template() has to return a Template, not {type(given).__name__}"
+            f"{kind}.template() has to return a Template, not {type(returned).__name__}"
         )
-    return given
+    return returned
 
 
-def said_by(component: Component[Any]) -> tuple[Said, ...]:
-    """The messages of a component: what its `said()` gives, else its template, as the user's.
+def messages_of(component: Component[Any]) -> tuple[Said, ...]:
+    """The messages of a component; see `BaseComponent.said`.
 
     Raises:
         CallbackError: Its `said()` or `template()` raised.
         InvalidInputError: They returned something else.
     """
-    said: Callable[[], object] | None = getattr(component, "said", None)
-    if said is None:
-        return (Said(template_of(component)),)
-    given = _told(component, said)
-    if not (given and isinstance(given, tuple) and all(isinstance(s, Said) for s in given)):
-        kind = type(component).__name__
-        raise InvalidInputError(f"{kind}.said() has to return a tuple of Said, not {given!r}")
-    return given
+    messages = _call(component, optional_member(component, BaseComponent, "said"))
+    is_tuple = isinstance(messages, tuple) and bool(messages)
+    if is_tuple and all(isinstance(each, Said) for each in cast("tuple[Any, ...]", messages)):
+        return cast("tuple[Said, ...]", messages)
+    kind = type(component).__name__
+    raise InvalidInputError(f"{kind}.said() has to return a tuple of Said, not {messages!r}")
 
 
-def _told(component: Component[Any], method: Callable[[], object]) -> object:
+def _call(component: Component[Any], method: Callable[[], object]) -> object:
     try:
         return method()
     except (MelleaRxError, RecursionError):
         raise
     except Exception as error:
         raise CallbackError(
-            f"{type(component).__name__} cannot say how it reads: {type(error).__name__}: {error}"
+            f"{type(component).__name__} cannot be rendered: {type(error).__name__}: {error}"
         ) from error
 
 
 @lru_cache(maxsize=256)
-def _has_face(kind: Hashable) -> bool:
+def _has_members(kind: Hashable) -> bool:
     return callable(getattr(kind, "template", None)) and callable(getattr(kind, "parse", None))
 
 
 def is_component(value: object) -> bool:
-    """Whether a value is a component: what `isinstance` says of the protocol, at its class's cost.
+    """Whether a value is a component, as `isinstance` with the protocol, but cached by class.
 
-    (Checking a protocol looks every attribute up again for each value: 10 us each.)
+    (`isinstance` looks up every member of the protocol for each value: 10 us each.)
     """
-    return _has_face(cast("Hashable", type(value)))
+    return _has_members(cast("Hashable", type(value)))
 
 
 def parts_of(value: object) -> Iterable[object]:
-    """What a prompt's value is made of; nothing where it has no parts that a prompt knows."""
+    """The parts of a value in a prompt; none of a value whose kind has no parts."""
     if value is None or isinstance(value, _PLAIN):
         return ()
     if isinstance(value, Template):
@@ -177,7 +217,7 @@ def parts_of(value: object) -> Iterable[object]:
 
 
 def thunks_in(parts: Iterable[object]) -> list[ModelOutputThunk[Any]]:
-    """Every thunk among a prompt's parts, in order, each part looked into."""
+    """Every thunk among a prompt's parts, in order; the parts of parts included."""
     found: list[ModelOutputThunk[Any]] = []
     for part in parts:
         if isinstance(part, _PLAIN) or (isinstance(part, _SEQUENCES) and not part):

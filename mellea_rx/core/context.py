@@ -1,4 +1,8 @@
-"""What a model is shown of what was said before: immutable, adding a turn makes a new one."""
+"""The interface of contexts, and the frozen values that a history is made of.
+
+Contexts in `stdlib` implement it; sessions and formatters use it. A context is immutable: adding a
+turn makes a new one.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +23,13 @@ _CHARACTERS_A_TOKEN = 4
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """Something that was asked, and the answer.
+    """One turn of a conversation: an action and its answer.
 
     Attributes:
-        action: What was asked.
-        messages: How it read in the prompt; None where it could not be rendered at once.
-        output: What can be read of the answer; it does not keep a running generation alive.
-        thunk: The answer itself, where a context has to keep it running; else None.
+        action: The component that the model was asked.
+        messages: The action's messages; None where they could not be rendered at once.
+        output: A view of the answer, which does not keep a running generation alive.
+        thunk: The answer itself, where a context has to keep its generation running; else None.
     """
 
     action: Component[Any]
@@ -36,13 +40,13 @@ class Turn(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What was asked and what was answered: in a prompt together, or not at all.
+    """The messages of a question and its answer: in a prompt they stand together, or not at all.
 
-    Tool calls and their results are one exchange, so that nobody can cut them apart.
+    Tool calls and their results are one exchange, so that no compactor can separate them.
 
     Attributes:
-        messages: What was said, in order.
-        completion_tokens: Tokens of its answers, where the server told them; else None.
+        messages: The messages, in order.
+        completion_tokens: The tokens of its answers, where the server reported them; else None.
     """
 
     messages: tuple[WireMessage, ...]
@@ -50,17 +54,17 @@ class Exchange:
 
     @property
     def tokens(self) -> int:
-        """About how many tokens it takes in a prompt.
+        """An estimate of its tokens in a prompt.
 
-        What the server told of the answers counts as told, and the rest is estimated: four
-        characters a token.
+        The answers count with the tokens that the server reported. Other messages, and answers
+        without a report, count one token for every four characters.
         """
-        told = self.completion_tokens
+        reported = self.completion_tokens
         estimated = [
-            message for message in self.messages if told is None or message.role != "assistant"
+            message for message in self.messages if reported is None or message.role != "assistant"
         ]
         characters = sum(map(_characters, estimated))
-        return -(-characters // _CHARACTERS_A_TOKEN) + (told or 0)
+        return -(-characters // _CHARACTERS_A_TOKEN) + (reported or 0)
 
 
 def _characters(message: WireMessage) -> int:
@@ -70,13 +74,14 @@ def _characters(message: WireMessage) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Stands for exchanges that the model is to sum up.
+    """A placeholder for exchanges that the model is to summarize.
 
-    The model writes it in the background. Until it is there, the exchanges stand for themselves.
+    The model writes the summary in the background. Until it is complete, prompts contain the
+    exchanges themselves.
 
     Attributes:
-        of: What to sum up.
-        max_tokens: At most so many tokens of summary.
+        of: The exchanges to summarize.
+        max_tokens: The maximum length of the summary, in tokens.
     """
 
     of: tuple[Exchange, ...]
@@ -84,36 +89,37 @@ class Summary:
 
 
 class Compactor(Protocol):
-    """Decides what of a long history a prompt begins with: any function of this form.
+    """Shortens a long history for a prompt: any function of this form.
 
-    It is called once for each prompt, in a worker thread, when every turn before has ended. It
-    gets what was said, oldest first: no system prompt, which always stays; no turn that failed or
-    was cancelled; and no tool calls whose results this very prompt brings, which stay too. It must
-    not change what it gets, and should decide the same way each time, so that summaries fit. What
-    it raises fails the call with a `CallbackError`.
+    It is called once for each prompt, in a worker thread, when every earlier turn has ended. It
+    gets the exchanges of the history, oldest first, but for those that every prompt keeps: the
+    system prompt, and tool calls whose results this very prompt contains. Turns that failed or were
+    cancelled are not in the history. It must not change its argument, and should decide the same
+    way each time, so that summaries can be used again. An exception of it fails the call with a
+    `CallbackError`.
     """
 
     def __call__(self, history: tuple[Exchange, ...], /) -> Sequence[Exchange | Summary]:
-        """What to say instead of `history`."""
+        """The exchanges, and summaries of exchanges, that replace `history` in the prompt."""
         ...
 
 
 class Context(Protocol):
-    """A history of turns."""
+    """A history of turns, with which the prompts of a session begin."""
 
     @property
     def window_size(self) -> int | None:
-        """At most so many exchanges are said again, summaries not counted; None for all."""
+        """The maximum number of exchanges in a prompt, not counting summaries; None for all."""
         ...
 
     @property
     def compactor(self) -> Compactor | None:
-        """What shortens the history; None for nothing."""
+        """The function that shortens the history; None for none."""
         ...
 
     @property
     def is_simple(self) -> bool:
-        """Whether calls are independent of each other, and so may run at once."""
+        """Whether calls are independent of each other, and may run at once."""
         ...
 
     @property
@@ -122,7 +128,7 @@ class Context(Protocol):
         ...
 
     def history(self) -> tuple[Turn, ...]:
-        """The turns that the next prompt is about to begin with, oldest first."""
+        """The turns that the next prompt begins with, oldest first."""
         ...
 
     def add(
@@ -131,14 +137,14 @@ class Context(Protocol):
         messages: tuple[WireMessage, ...] | None,
         thunk: ModelOutputThunk[Any],
     ) -> Self:
-        """This context and one more turn: see `Turn`."""
+        """A context with these turns and one more; for the arguments see `Turn`."""
         ...
 
     def empty(self) -> Self:
-        """A context of the same kind, with no turn."""
+        """A context of the same kind without turns."""
         ...
 
 
 def is_context(value: object) -> bool:
-    """Whether a value is a context: it has a history, and turns can be added to it."""
+    """Whether a value is a context: it has the methods `history` and `add`."""
     return not isinstance(value, type) and hasattr(value, "history") and hasattr(value, "add")

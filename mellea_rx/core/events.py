@@ -1,9 +1,9 @@
-"""What happens in a call, as frozen values: enough to redraw a run, and to write it to a file.
+"""The events of a call, as frozen values; `thunk.events` emits them, and files can store them.
 
     AttemptStarted   TextAdded   ThinkingAdded   ToolCalled   ToolReturned
     UsageReported   Validated   Rejected   AttemptFailed   Retrying   Completed   Failed
 
-Every event says when (`at`, seconds since the call) and, where it is of one attempt, of which.
+Every event has its time (`at`, in seconds since the call), and that of one attempt its number.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ def _tag(name: str) -> str:
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="event", tag=_tag):
-    """Something that happened in a call.
+    """An event of a call.
 
     Attributes:
-        at: When, in seconds since the call.
+        at: Its time, in seconds since the call.
     """
 
     at: float
 
 
 class AttemptStarted(Event, frozen=True):
-    """A generation was asked for.
+    """A generation was requested.
 
     Attributes:
-        attempt: Which one, from 0.
-        backend: Who is asked.
-        prompt: What the last message says.
+        attempt: The number of the attempt, from 0.
+        backend: The name of the backend.
+        prompt: The text of the last message that is not a prefill.
     """
 
     attempt: int
@@ -65,11 +65,11 @@ class AttemptStarted(Event, frozen=True):
 
 
 class TextAdded(Event, frozen=True):
-    """Text came, of an answer that may yet be rejected.
+    """Text was added to an answer, which may yet be rejected.
 
     Attributes:
-        attempt: Of which attempt.
-        text: All that came since the event before.
+        attempt: The number of the attempt.
+        text: The text since the previous event.
     """
 
     attempt: int
@@ -77,11 +77,11 @@ class TextAdded(Event, frozen=True):
 
 
 class ThinkingAdded(Event, frozen=True):
-    """Reasoning came.
+    """Reasoning was added.
 
     Attributes:
-        attempt: Of which attempt.
-        text: All that came since the event before.
+        attempt: The number of the attempt.
+        text: The reasoning since the previous event.
     """
 
     attempt: int
@@ -92,8 +92,8 @@ class ToolCalled(Event, frozen=True):
     """The model asked to call a tool.
 
     Attributes:
-        attempt: In which attempt.
-        call: What it asked for.
+        attempt: The number of the attempt.
+        call: The call.
     """
 
     attempt: int
@@ -101,13 +101,13 @@ class ToolCalled(Event, frozen=True):
 
 
 class ToolReturned(Event, frozen=True):
-    """A tool that the model asked for has run, or could not.
+    """A tool call ended, or could not be run.
 
     Attributes:
-        attempt: In which attempt, or step, it was asked for.
+        attempt: The number of the attempt or step that asked for it.
         name: The tool's name.
-        content: What it returned, as the model is told.
-        call_id: Which call it answers, where the server gave calls an id.
+        content: The result as text for the model.
+        call_id: The id of the call, where the server gives calls one.
     """
 
     attempt: int
@@ -117,10 +117,10 @@ class ToolReturned(Event, frozen=True):
 
 
 class UsageReported(Event, frozen=True):
-    """The server told what an attempt cost.
+    """The server reported the tokens of an attempt.
 
     Attributes:
-        attempt: Which one.
+        attempt: The number of the attempt.
         usage: Its tokens.
     """
 
@@ -132,10 +132,10 @@ class Validated(Event, frozen=True):
     """A requirement was decided, for an answer or for one unit of it.
 
     Attributes:
-        attempt: Of which attempt.
-        requirement: Its description.
-        result: Whether it is met; None where a unit leaves it open.
-        reason: Why, in words.
+        attempt: The number of the attempt.
+        requirement: The requirement's description.
+        result: Whether it is met; None for a unit that leaves it undecided.
+        reason: The reason, in words.
         unit: The unit of text that was judged; "" for the whole answer.
     """
 
@@ -150,8 +150,8 @@ class Rejected(Event, frozen=True):
     """An attempt does not meet the requirements; no reader sees its text.
 
     Attributes:
-        attempt: Which one.
-        reasons: Why, in words.
+        attempt: The number of the attempt.
+        reasons: The reasons, in words.
     """
 
     attempt: int
@@ -159,12 +159,12 @@ class Rejected(Event, frozen=True):
 
 
 class AttemptFailed(Event, frozen=True):
-    """An attempt failed; the call goes on where others are made beside it.
+    """An attempt failed; the call continues where other attempts run.
 
     Attributes:
-        attempt: Which one.
-        error: The error's class.
-        message: What it says.
+        attempt: The number of the attempt.
+        error: The name of the error's class.
+        message: The error's message.
     """
 
     attempt: int
@@ -176,10 +176,10 @@ class Retrying(Event, frozen=True):
     """Another attempt will be made.
 
     Attributes:
-        attempt: Which one it will be; for another try at the same, that one.
-        why: What was wrong with the one before.
-        after: After how many seconds.
-        restarts: Whether the text of that attempt so far is void.
+        attempt: The number of that attempt; for another try at the same one, its own number.
+        why: The reasons why the one before was rejected or failed.
+        after: The pause before it, in seconds.
+        restarts: Whether the text of that attempt so far is discarded.
     """
 
     attempt: int
@@ -189,10 +189,10 @@ class Retrying(Event, frozen=True):
 
 
 class Completed(Event, frozen=True):
-    """The call ended well.
+    """The call succeeded.
 
     Attributes:
-        finish_reason: Why the model stopped.
+        finish_reason: The reason why the model stopped.
     """
 
     finish_reason: str | None
@@ -202,8 +202,8 @@ class Failed(Event, frozen=True):
     """The call failed, or was cancelled.
 
     Attributes:
-        error: The error's class.
-        message: What it says.
+        error: The name of the error's class.
+        message: The error's message.
     """
 
     error: str
@@ -227,7 +227,7 @@ AnyEvent: TypeAlias = (
 
 
 def events_of(attempt: int, at: float, chunk: Chunk) -> Iterator[Event]:
-    """What a chunk tells, as events."""
+    """The events of a chunk."""
     if chunk.thinking:
         yield ThinkingAdded(at, attempt, chunk.thinking)
     if chunk.text:
@@ -249,10 +249,10 @@ def dump_events(events: Iterable[Event]) -> bytes:
 
 
 def load_events(lines: bytes) -> list[Event]:
-    """What `dump_events` made, as events again.
+    """Read the events that `dump_events` wrote.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The bytes are not such events.
     """
     decode = msgspec.json.Decoder(AnyEvent).decode
     return [decode(line) for line in lines.splitlines() if line]

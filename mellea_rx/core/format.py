@@ -1,4 +1,7 @@
-"""What an answer has to be in form: a JSON schema, and how its text becomes an object."""
+"""`OutputFormat`: a JSON schema, and a function that makes an object of an answer in it.
+
+`stdlib.formats` makes them; calls use them.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class OutputFormat(Generic[T]):
-    """A type of answers, as models, servers and programs see it.
+    """A type of answers.
 
     Attributes:
-        name: What messages call it.
-        schema: The JSON schema of its texts.
-        decode: A text into its object. Raises `FormatError`, or a `ValueError`, where it does
-            not fit. It may be code of the user's, or run such (validators of the type).
+        name: Its name in messages.
+        schema: The JSON schema that an answer's text has to fit.
+        decode: Makes the object from the text. It raises `FormatError` or `ValueError` where the
+            text does not fit. It may be a user's function, or run one (validators of the type).
     """
 
     name: str

@@ -1,4 +1,7 @@
-"""Pictures in a prompt: bytes that are known to be one, or an address that only a server reads."""
+"""`Image`: a picture in a prompt, as bytes of a known format, or as a URL for the server.
+
+Components take them; this library never fetches a URL.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,19 @@ from mellea_rx.errors import InvalidInputError
 __all__ = ["MAX_IMAGE_BYTES", "Image", "ImageLike", "Images", "as_images"]
 
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
-"""How large a picture may be."""
+"""The maximum size of a picture, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture in a message: its bytes, or where a server finds it.
+    """A picture in a message: its bytes, or its URL.
 
     Make one with `from_file`, `from_bytes`, `from_base64` or `from_url`.
 
     Attributes:
         media_type: "image/png", "image/jpeg" or "image/webp"; "" for one that is only a URL.
         data: The file's bytes; b"" for one that is only a URL.
-        url: Where it is; never fetched by this library. "" for one that is bytes.
+        url: Its URL, which this library never fetches; "" for one that is bytes.
     """
 
     media_type: str = ""
@@ -36,13 +39,13 @@ class Image:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """A picture in a file; read now.
+        """A picture in a file, which is read now.
 
         Args:
             path: A PNG, JPEG or WebP file, of 20 MiB at most.
 
         Raises:
-            InvalidInputError: It cannot be read, is too large, or is no such picture.
+            InvalidInputError: It cannot be read, is too large, or is not such a picture.
         """
         name = os.fspath(path)
         try:
@@ -58,7 +61,7 @@ class Image:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """A picture that is here already.
+        """A picture in memory.
 
         Args:
             data: A whole PNG, JPEG or WebP file, of 20 MiB at most.
@@ -68,7 +71,7 @@ class Image:
             'image/png'
 
         Raises:
-            InvalidInputError: It is too large, or no such picture.
+            InvalidInputError: It is too large, or not such a picture.
         """
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise InvalidInputError(f"an image's data are bytes, not {type(data).__name__}")
@@ -79,7 +82,7 @@ class Image:
         """A picture as base64, with or without "data:…;base64," before it.
 
         Raises:
-            InvalidInputError: It is no base64, or no picture.
+            InvalidInputError: It is not base64, or not a picture.
         """
         if not isinstance(text, str):
             raise InvalidInputError(f"base64 is a str, not {type(text).__name__}")
@@ -87,15 +90,15 @@ class Image:
         try:
             data = base64.b64decode("".join(payload.split()), validate=True)
         except (binascii.Error, ValueError):
-            raise InvalidInputError(f"the image {_shown(text)} is no base64") from None
+            raise InvalidInputError(f"the image {_shown(text)} is not base64") from None
         return cls._of(data, "the image in base64")
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """A picture that the server fetches, if it takes addresses; this library never does.
+        """A picture that the server fetches, where it accepts URLs; this library never does.
 
         Raises:
-            InvalidInputError: It is no http or https address.
+            InvalidInputError: It is not an http or https URL.
         """
         if not isinstance(url, str) or not url.startswith(("http://", "https://")):
             raise InvalidInputError(
@@ -110,7 +113,7 @@ class Image:
         media_type = _media_type(data)
         if not media_type:
             raise InvalidInputError(
-                f"{who} is no PNG, JPEG or WebP: it begins with {data[:12]!r}"
+                f"{who} is not a PNG, JPEG or WebP file: it begins with {data[:12]!r}"
                 if data
                 else f"{who} is empty"
             )
@@ -130,10 +133,10 @@ Images: TypeAlias = Iterable[ImageLike] | ImageLike
 
 
 def as_images(given: Images | None) -> tuple[Image, ...]:
-    """Pictures from whatever a call was given.
+    """The pictures of an `images=` argument.
 
     Raises:
-        InvalidInputError: What is no picture, by name.
+        InvalidInputError: Something is not a picture; the message names its type.
     """
     if given is None or given == ():
         return ()

@@ -1,4 +1,4 @@
-"""JSON values from users: where one cannot be sent, and why."""
+"""Checks of JSON values from users, before they are sent. Options and formats use them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 __all__ = ["MAX_DEPTH", "depth_of", "fault_in", "lone_surrogate", "surrogate_told", "well_formed"]
 
 MAX_DEPTH = 100
-"""How many lists and objects may stand in each other. What reads such values calls itself for each
-level, some ten functions deep, and Python allows 1,000."""
+"""The maximum nesting of lists and objects. Code that reads such values recurses at each level,
+some ten functions deep, and Python allows 1,000."""
 
 
 def fault_in(value: Any, path: str = "") -> str:
-    """Why a value cannot be sent as JSON, and where in it; "" where it can.
+    """The reason why a value cannot be sent as JSON, with its place; "" where it can be sent.
 
     Example:
         >>> fault_in({"top_k": 40, "stop": ["end"]})
@@ -55,7 +55,7 @@ def _faults(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
 
 
 def depth_of(value: Any) -> int:
-    """How many lists and objects stand in each other; does not call itself."""
+    """The nesting depth of lists and objects, found without recursion."""
     depth, level = 0, [value]
     while True:
         inner: list[Any] = []
@@ -67,13 +67,13 @@ def depth_of(value: Any) -> int:
             elif isinstance(each, (list, tuple)):
                 inner.extend(each)
                 nested = True
-        if not nested or depth > MAX_DEPTH:  # it may contain itself
+        if not nested or depth > MAX_DEPTH:  # a value may contain itself
             return depth
         depth, level = depth + 1, inner
 
 
 def lone_surrogate(text: str) -> int | None:
-    """Where a lone surrogate (half a character) stands, which no encoding has; None for nowhere.
+    """The index of a lone surrogate (half a character), which no encoding has; None for none.
 
     Example:
         >>> lone_surrogate("whole \\U0001f600"), lone_surrogate("half \\ud83d")
@@ -89,7 +89,7 @@ def lone_surrogate(text: str) -> int | None:
 
 
 def well_formed(text: str) -> str:
-    """The text with U+FFFD for lone surrogates: a model may say half a character.
+    """The text with U+FFFD for lone surrogates, which a model may generate.
 
     Example:
         >>> well_formed("half \\ud83d") == "half \\ufffd"
@@ -101,7 +101,7 @@ def well_formed(text: str) -> str:
 
 
 def surrogate_told(text: str, at: int) -> str:
-    """What to say of a lone surrogate."""
+    """The description of a lone surrogate, for a message."""
     before = text[max(0, at - 20) : at]
     behind = f", behind {before!r}" if before else ""
     return f"a lone surrogate (U+{ord(text[at]):04X}) at character {at}{behind}: half a character"

@@ -1,4 +1,7 @@
-"""Model options: names that mean the same on every backend, and whatever else a server takes."""
+"""Model options: `ModelOption`, and `Options`, their checked values. All layers use them.
+
+A `ModelOption` means the same on every backend; other names go to the server as they are.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,10 @@ from mellea_rx.errors import OptionError
 __all__ = ["DEFAULT_STREAM_TIMEOUT", "ModelOption", "Options", "meant_option", "standard_option"]
 
 DEFAULT_RETRIES = RetryPolicy(attempts=3)
-"""Two more tries."""
+"""Two more tries after the first."""
 
 DEFAULT_STREAM_TIMEOUT = 120.0
-"""How long a stream may be silent, in seconds, the time to the first token included."""
+"""The longest silence of a stream, in seconds; the time to the first token is one."""
 
 
 class ModelOption(StrEnum):
@@ -39,30 +42,30 @@ class ModelOption(StrEnum):
     SEED = "@seed"
     """Int: the same seed and prompt give the same text, where the server keeps that promise."""
     MAX_NEW_TOKENS = "@max_new_tokens"
-    """Int, 1 or more: at most so many tokens of answer."""
+    """Int, 1 or more: the maximum number of tokens of an answer."""
     SYSTEM_PROMPT = "@system_prompt"
-    """Str: who the model is to be."""
+    """Str: the system message at the beginning of each prompt."""
     STOP_SEQUENCES = "@stop_sequences"
-    """Str or a list of them: generation ends before any of these."""
+    """Str or a list of str: the generation ends before any of these."""
     CONTEXT_WINDOW = "@context_window"
-    """Int, tokens: how much prompt and answer the model is loaded for."""
+    """Int: the number of tokens of prompt and answer that the model is loaded for."""
     THINKING = "@thinking"
     """Bool, or an effort that the server knows ("low", "medium", "high")."""
     STREAM = "@stream"
-    """Bool: readers and subscribers get chunks as they come; else the whole, once."""
+    """Bool: whether readers and subscribers get chunks live; else the whole answer, once."""
     STREAM_TIMEOUT = "@stream_timeout"
-    """Seconds that a stream may be silent (120 by default); None for ever."""
+    """Seconds: the longest silence of a stream (120 by default); None for none."""
     FIRST_TOKEN_TIMEOUT = "@first_token_timeout"
-    """Seconds until the answer begins (as STREAM_TIMEOUT by default); None for ever."""
+    """Seconds: the longest wait for the first token (default STREAM_TIMEOUT); None for none."""
     TOTAL_TIMEOUT = "@total_timeout"
-    """Seconds that a call may take, all its attempts included; None, the default, for ever."""
+    """Seconds: the longest duration of a call with all attempts; None, the default, for none."""
     RETRIES = "@retries"
-    """Int: how many more tries a request has that fails before its first chunk (2 by default; 0 for
-    none), or a `RetryPolicy`."""
+    """Int: the number of further tries after a request failed before its first chunk (2 by default;
+    0 for none), or a `RetryPolicy`."""
     ON_INTERRUPT = "@on_interrupt"
-    """Str: what follows an answer that breaks off once text has come: "fail" (the default),
-    "continue" (the rest is asked for, where the server can go on), or "restart" (another answer;
-    readers that have taken text get an error that says so)."""
+    """Str: the reaction to an answer that breaks off after its first chunk: "fail" (the default),
+    "continue" (the rest is requested, where the server can continue a text), or "restart" (another
+    answer; readers that have taken text get an error that says so)."""
     TOOLS = "@tools"
     """A list of tools that the model may ask to call: `Tool`s, typed functions, or JSON
     descriptions."""
@@ -122,10 +125,10 @@ _OURS = frozenset(
         ModelOption.FIRST_TOKEN_TIMEOUT,
         ModelOption.TOTAL_TIMEOUT,
         ModelOption.RETRIES,
-        ModelOption.TOOLS,  # what is sent of them is their descriptions
+        ModelOption.TOOLS,  # their descriptions are sent, not the functions
     }
 )
-"""Options whose values are not sent."""
+"""Options whose values are not sent to servers."""
 
 _RESERVED = {
     "messages": "the session makes the messages",
@@ -147,8 +150,8 @@ _SERVER_NAMES: Mapping[str, ModelOption] = {
     "tools": ModelOption.TOOLS,
     "tool_choice": ModelOption.TOOL_CHOICE,
 }
-"""Names that a server has for a `ModelOption`. On every backend they are that option, so that a
-call's value wins over the session's, whichever name each has."""
+"""Servers' names of a `ModelOption`. On every backend they mean that option, so that a call's value
+wins over the session's whichever names the two use."""
 
 _MEANT: Mapping[str, ModelOption] = {
     **_SERVER_NAMES,
@@ -160,21 +163,21 @@ _MEANT: Mapping[str, ModelOption] = {
     "streaming": ModelOption.STREAM,
     "system": ModelOption.SYSTEM_PROMPT,
 }
-"""Names that nearly are a `ModelOption`'s; servers that do not know them ignore them."""
+"""Names close to that of a `ModelOption`, for error messages: servers ignore unknown names."""
 
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 _UNSPELLED: Mapping[ModelOption, str] = MappingProxyType({})
 
 
 def standard_option(key: object) -> ModelOption | None:
-    """The `ModelOption` that a key stands for; None where it is another name of the server's own.
+    """The `ModelOption` that a key stands for; None for another name of a server's.
 
     Example:
         >>> standard_option("max_tokens"), standard_option("top_k")
         (<ModelOption.MAX_NEW_TOKENS: '@max_new_tokens'>, None)
 
     Raises:
-        OptionError: It can be no key, or is nearly the name of an option, which the message names.
+        OptionError: It cannot be a key, or is close to an option's name; the message names that.
     """
     if isinstance(key, ModelOption):
         return key
@@ -196,7 +199,7 @@ def standard_option(key: object) -> ModelOption | None:
 
 
 def meant_option(key: str) -> ModelOption | None:
-    """The `ModelOption` that somebody who writes `key` may mean: its name, or one that is near.
+    """The `ModelOption` that is probably meant by `key`: the one of this name or of a close one.
 
     Example:
         >>> meant_option("Temprature")
@@ -214,7 +217,7 @@ class Options:
 
     Raises:
         OptionError: A key is unknown, or a value has the wrong type; the message names it.
-        InvalidInputError: A function among the tools that can be none, or two of one name.
+        InvalidInputError: A function that cannot be a tool, or two tools of one name.
     """
 
     __slots__ = ("extra", "spelled", "standard", "tools")
@@ -224,12 +227,12 @@ class Options:
     extra: Mapping[str, Any]
     """Values by other names, which go to the server as they are."""
     spelled: Mapping[ModelOption, str]
-    """The server's own names that options were given under, for servers with several names."""
+    """The servers' names under which options were given, for servers with several names of one."""
     tools: tuple[Tool[..., Any], ...]
-    """Those of `TOOLS` that can be called; an option that is only a description is not here."""
+    """The callable tools of `TOOLS`: not those that are only a JSON description."""
 
     def __init__(self, values: Mapping[Any, Any] | None = None) -> None:
-        self.standard = self.extra = _NOTHING  # a traceback may show what could not be made
+        self.standard = self.extra = _NOTHING  # for `repr` in a traceback, should the checks fail
         if values is not None and not isinstance(values, Mapping):
             raise OptionError(f"model_options must be a dict, not {type(values).__name__}")
         self.spelled, self.tools = _UNSPELLED, ()
@@ -291,25 +294,25 @@ class Options:
         )
 
     def without(self, *options: ModelOption) -> Options:
-        """These options but for some."""
+        """These options without some."""
         kept = {key: value for key, value in self.standard.items() if key not in options}
         tools = () if ModelOption.TOOLS in options else self.tools
         return _checked(MappingProxyType(kept), self.extra, self.spelled, tools)
 
     @property
     def stream(self) -> bool:
-        """Whether readers get chunks as they come."""
+        """Whether readers get chunks live."""
         return bool(self.standard.get(ModelOption.STREAM, False))
 
     @property
     def stream_timeout(self) -> float | None:
-        """Seconds of silence that are allowed; None for ever."""
+        """The longest silence of a stream, in seconds; None for no limit."""
         value: float | None = self.standard.get(ModelOption.STREAM_TIMEOUT, DEFAULT_STREAM_TIMEOUT)
         return value
 
     @property
     def first_token_timeout(self) -> float | None:
-        """Seconds until an answer has to begin; None for ever."""
+        """The longest wait for the first token, in seconds; None for no limit."""
         value: float | None = self.standard.get(
             ModelOption.FIRST_TOKEN_TIMEOUT, self.stream_timeout
         )
@@ -317,7 +320,7 @@ class Options:
 
     @property
     def retry_policy(self) -> RetryPolicy:
-        """When a request that failed before its first chunk is tried again."""
+        """The policy for a request that failed before its first chunk."""
         value = self.standard.get(ModelOption.RETRIES)
         if isinstance(value, RetryPolicy):
             return value
@@ -340,14 +343,14 @@ def _checked(
     spelled: Mapping[ModelOption, str],
     tools: tuple[Tool[..., Any], ...],
 ) -> Options:
-    """Options whose values are checked already."""
+    """Options from values that were checked before."""
     made = Options.__new__(Options)
     made.standard, made.extra, made.spelled, made.tools = standard, extra, spelled, tools
     return made
 
 
 def _require_json(key: str, value: object) -> None:
-    """Refuse a value that no request can have."""
+    """Refuse a value that cannot be sent as JSON."""
     fault = fault_in(key) or fault_in(value)
     if fault:
         shown = f"{key}" if isinstance(key, ModelOption) else f"model option {key!r}"
@@ -355,7 +358,7 @@ def _require_json(key: str, value: object) -> None:
 
 
 def _items(values: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
-    """The options of a dict; those in Ollama's own `"options"` count as given beside it."""
+    """The options of a dict, with those of Ollama's nested `"options"` beside them."""
     for key, value in values.items():
         if key == "options" and isinstance(value, Mapping):
             yield from value.items()

@@ -1,4 +1,7 @@
-"""Placeholders in prompts: the names that a text uses, and texts that are never rendered."""
+"""Checks of placeholders in prompts: unused variables, and `{{name}}` in texts never rendered.
+
+`Instruction` and requirements use them.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +31,11 @@ _BLOCKS = (("{{", "}}"), ("{%", "%}"))
 
 
 class OptionalVariables(dict[str, Any]):
-    """Values that a template may use, and need not use all of: the columns of a row."""
+    """Values of which a template need not use all: the columns of a row."""
 
 
 def names_in(text: str) -> frozenset[str]:
-    """The words between Jinja's braces: of a text that is no template, all that it may mean.
+    """The words between Jinja's braces: in a plain text, the names that its author may have meant.
 
     Example:
         >>> sorted(names_in("{% if short %}In {{ town | upper }}.{% endif %} {plain}"))
@@ -42,7 +45,7 @@ def names_in(text: str) -> frozenset[str]:
 
 
 def _blocks(text: str) -> Iterator[str]:
-    # With str.find, not a pattern: linear in the text, whatever stands in it.
+    # str.find takes time linear in the text, which a pattern may not.
     for opening, closing in _BLOCKS:
         start = text.find(opening)
         while start >= 0:
@@ -60,17 +63,18 @@ def require_used(
 ) -> None:
     """Refuse a variable that a description does not use.
 
-    One that only stands in another text of the call counts as used: that text is warned of.
+    A variable whose name stands in another text of the call counts as used: `warn_of_placeholders`
+    reports that text.
 
     Args:
         description: The template.
         used: The variables that it reads.
-        variables: Its values. Of `OptionalVariables`, one has to be used, and only where the
-            description has a name of theirs in single braces.
-        unrendered: The other texts of the call; values of other kinds are passed over.
+        variables: Its values. `OptionalVariables` are refused only where the description uses none
+            of them and has one of their names in single braces.
+        unrendered: The other texts of the call; values of other types are ignored.
 
     Raises:
-        TemplateError: Names the variable, and says how it is used.
+        TemplateError: A variable is not used; the message says how to use it.
     """
     unused = [name for name in variables if name not in used]
     if isinstance(variables, OptionalVariables):
@@ -98,11 +102,12 @@ def warn_of_placeholders(place: str, text: object, advice: str) -> None:
     """Log a warning, once for each place, of a placeholder in a text that is never rendered.
 
     Args:
-        place: The argument that the text was given as.
-        text: The text; anything else is no concern of this function.
-        advice: What to do.
+        place: The argument that the text belongs to.
+        text: The text; a value of another type is ignored.
+        advice: The advice in the warning.
     """
     found = placeholder_in(text) if isinstance(text, str) else None
+    # `next` on a counter is atomic, so that of several threads only one logs the warning.
     if found is not None and next(_warnings_of(place)) == 0:
         log(PlaceholderLeft(place, advice))
 

@@ -1,4 +1,7 @@
-"""What a backend is asked: frozen, and without a word of components, contexts or sessions."""
+"""`Request`: the frozen value that a backend gets, without components, contexts or sessions.
+
+Formatters make requests, pipelines change copies of them, backends send them.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,12 @@ class WireMessage:
     """One message of a conversation, as servers take it.
 
     Attributes:
-        role: Who speaks.
-        content: What is said.
+        role: The role of its sender.
+        content: Its text.
         images: The pictures that belong to it.
-        tool_calls: The tool calls that an assistant asked for in it.
-        tool_name: Whose result a tool's message is.
-        tool_call_id: Which call it answers, where the server gave calls an id.
+        tool_calls: The tool calls that an assistant's message asks for.
+        tool_name: The tool's name, in a message with a tool's result.
+        tool_call_id: The id of the call that this result belongs to, where calls have ids.
     """
 
     role: Role
@@ -39,12 +42,12 @@ class WireMessage:
 
 
 def begins(messages: Sequence[WireMessage]) -> bool:
-    """Whether the last message is the assistant's: how the answer begins."""
+    """Whether the last message is a prefill: an assistant's, which the answer goes on from."""
     return bool(messages) and messages[-1].role == "assistant"
 
 
 class _Illustrated(Protocol):
-    """A message, before or after it is rendered."""
+    """A message with images, before or after it is rendered."""
 
     @property
     def images(self) -> tuple[Image, ...]: ...
@@ -54,7 +57,7 @@ _images = attrgetter("images")
 
 
 def images_of(messages: Iterable[_Illustrated]) -> tuple[Image, ...]:
-    """All pictures of these messages."""
+    """All pictures of some messages."""
     return tuple(chain.from_iterable(map(_images, messages)))
 
 
@@ -63,9 +66,10 @@ class Request:
     """One generation, as a backend gets it.
 
     Attributes:
-        messages: The conversation, the system prompt included, oldest first. Where the last one is
-            the assistant's, the answer goes on from it (only with `Capabilities.continues`).
-        options: The model options that are left for the backend.
+        messages: The conversation, the system prompt included, oldest first. An assistant's
+            message at the end is a prefill: the answer goes on from it (only with
+            `Capabilities.continues`).
+        options: The model options for the backend.
         schema: A JSON schema that the answer has to fit; None for free text.
     """
 
@@ -75,16 +79,16 @@ class Request:
 
     @property
     def prompt(self) -> str:
-        """What the model is asked: the last message that is not how its answer begins."""
+        """The text of the last message that is not a prefill."""
         index = -2 if len(self.messages) > 1 and begins(self.messages) else -1
         return self.messages[index].content
 
     @property
     def beginning(self) -> str:
-        """How the answer begins; "" where that is left to the model."""
+        """The prefill: text that the answer goes on from; "" for none."""
         return self.messages[-1].content if begins(self.messages) else ""
 
     @property
     def images(self) -> tuple[Image, ...]:
-        """All its pictures."""
+        """All pictures of its messages."""
         return images_of(self.messages)

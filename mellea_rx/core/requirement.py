@@ -1,4 +1,4 @@
-"""What an answer has to be, and what was found: frozen values."""
+"""Requirements and the results of their validations: frozen values, for calls and strategies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
-    """What a validation found.
+    """The result of a validation.
 
     Example:
         >>> bool(ValidationResult(False, reason="too long"))
@@ -25,8 +25,8 @@ class ValidationResult:
 
     Attributes:
         result: Whether the requirement is met.
-        reason: Why, in words.
-        score: How well, where the validation measures that.
+        reason: The reason, in words.
+        score: The degree to which it is met, where the validation measures that.
     """
 
     result: bool
@@ -39,14 +39,14 @@ class ValidationResult:
 
 @dataclass(frozen=True, slots=True)
 class UnitVerdict:
-    """What a validation found of one unit of text, while the rest is still on its way.
+    """The result of a validation for one unit of text, while the answer still streams.
 
     Attributes:
-        result: True: this unit is fine. False: the answer is rejected. None: not to be said yet;
-            the whole answer is judged at its end.
-        reason: Why, in words.
+        result: True: this unit passes. False: the answer is rejected. None: undecided; the whole
+            answer is judged at its end.
+        reason: The reason, in words.
 
-    Its truth is that the unit was found fine: False for a rejection, and for "not to be said yet".
+    It is true where the unit passes: false for a rejection, and for an undecided unit.
 
     Example:
         >>> bool(UnitVerdict(True)), bool(UnitVerdict(False)), bool(UnitVerdict(None))
@@ -70,19 +70,20 @@ StreamValidation: TypeAlias = Callable[[str], Any]
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """Something that an answer has to be.
+    """A condition that an answer has to meet.
 
     Attributes:
-        description: In words: goes into the prompt, and is what the model judges by where there
-            is no function.
+        description: The condition in words, for the prompt, and for the model as judge where
+            there is no function.
         validation_fn: Decides for the whole answer; None leaves it to the model as judge.
-        output_to_bool: Reads the judge's answer; by default a "yes" or "no" in it.
-        check_only: Keep the description out of the prompt (a description can prime a model to do
+        output_to_bool: Reads the judge's answer; by default the first "yes" or "no" in it.
+        check_only: Whether the description stays out of the prompt (it can prime a model to do
             just what it forbids).
-        stream_validate: Decides for each unit while the answer streams, so that a bad one ends it
-            at once. What it leaves open is judged at the end, as without it. Where it is an object
-            (or a method of one), each attempt gets a copy of its own; see `PerAttempt`.
-        unit: What `stream_validate` gets: "word", "sentence", "line" or "paragraph".
+        stream_validate: Decides for each unit while the answer streams, so that a rejected unit
+            ends it at once. Where a unit is undecided, the whole answer is judged at its end.
+            Where it is an object (or a method of one), each attempt gets its own copy; see
+            `PerAttempt`.
+        unit: The unit that `stream_validate` gets: "word", "sentence", "line" or "paragraph".
     """
 
     description: str

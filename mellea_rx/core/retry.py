@@ -1,4 +1,7 @@
-"""When a failed request is tried again, and after what pause: a frozen value."""
+"""`RetryPolicy`: the number of tries at a request, the pauses, and the errors to retry after.
+
+`ModelOption.RETRIES` and `operators.retry` take one.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +18,24 @@ _DOUBLINGS = 60  # any maximum is reached by then, and no float overflows
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often to try, how long to pause, and after what.
+    """The number of tries at one request, the pauses between them, and the errors to retry after.
 
-    The pause is `initial` after the first attempt and doubles with each, `maximum` at most, less a
-    random share of up to `jitter` of it, so that many clients do not come back at once. Where a
-    server asks for a longer one (`Retry-After`), it is that, `asked_maximum` at most.
+    The pause is `initial` after the first try and doubles with each further one, up to `maximum`. A
+    random share of it, up to `jitter`, is subtracted, so that many clients do not come back at
+    once. A longer pause that the server asks for (`Retry-After`) is kept, up to `asked_maximum`.
 
     Example:
         >>> RetryPolicy(attempts=5, jitter=0).pause(3)
         2.0
 
     Attributes:
-        attempts: How often to try in all, the first one included.
-        initial: The pause after the first attempt, in seconds.
+        attempts: The maximum number of tries, the first one included.
+        initial: The pause after the first try, in seconds.
         maximum: The longest pause, in seconds.
-        jitter: From 0 (none) to 1 (any pause down to nothing).
+        jitter: The largest random share of a pause that is subtracted, from 0 to 1.
         asked_maximum: The longest pause that a server can ask for, in seconds.
-        budget: No attempt begins later than this after the first one began, in seconds.
-        retry_on: The kinds of errors that are worth another attempt; None for those that say
-            `is_passing`.
+        budget: The time from the start of the first try in which others may start, in seconds.
+        retry_on: The classes of errors to retry after; None for errors with `is_passing`.
 
     Raises:
         InvalidInputError: A value that cannot be used; the message names it.
@@ -60,11 +62,11 @@ class RetryPolicy:
             raise InvalidInputError(f"retry_on must be a tuple of exception classes, not {kinds!r}")
 
     def pause(self, attempt: int, error: Exception | None = None) -> float:
-        """How long to wait after a failed attempt, in seconds.
+        """The pause after a failed try, in seconds.
 
         Args:
-            attempt: The first one is 1.
-            error: What it failed with.
+            attempt: Its number; the first one is 1.
+            error: Its error.
         """
         longest = min(self.maximum, self.initial * 2.0 ** min(attempt - 1, _DOUBLINGS))
         own = longest * (1 - self.jitter * random.random())
@@ -74,24 +76,24 @@ class RetryPolicy:
     def pause_before_next(
         self, error: Exception, attempt: int, elapsed: float = 0.0
     ) -> float | None:
-        """How long to wait before another attempt, in seconds; None where there is none.
+        """The pause before another try, in seconds; None where there is to be none.
 
         Args:
-            error: What the last attempt failed with.
-            attempt: Which one that was; the first one is 1.
-            elapsed: Seconds since the first one began.
+            error: The error of the last try.
+            attempt: The number of that try; the first one is 1.
+            elapsed: The seconds since the first one started.
         """
         return self.pause_in_budget(error, attempt, elapsed) if self.is_worth(error) else None
 
     def pause_in_budget(self, error: Exception, attempt: int, elapsed: float) -> float | None:
-        """As `pause_before_next`, whatever kind of error it was."""
+        """As `pause_before_next`, for an error of any class."""
         if attempt >= self.attempts:
             return None
         pause = self.pause(attempt, error)
         return pause if elapsed + pause <= self.budget else None
 
     def is_worth(self, error: Exception) -> bool:
-        """Whether an error is of a kind that another attempt may not meet."""
+        """Whether another try may succeed after an error of this kind."""
         if self.retry_on is not None:
             return isinstance(error, self.retry_on)
         return isinstance(error, MelleaRxError) and error.is_passing

@@ -1,25 +1,39 @@
-"""What a sampling strategy is, and what it works with."""
+"""The interface of sampling strategies, and of the sampler that makes their attempts.
+
+Strategies implement the one and use the other; calls use both.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.component import Template
 from mellea_rx.core.journal import Journal
+from mellea_rx.core.optional import optional_member
 from mellea_rx.core.request import Request
 from mellea_rx.core.sampling_result import Attempt, SamplingResult
 
-__all__ = ["Attempt", "Sampler", "SamplingResult", "SamplingStrategy"]
+__all__ = [
+    "Attempt",
+    "BaseStrategy",
+    "Sampler",
+    "SamplingResult",
+    "SamplingStrategy",
+    "callables_of",
+    "is_strategy",
+    "samples_always",
+]
 
 
 class Sampler(Protocol):
-    """What a strategy works with; one per call.
+    """Makes the attempts of one call for its strategy.
 
     Attributes:
-        request: What the call asks.
-        journal: Where what happens is told; attempts tell of themselves.
+        request: The call's request.
+        journal: The record of the call's events; attempts add their own.
     """
 
     @property
@@ -29,7 +43,7 @@ class Sampler(Protocol):
     def journal(self) -> Journal: ...
 
     async def backend(self) -> Backend:
-        """Whom the call asks, once that is decided."""
+        """The call's backend; of a deferred backend, the one that it resolved to."""
         ...
 
     async def attempt(
@@ -46,20 +60,23 @@ class Sampler(Protocol):
         Being cancelled ends the request on the server.
 
         Args:
-            request: What to ask; the call's own by default.
-            backend: Whom to ask; the call's own by default.
+            request: The request; the call's own by default.
+            backend: The backend; the call's own by default. Of another one, its own model options
+                hold for what the call does not set.
             after: Text that the answer goes on from: the `kept` of an attempt before.
-            release: Readers get units as soon as they are validated. Only where the value will
-                begin with them, whatever becomes of this attempt.
+            release: Whether readers get units as soon as they are validated. Only for a strategy
+                whose value will begin with them, even where this attempt is rejected.
 
         Raises:
-            InvalidInputError: `after`, and the backend cannot go on from a text.
-            MelleaRxError: The generation, or a function of the user's, failed.
+            InvalidInputError: `after` was given, and the backend cannot continue a text.
+            MelleaRxError: The generation, or a user's function, failed.
         """
         ...
 
     def render(self, template: Template) -> str:
-        """The text of a template whose values are all there; the user's own, where they have one.
+        """The text of a template, or of the user's template that replaces it.
+
+        Its values must all be there.
 
         Raises:
             TemplateError: It cannot be rendered.
@@ -67,22 +84,63 @@ class Sampler(Protocol):
         ...
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function of the user's: a sync one in a thread, an async one on their loop."""
+        """Call a user's function: a sync one in a worker thread, an async one on its own loop."""
         ...
 
     def stands_for(self, value: Any) -> None:
-        """Say what the value's text stands for, where that is known: `thunk.parsed`."""
+        """Set the object that the value's text stands for (`thunk.parsed`), where it is known."""
         ...
 
 
 class SamplingStrategy(Protocol):
     """Decides how often to try, and which attempt becomes the value.
 
-    Two attributes are asked for where a strategy has them: `always` (True: it samples also where a
-    call has no requirements; else such a call's one attempt goes out as it comes) and `callables`
-    (functions of the user's that it calls).
+    Any object with this method is one. `BaseStrategy` has the optional members, `always` and
+    `callables`, with their defaults.
     """
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
-        """Make attempts until it is content. On the engine; readers see only the chosen one."""
+        """Make attempts, and choose one. Runs on the engine; readers see only the chosen one."""
         ...
+
+
+class BaseStrategy(ABC):
+    """A base class for strategies, with the defaults of the optional members.
+
+    Inheriting it is a convenience. A strategy of another class may have any of these members too,
+    and gets the default of each that it lacks.
+    """
+
+    __slots__ = ()
+
+    always: ClassVar[bool] = False
+    """Whether it samples also where a call has no requirements. By default it does not: the one
+    attempt of such a call streams to readers."""
+
+    @property
+    def callables(self) -> tuple[Callable[..., Any], ...]:
+        """The user's functions that it calls; none by default.
+
+        A blocking wait on an event loop that one of them needs is refused, since it could never
+        end.
+        """
+        return ()
+
+    @abstractmethod
+    async def sample(self, sampler: Sampler) -> SamplingResult:
+        """See `SamplingStrategy`."""
+
+
+def is_strategy(value: object) -> bool:
+    """Whether a value is a sampling strategy."""
+    return not isinstance(value, type) and hasattr(value, "sample")
+
+
+def samples_always(strategy: SamplingStrategy) -> bool:
+    """See `BaseStrategy.always`."""
+    return bool(optional_member(strategy, BaseStrategy, "always"))
+
+
+def callables_of(strategy: SamplingStrategy) -> tuple[Callable[..., Any], ...]:
+    """See `BaseStrategy.callables`."""
+    return tuple(optional_member(strategy, BaseStrategy, "callables"))

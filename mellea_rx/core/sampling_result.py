@@ -1,4 +1,4 @@
-"""Sampling results: every attempt of a call, and the chosen one."""
+"""Sampling results: every attempt of a call, and the chosen one. Strategies return them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["Attempt", "SamplingResult"]
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One generation and what its validations found.
+    """One generation and the results of its validations.
 
     Attributes:
-        answer: What the model said, as one chunk.
-        validations: Each requirement that was decided, and its result, in order.
-        kept: The beginning of the text whose units were all validated while it streamed.
-        score: How good a strategy found it, where it measures that.
-        error: Why it failed, where its generation or a function of the user's did; `answer` is then
-            the text that had come.
+        answer: The model's answer, as one chunk.
+        validations: Each requirement that was decided, with its result, in order.
+        kept: The beginning of the text, as far as every unit passed its validation.
+        score: The strategy's score, where it gives one.
+        error: The error of its generation or of a user's function, where one failed; `answer` is
+            then the text before the error.
 
     Its truth is its `success`.
     """
@@ -34,27 +34,27 @@ class Attempt:
 
     @property
     def text(self) -> str:
-        """What the model said."""
+        """The text of the answer."""
         return self.answer.text
 
     @property
     def usage(self) -> Usage | None:
-        """What it cost, in tokens."""
+        """The tokens that it used."""
         return self.answer.usage
 
     @property
     def success(self) -> bool:
-        """Whether it came to its end, and every requirement is met."""
+        """Whether it has no error, and every requirement is met."""
         return self.error is None and all(result for _, result in self.validations)
 
     @property
     def passed(self) -> int:
-        """How many requirements are met."""
+        """The number of requirements that are met."""
         return sum(bool(result) for _, result in self.validations)
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why it was rejected: its error, or a reason for each requirement that is not met."""
+        """The reasons of its rejection: its error, or one for each requirement that is not met."""
         if self.error is not None:
             return (str(self.error),)
         return tuple(
@@ -69,13 +69,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class SamplingResult:
-    """What a strategy did: every attempt, and the one that became the value.
+    """The result of a strategy: every attempt, and the index of the one that became the value.
 
     Attributes:
         success: Whether the value meets every requirement.
-        attempts: All of them, in order; those side by side in the order in which they ended. Some
-            may have failed (`Attempt.error`) beside others that did not.
-        chosen: The index of the attempt that became the value. Where that one has failed, the call
+        attempts: All attempts, in order; concurrent ones in the order in which they ended. Some of
+            them may have failed (`Attempt.error`).
+        chosen: The index of the attempt that became the value. Where it has failed, the call
             fails.
 
     Its truth is its `success`: `if thunk.sampling:` asks whether the value is accepted.
@@ -86,7 +86,7 @@ class SamplingResult:
     chosen: int
 
     def without_functions(self) -> SamplingResult:
-        """The same, its requirements in words only: functions can often not be pickled."""
+        """The same without the functions of requirements, which often cannot be pickled."""
         attempts = (
             replace(
                 each,

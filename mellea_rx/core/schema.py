@@ -1,6 +1,7 @@
-"""What is to be added to msgspec's JSON schemas: Pydantic's models, and what llama.cpp refuses.
+"""Additions to msgspec's JSON schemas: Pydantic models, and the limits of llama.cpp.
 
-Pydantic models are known by their own two methods, so that nothing here imports Pydantic.
+Tools and formats use them. Pydantic models are recognized by two of their methods, so that nothing
+here imports Pydantic.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ __all__ = ["model_from", "models_into", "without_false_items"]
 
 
 def models_into(shared: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
-    """A `schema_hook` of msgspec's for models; their own definitions go into `shared`."""
+    """A `schema_hook` of msgspec for models; their own definitions are added to `shared`."""
 
     def model_schema(model: Any) -> dict[str, Any]:
         if not hasattr(model, "model_json_schema"):
@@ -27,12 +28,12 @@ def models_into(shared: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
 
 
 def model_from(kind: Any, value: Any) -> Any:
-    """A `dec_hook` of msgspec's: a model, from its part of the JSON."""
+    """A `dec_hook` of msgspec: makes a model of its part of the JSON."""
     return kind.model_validate_json(msgspec.json.encode(value))
 
 
 def without_false_items(schema: Any) -> Any:
-    """Without `"items": false`, which llama.cpp refuses; `maxItems` says the same."""
+    """The schema without `"items": false`, which llama.cpp refuses; `maxItems` says the same."""
     if isinstance(schema, list):
         return [without_false_items(each) for each in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,7 @@
-"""Takes off what stands around an answer, while the answer comes."""
+"""Strips a wrapper (code fence, `{"value": …}`) from a streamed answer.
+
+The pipeline and the dialects of servers use it.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ __all__ = ["FENCE", "VALUE", "Peeler", "Shell"]
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """What may stand around a text.
+    """A wrapper that may enclose a text.
 
     Attributes:
-        begins: How it begins, white space left out.
-        opening: All of its beginning, up to the first character of the text.
-        closing: Its end, where the text ends there.
-        edge: The characters that `closing` is made of.
-        breaks: Its end, where more may come after it; None where that cannot be told.
+        begins: Its first characters, without white space.
+        opening: Matches all that stands before the first character of the text.
+        closing: Matches its end at the end of an answer.
+        edge: The characters that `closing` consists of.
+        breaks: Matches its end in the middle of an answer; None where that is ambiguous.
     """
 
     begins: str
@@ -30,7 +33,7 @@ class Shell:
     breaks: re.Pattern[str] | None = None
 
     def may_open(self, text: str) -> bool:
-        """Whether a text begins, or may go on to begin, with this shell."""
+        """Whether a text begins with this wrapper, or may once it is longer."""
         compact = "".join(text.split())
         return self.begins.startswith(compact[: len(self.begins)])
 
@@ -42,7 +45,7 @@ FENCE = Shell(
     " \t\r\n`",
     re.compile(r"\n[ \t]*```"),
 )
-"""A block of Markdown, as chat models like to put around JSON. What comes after it is dropped.
+"""A Markdown code block, which chat models often put around JSON. Text after it is dropped.
 
 (A line break is never part of a JSON string, so a fence on a line of its own ends the block.)
 """
@@ -53,21 +56,21 @@ VALUE = Shell(
     re.compile(r"\s*\}\s*\Z"),
     " \t\r\n}",
 )
-"""An object with one key, as servers get it that take no schema but an object's."""
+"""An object with one key, for servers that take only schemas of objects."""
 
 
 class Peeler:
-    """Chunks in, chunks without the shell out; a text without it passes as it is.
+    """Removes a wrapper from a stream of chunks; a text without one passes unchanged.
 
         in:    -```j--son\\n--{"a":--1}\\n--```|
         out:   --------------{"a":--1}-------|
 
-    White space around the text goes with it. What could be the end of the shell is held back
-    until it is clear.
+    White space around the text is removed too. Text that may be the end of the wrapper is held
+    back until that is decided.
 
     Args:
-        shell: What to take off.
-        push: Gets the chunks.
+        shell: The wrapper to remove.
+        push: Takes the chunks without it.
     """
 
     __slots__ = ("_feed", "_held", "_push", "_shell")
@@ -85,7 +88,7 @@ class Peeler:
             self._push(left)
 
     def end(self) -> None:
-        """Take the end; what was held back and is no part of the shell comes now."""
+        """Take the end of the answer: push held text that is not part of the wrapper."""
         text = self._held.rstrip()
         if self._feed == self._within:
             text = self._shell.closing.sub("", self._held)
@@ -117,9 +120,9 @@ class Peeler:
         return self._keep_back(text, self._shell.edge)
 
     def _keep_back(self, text: str, edge: str) -> str:
-        told = text.rstrip(edge)
-        self._held = text[len(told) :]
-        return told
+        passed = text.rstrip(edge)
+        self._held = text[len(passed) :]
+        return passed
 
 
 _NOTHING = Chunk()

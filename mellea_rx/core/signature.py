@@ -1,6 +1,6 @@
-"""A function's parameters as a JSON schema, and a model's arguments checked against it.
+"""A function's parameters as a JSON schema, and the check of a model's arguments against it.
 
-Types are msgspec's business; what a docstring says of the parameters is read by docstring-parser.
+`Tool` uses it. msgspec handles the types, and docstring-parser reads the docstrings.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _KINDS = inspect.Parameter
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """What a docstring says.
+    """The contents of a docstring.
 
     Attributes:
-        text: What the function does.
-        parameters: What each parameter is, by name.
+        text: The description of the function.
+        parameters: The description of each parameter, by name.
     """
 
     text: str
@@ -37,7 +37,7 @@ class Documented:
 
 
 def documented(function: Callable[..., Any]) -> Documented:
-    """Read a function's docstring: Google's, NumPy's or reST's style."""
+    """Read a function's docstring, in Google, NumPy or reST style."""
     named = function.func if isinstance(function, partial) else function
     source = inspect.getdoc(named)
     if not source:
@@ -52,24 +52,24 @@ def documented(function: Callable[..., Any]) -> Documented:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a function takes by name.
+    """The parameters of a function.
 
     Attributes:
-        schema: Its parameters as a JSON schema: an object, no further names.
-        struct: The same as a type, that arguments are converted to.
+        schema: Its parameters as a JSON schema: an object without additional properties.
+        struct: The same as a type that arguments are converted to.
     """
 
     schema: Mapping[str, Any]
     struct: type[msgspec.Struct]
 
     def convert(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments as the function takes them; those with a default may be left out.
+        """Convert a model's arguments; those with a default may be missing.
 
-        What fits as it is is taken so; else a text that reads as a number, a bool or null is
-        taken for it, as models mix them up.
+        Where they do not fit, texts that read as a number, a bool or null are converted to it,
+        since models confuse them.
 
         Raises:
-            ValueError: They do not fit; the message says what, and where.
+            ValueError: They do not fit; the message says where and why.
         """
         read = partial(msgspec.convert, dict(arguments), self.struct, dec_hook=model_from)
         try:
@@ -84,16 +84,16 @@ class Signature:
 
 
 def signature_of(function: Callable[..., Any], name: str, doc: Mapping[str, str]) -> Signature:
-    """What a function takes.
+    """The signature of a function.
 
     Args:
-        function: Any callable with typed parameters that can be given by name.
-        name: What messages call it.
-        doc: What each parameter is, by name; an `Annotated[type, "text"]` wins over it.
+        function: Any callable with typed parameters that can be passed by name.
+        name: Its name in messages.
+        doc: The description of each parameter, by name; `Annotated[type, "text"]` wins over it.
 
     Raises:
-        InvalidInputError: A parameter without a type, one that cannot be given by name, or a type
-            that JSON does not have; the message names it.
+        InvalidInputError: A parameter has no type, cannot be passed by name, or has a type that
+            JSON does not have; the message names it.
     """
     given = _parameters(function, name)
     fields = [_field(each, doc.get(each.name, "")) for each in given]
@@ -136,8 +136,8 @@ def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Paramet
         if each.annotation is _KINDS.empty:
             bound = " (of a method, make a tool when it is bound)" if each.name == "self" else ""
             raise InvalidInputError(
-                f"tool {name!r}: parameter {each.name!r} has no type; a model has to be told "
-                f"which: write {each.name}: str, or whatever it takes{bound}"
+                f"tool {name!r}: parameter {each.name!r} has no type, and a model "
+                f"needs one: write {each.name}: str, or whatever it takes{bound}"
             )
     return given
 
@@ -150,14 +150,14 @@ def _field(parameter: inspect.Parameter, doc: str) -> tuple[str, Any, Any]:
         kind = Annotated[kind, msgspec.Meta(description=text)]
     if parameter.default is _KINDS.empty:
         return parameter.name, kind, msgspec.field()
-    # The function's own default is used: what was not given is not passed.
+    # A missing argument is not passed, so that the function's own default holds.
     return parameter.name, kind, msgspec.field(default_factory=lambda: _UNSET)
 
 
 def _check_type(tool: str, parameter: str, kind: Any) -> None:
     try:
         msgspec.json.schema(kind, schema_hook=models_into({}))
-    except Exception as error:  # what a type's own code raises, too
+    except Exception as error:  # a type's own code may raise anything
         why = (str(error).splitlines() or [type(error).__name__])[-1]
         raise InvalidInputError(
             f"tool {tool!r}: parameter {parameter!r} has a type that cannot be a JSON schema: {why}"
@@ -168,4 +168,4 @@ def _add_default(schema: dict[str, Any], default: Any) -> None:
     try:
         schema["default"] = msgspec.to_builtins(default)
     except (TypeError, ValueError):
-        return  # a default that JSON cannot tell is the function's own business
+        return  # a default that JSON does not have is left out of the schema

@@ -1,4 +1,4 @@
-"""Names that are nearly another name: for messages that say which one was meant."""
+"""`nearest`: the known name closest to a misspelled one, for messages that suggest it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from functools import lru_cache
 __all__ = ["nearest"]
 
 _LONG = 11
-"""From so many characters on, a name may differ in two places."""
+"""The length from which on a name may differ in two places, in characters."""
 
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The name among `known` that `name` is a misspelling of, if there is one.
+    """The name among `known` that `name` is a misspelling of; None for none.
 
-    Case, dashes and camelCase do not count. A letter that is missing, added, wrong, or changed
-    places with its neighbour does: one of these, or two in a name of 11 letters and more.
+    Case, dashes and camelCase are ignored. One letter may be missing, added, wrong or swapped with
+    its neighbour; in a name of 11 letters and more, two.
 
     Example:
         >>> nearest("temprature", ["seed", "temperature"]), nearest("top_k", ["stop", "tools"])
@@ -38,7 +38,7 @@ def _nearest(name: str, known: tuple[str, ...]) -> str | None:
 
 
 def _distance(a: str, b: str) -> int:
-    """How many letters to insert, delete, replace or swap with their neighbours from `a` to `b`."""
+    """The number of letters to insert, delete, replace or swap from `a` to `b`."""
     before: list[int] = []
     last: list[int] = []
     row = list(range(len(b) + 1))

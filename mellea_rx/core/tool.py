@@ -1,4 +1,7 @@
-"""What a model may ask to have called: a function, and what a model is told of it."""
+"""`Tool`: a function that a model may ask to call, with its description for the model.
+
+`Options` holds the tools of a call; `stdlib.tools` runs their calls.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from importlib import import_module
 from pickle import PicklingError
 from typing import Any, Generic, ParamSpec, Self, TypeAlias, TypeVar
 
+from mellea_rx.core.arguments import name_of
 from mellea_rx.core.chunk import ToolCall
 from mellea_rx.core.signature import documented, signature_of
 from mellea_rx.errors import InvalidInputError, ToolCallError, ToolError
@@ -37,9 +41,9 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Tool(Generic[P, R_co]):
-    """A function that a model may ask to have called.
+    """A function that a model may ask to call.
 
-    It is still the function: calling it calls it.
+    Calling the tool calls the function.
 
     Example:
         >>> def area(width: float, height: float = 1.0) -> float:
@@ -52,15 +56,15 @@ class Tool(Generic[P, R_co]):
         3.0
 
     Attributes:
-        name: What the model calls it: letters, digits, "_" and "-", at most 64.
-        description: What it does, for the model.
-        parameters: A JSON schema of its arguments: an object.
-        function: What is called; sync or async.
-        convert: The model's arguments into the function's; raises ValueError where they do not
-            fit.
+        name: Its name for the model: letters, digits, "_" and "-", at most 64.
+        description: Its description for the model.
+        parameters: The JSON schema of its arguments: an object.
+        function: The function; sync or async.
+        convert: Converts the model's arguments into the function's; raises ValueError where they
+            do not fit.
 
     Raises:
-        InvalidInputError: The name is none that servers take.
+        InvalidInputError: Servers do not accept the name.
     """
 
     name: str
@@ -88,26 +92,26 @@ class Tool(Generic[P, R_co]):
         Args:
             function: Any callable whose parameters have types; sync or async.
             name: The function's own by default.
-            description: What its docstring (Google's, NumPy's or reST's style) says by default;
-                what that says of the parameters goes into the schema.
+            description: By default that of the docstring (Google, NumPy or reST style), whose
+                descriptions of parameters go into the schema.
 
         Raises:
-            InvalidInputError: A parameter without a type, one that cannot be given by name, or a
-                type that JSON does not have; the message names it.
+            InvalidInputError: A parameter has no type, cannot be passed by name, or has a type
+                that JSON does not have; the message names it.
         """
         if not callable(function):
             raise InvalidInputError(f"a tool is made of a function, not {type(function).__name__}")
-        known = name or str(getattr(function, "__name__", type(function).__name__))
-        said = documented(function)
-        taken = signature_of(function, known, said.parameters)
-        text = said.text if description is None else description
-        return Tool(known, text, taken.schema, function, taken.convert)
+        known = name or name_of(function)
+        doc = documented(function)
+        signature = signature_of(function, known, doc.parameters)
+        text = doc.text if description is None else description
+        return Tool(known, text, signature.schema, function, signature.convert)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """By name, as functions are pickled: this tool, or the function that it is made of.
+        """Pickle by name, as functions are pickled: this tool, or the function that it is made of.
 
         Raises:
-            PicklingError: Neither is at the top level of a module.
+            PicklingError: Neither of them is at the top level of a module.
         """
         module = getattr(self.function, "__module__", None) or ""
         path = getattr(self.function, "__qualname__", "")
@@ -122,12 +126,12 @@ class Tool(Generic[P, R_co]):
         return _remade, (self.function, self.name, self.description)
 
     def __deepcopy__(self, _: object) -> Self:
-        """Itself: it does not change."""
+        """The same tool, since it is immutable."""
         return self
 
     @property
     def json(self) -> dict[str, Any]:
-        """What servers are told of it."""
+        """Its description as servers take it."""
         function = {
             "name": self.name,
             "description": self.description,
@@ -136,10 +140,10 @@ class Tool(Generic[P, R_co]):
         return {"type": "function", "function": function}
 
     def bind(self, arguments: Mapping[str, Any]) -> partial[R_co]:
-        """The function with a model's arguments: checked, converted, not yet called.
+        """The function with a model's arguments, checked and converted; it is not called yet.
 
         Raises:
-            ToolCallError: They do not fit; the message says what, and where.
+            ToolCallError: They do not fit; the message says where and why.
         """
         try:
             converted = self.convert(arguments)
@@ -147,7 +151,7 @@ class Tool(Generic[P, R_co]):
             raise ToolCallError(
                 f"the arguments of tool {self.name!r} do not fit: {error}"
             ) from None
-        except Exception as error:  # code of the user's: a type's own validation
+        except Exception as error:  # a type's own validation is the user's code
             raise ToolCallError(
                 f"the arguments of tool {self.name!r} cannot be converted: "
                 f"{type(error).__name__}: {error}"
@@ -155,12 +159,12 @@ class Tool(Generic[P, R_co]):
         return partial(self.function, **converted)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """What the function returns."""
+        """Call the function."""
         return self.function(*args, **kwargs)
 
 
 def _found(module: str, path: str) -> Any:
-    """What a module has at a path of names; None where there is nothing."""
+    """The object at a path of names in a module; None where there is none."""
     here: Any = sys.modules.get(module)
     if here is None and module:
         here = import_module(module)
@@ -175,14 +179,14 @@ def _remade(function: Callable[..., Any], name: str, description: str) -> Tool[.
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What became of a tool call.
+    """The result of a tool call.
 
     Attributes:
-        call: What the model asked for.
-        content: What it is told: the value as text, or what was wrong.
-        value: What the function returned.
-        error: Why there is no value: a `ToolCallError`, or a `ToolError` with what the function
-            raised as its cause.
+        call: The call that the model asked for.
+        content: The text for the model: the value, or the error's message.
+        value: The function's return value.
+        error: The reason where there is no value: a `ToolCallError`, or a `ToolError` whose cause
+            is the function's exception.
     """
 
     call: ToolCall
@@ -192,10 +196,10 @@ class ToolResult:
 
 
 def offered(given: Iterable[Any]) -> tuple[Tool[..., Any] | Mapping[str, Any], ...]:
-    """What a call offers: tools, functions (made into tools) and JSON descriptions.
+    """The tools of a call, with functions made into tools; JSON descriptions stay as they are.
 
     Raises:
-        InvalidInputError: Something else, a function that can be no tool, or two of one name.
+        InvalidInputError: Something else, a function that cannot be a tool, or two of one name.
     """
     if not isinstance(given, Iterable) or isinstance(given, (str, Mapping)):
         name = getattr(given, "name", None) or getattr(given, "__name__", type(given).__name__)
@@ -219,22 +223,22 @@ def _offered(given: Any) -> Tool[..., Any] | Mapping[str, Any]:
 
 
 def described(one: Tool[..., Any] | Mapping[str, Any]) -> Mapping[str, Any]:
-    """What servers are told of a tool."""
+    """The JSON description of a tool, as servers take it."""
     return one.json if isinstance(one, Tool) else one
 
 
 def described_name(description: Mapping[str, Any]) -> str:
-    """The name in a JSON description; "" where it has none (it is the server's own)."""
+    """The name in a JSON description; "" where it has none (a kind of tool of one server)."""
     function = description.get("function")
     return str(function.get("name", "")) if isinstance(function, Mapping) else ""
 
 
 Offer: TypeAlias = "tuple[Sequence[Mapping[str, Any]], tuple[Tool[..., Any], ...]]"
-"""The JSON descriptions of tools, and those of the tools that can be called."""
+"""The JSON descriptions of some tools, and the callable ones among these tools."""
 
 
 def offer_of(given: Iterable[Any]) -> Offer:
-    """The offer of tools, functions and JSON descriptions.
+    """The `Offer` of tools, functions and JSON descriptions.
 
     Raises:
         InvalidInputError: As `offered`.
@@ -248,7 +252,7 @@ def offer_of(given: Iterable[Any]) -> Offer:
 def merged_tools(
     base: Offer, added: Offer
 ) -> tuple[list[Mapping[str, Any]], tuple[Tool[..., Any], ...]]:
-    """Both offers; of two tools with one name, the added one."""
+    """Both offers together; of two tools with one name, the added one."""
     names = {described_name(each) for each in added[0]} - {""}
     kept = [each for each in base[0] if described_name(each) not in names and each not in added[0]]
     tools = tuple(each for each in base[1] if each.name not in names)

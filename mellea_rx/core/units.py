@@ -1,8 +1,8 @@
-"""Text into words, sentences, lines and paragraphs while it comes; no I/O.
+"""Splits text into words, sentences, lines and paragraphs while it streams; without I/O.
 
-However the text is cut into pieces, the units are the same, and their join is the text. A unit
-keeps the white space that follows it, and is given out with the first character that proves it
-complete.
+Requirements and operators use it. The units do not depend on the pieces that the text arrives in,
+and joined they are the text. A unit includes the white space that follows it, and is returned with
+the first character that proves it complete.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ Unit = Literal["word", "sentence", "line", "paragraph"]
 
 
 class Splitter(Protocol):
-    """Takes text in pieces, gives units."""
+    """Splits one text, taken in pieces, into units."""
 
     def feed(self, text: str) -> list[str]:
-        """Take some text.
+        """Take a piece of the text.
 
         Returns:
-            The units that are complete now.
+            The units that this piece completes.
         """
         ...
 
     def flush(self) -> list[str]:
-        """The text has ended.
+        """Take the end of the text.
 
         Returns:
-            What was left: one unit, or none.
+            The rest as one unit; none where there is no rest.
         """
         ...
 
@@ -42,7 +42,7 @@ class Splitter(Protocol):
 def splitter(unit: Unit) -> Splitter:
     """A splitter for one text. It takes time linear in the text, however small its pieces are.
 
-    - "word": up to the next word. Words are what white space parts.
+    - "word": up to the next word. White space separates words.
     - "sentence": up to the next sentence. A full stop, question or exclamation mark or ellipsis
       ends one, with the quotes and brackets that close after it, where white space follows, and
       then no small letter; "。", "！" and "？" end one as they are, and so does a blank line. Full
@@ -56,10 +56,10 @@ def splitter(unit: Unit) -> Splitter:
         (['Dr. No paid 3.50. '], [], ['He left.'])
 
     Args:
-        unit: What to split into.
+        unit: The kind of unit.
 
     Raises:
-        InvalidInputError: There is no such unit.
+        InvalidInputError: The kind of unit does not exist.
     """
     units = get_args(Unit)
     if unit not in units:
@@ -69,18 +69,18 @@ def splitter(unit: Unit) -> Splitter:
 
 
 class _Finder(Protocol):
-    """Finds where units begin."""
+    """Finds the beginnings of units."""
 
     def starts(self, text: str) -> Iterator[int]:
-        """Where new units begin, counted from the beginning of `text`, the newest piece.
+        """The indexes at which new units begin, relative to `text`, the newest piece.
 
-        It may be before it (negative), where only `text` has proven it.
+        An index is negative where a unit began in an earlier piece and only `text` proves it.
         """
         ...
 
 
 class _Cutter:
-    """Keeps the text of the unfinished unit, and cuts where its finder says."""
+    """Keeps the text of the unfinished unit, and cuts it where the finder finds a beginning."""
 
     __slots__ = ("_finder", "_parts", "_size")
 
@@ -132,9 +132,9 @@ _RUNS = re.compile(r"\s+|\S+")
 
 
 class _Gaps:
-    """Walks over white space (gaps) and what is between it (ink), and asks at each gap's end.
+    """Walks over white space (gaps) and the text between it (ink); decides at the end of each gap.
 
-    The gap before the first ink of a text parts nothing.
+    The gap before the first ink of a text separates nothing.
     """
 
     __slots__ = ("_in_gap", "_indent", "_inked", "_newlines")
@@ -168,18 +168,18 @@ class _Gaps:
         self._indent = len(gap) - last - 1 if last >= 0 else self._indent + len(gap)
 
     def _ends_unit(self, first: str) -> bool:
-        """Whether the gap ends a unit; `first` is the character after it."""
+        """Whether the gap ends a unit; `first` is the character after the gap."""
         return True
 
     def _hang(self) -> int:
-        """How many characters of the gap belong to the unit after it."""
+        """The number of characters of the gap that belong to the unit after it."""
         return 0
 
     def _enter(self, after_end: bool) -> None:
-        """Ink begins after a gap."""
+        """Note that ink begins after a gap."""
 
     def _ink(self, run: str) -> Iterator[int]:
-        """Where units begin within `run`, which has no white space."""
+        """The indexes in `run`, which has no white space, at which units begin."""
         return iter(())
 
 
@@ -202,11 +202,11 @@ _ENDING = _STOPS + _CLOSING + "“‘«‹"  # „so.“ and »so.« close with 
 
 
 class _Patterns(NamedTuple):
-    """What sentences are told by.
+    """The patterns by which ends of sentences are found.
 
     Attributes:
-        before_names: No sentence ends with these, whatever follows.
-        before_numbers: Nor with these before a number.
+        before_names: Abbreviations that never end a sentence.
+        before_numbers: Abbreviations that end no sentence before a number.
     """
 
     stop: re.Pattern[str]
@@ -234,7 +234,7 @@ def _patterns() -> _Patterns:
 
 
 _TAIL = 16
-"""How much of a word is looked at, in characters: longer than all that matters."""
+"""The length of a word's end that is examined, in characters: longer than any pattern."""
 
 
 class _Sentences(_Gaps):
@@ -254,7 +254,7 @@ class _Sentences(_Gaps):
         self._ended = self._full = False
 
     def _ink(self, run: str) -> Iterator[int]:
-        # A full stop that came with an earlier piece is put back, so that one rule serves both.
+        # A full stop at the end of an earlier piece is put back, so that one rule is enough.
         put_back = _FULL[0] if self._full else ""
         text = put_back + run
         cut = 0
@@ -281,15 +281,15 @@ class _Sentences(_Gaps):
     def _is_abbreviated(self, first: str) -> bool:
         if not self._word.endswith("."):
             return False
-        told, word = self._patterns, self._word[:-1].lstrip(_OPENING)
-        if self._begins_line and (told.number.fullmatch(word) or told.initials.fullmatch(word)):
+        known, word = self._patterns, self._word[:-1].lstrip(_OPENING)
+        if self._begins_line and (known.number.fullmatch(word) or known.initials.fullmatch(word)):
             return True  # the number of a list's item
-        if told.before_names.fullmatch(word):
+        if known.before_names.fullmatch(word):
             return True
-        if first.isdecimal() and told.before_numbers.fullmatch(word):
+        if first.isdecimal() and known.before_numbers.fullmatch(word):
             return True
         # "I" is a pronoun far more often than a name; a.m. and p.m. end sentences.
-        return bool(told.initials.fullmatch(word)) and word not in ("I", "a.m", "p.m")
+        return bool(known.initials.fullmatch(word)) and word not in ("I", "a.m", "p.m")
 
 
 _FINDERS: dict[Unit, Callable[[], _Finder]] = {

@@ -1,4 +1,7 @@
-"""A context and an action into a `Request`: waits for the thunks among them, then renders."""
+"""`Prompt`: makes a `Request` of a history and an action. Sessions make it, calls await it.
+
+It waits for the thunks in both, then renders.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from mellea_rx.core.component import Component, Said, said_by, thunks_in
+from mellea_rx.core.component import Component, Said, messages_of, thunks_in
 from mellea_rx.core.context import Exchange, Turn
 from mellea_rx.core.image import Image
 from mellea_rx.core.json_value import lone_surrogate, surrogate_told
@@ -26,7 +29,7 @@ from mellea_rx.formatters.template import NO_SOURCES, Sources
 __all__ = ["Prompt", "Recall", "prompt_for", "rendered"]
 
 Recall: TypeAlias = Callable[[tuple[Exchange, ...]], Awaitable[tuple[Exchange, ...]]]
-"""What of a history to say again. Awaited on the engine, when all of it is there."""
+"""Chooses the exchanges of a complete history that a prompt contains; awaited on the engine."""
 
 _messages = attrgetter("messages")
 
@@ -35,14 +38,14 @@ class Prompt(msgspec.Struct, frozen=True):
     """Everything that a request is made of, before its thunks are computed.
 
     Attributes:
-        action: What is asked.
-        history: What was said before.
+        action: The component that the model is asked.
+        history: The turns before it.
         options: The call's model options.
-        sources: What takes the place of templates, by their names.
-        messages: What the action says, where it could be rendered at once; else None.
-        dependencies: The thunks that the action is made of.
+        sources: The user's templates by name, which replace the library's own.
+        messages: The action's messages, where they could be rendered at once; else None.
+        dependencies: The thunks in the action.
         images: The pictures of the action.
-        recall: What of the history to say again; None for all of it.
+        recall: Chooses the exchanges of the history that the prompt contains; None for all.
     """
 
     action: Component[Any]
@@ -56,7 +59,7 @@ class Prompt(msgspec.Struct, frozen=True):
 
     @property
     def awaited(self) -> list[OutputView]:
-        """What it is made of and is not there yet: of the action, and of the history."""
+        """The running thunks in the action and the history."""
         if not self.history and not self.dependencies:
             return []
         before = [turn.output for turn in self.history if turn.thunk is not None]
@@ -64,7 +67,7 @@ class Prompt(msgspec.Struct, frozen=True):
         return [each for each in (*own, *before) if each.is_running]
 
     async def request(self) -> Request:
-        """Wait for what it is made of, then render. Runs on the engine.
+        """Wait for the thunks in it, then render. Runs on the engine.
 
         Raises:
             DependencyError: A thunk in the action failed; its error is the cause.
@@ -76,49 +79,49 @@ class Prompt(msgspec.Struct, frozen=True):
             await thunk.view().settled()
             _require_output(thunk)
         if None in (self.messages, *map(_messages, self.history)):
-            # In a worker thread: the values' own code (attributes, __str__) is the user's.
-            past, asked = await in_worker_thread(self._said)
+            # In a worker thread: values may run the user's code (attributes, __str__).
+            past, current = await in_worker_thread(self._rendered)
         else:
-            past, asked = self._said()
+            past, current = self._rendered()
         recalled = past.closed
         if recalled and self.recall is not None:
             recalled = await self.recall(recalled)
         before = [message for exchange in recalled for message in exchange.messages]
-        told = [*self._system(), *past.system, *before, *past.open, *asked]
-        return Request(joined_system(told), self.options)
+        messages = [*self._system(), *past.system, *before, *past.open, *current]
+        return Request(joined_system(messages), self.options)
 
     def _system(self) -> tuple[WireMessage, ...]:
         system = self.options.get(ModelOption.SYSTEM_PROMPT)
         return (WireMessage("system", system),) if system else ()
 
-    def _said(self) -> tuple[Past, tuple[WireMessage, ...]]:
-        """What was said, and what is asked now."""
+    def _rendered(self) -> tuple[Past, tuple[WireMessage, ...]]:
+        """The history, and the action's messages."""
         render = partial(rendered, sources=self.sources)
-        asked = self.messages
-        if asked is None:
-            asked = render(self.action)
-            # A model's half of a character is mended where it is sent; the user's is refused.
+        messages = self.messages
+        if messages is None:
+            messages = render(self.action)
+            # A lone surrogate of a model is replaced on sending; in other text it is refused.
             if all(lone_surrogate(thunk.text) is None for thunk in self.dependencies):
-                _require_characters(asked)
-        goes_on = bool(asked) and asked[0].role == "tool"
-        return past_of(self.history, render, goes_on=goes_on), asked
+                _require_characters(messages)
+        goes_on = bool(messages) and messages[0].role == "tool"
+        return past_of(self.history, render, goes_on=goes_on), messages
 
 
 def rendered(action: Component[Any], sources: Sources = NO_SOURCES) -> tuple[WireMessage, ...]:
-    """What a component says. Its thunks must be computed."""
-    return _rendered(said_by(action), sources)
+    """The messages of a component, rendered. Its thunks must be computed."""
+    return _render(messages_of(action), sources)
 
 
-def _rendered(messages: tuple[Said, ...], sources: Sources) -> tuple[WireMessage, ...]:
+def _render(messages: tuple[Said, ...], sources: Sources) -> tuple[WireMessage, ...]:
     rendered = [
         WireMessage(
-            said.role,
-            template.render(said.template, sources),
-            said.images,
-            tool_name=said.tool_name,
-            tool_call_id=said.tool_call_id,
+            message.role,
+            template.render(message.template, sources),
+            message.images,
+            tool_name=message.tool_name,
+            tool_call_id=message.tool_call_id,
         )
-        for said in messages
+        for message in messages
     ]
     return tuple(rendered)
 
@@ -130,43 +133,43 @@ def prompt_for(
     sources: Sources = NO_SOURCES,
     recall: Recall | None = None,
 ) -> Prompt:
-    """Check an action, and render it where all its parts are there.
+    """Check an action, and render it where it contains no thunks.
 
     Args:
-        action: What is asked.
-        history: What was said before.
+        action: The component that the model is asked.
+        history: The turns before it.
         options: The call's model options.
-        sources: What takes the place of templates, by their names.
-        recall: What of the history to say again; None for all of it.
+        sources: The user's templates by name, which replace the library's own.
+        recall: Chooses the exchanges of the history that the prompt contains; None for all.
 
     Raises:
         TemplateError: It cannot be rendered.
         InvalidInputError: It contains itself.
-        CallbackError: A component of the user's raised.
+        CallbackError: A user's component raised.
     """
     try:
-        said = said_by(action)
-        templates = [each.template for each in said]
+        unrendered = messages_of(action)
+        templates = [each.template for each in unrendered]
         dependencies = tuple(thunks_in(templates))
         messages = None
         if dependencies:
             template.check(templates, sources)
         else:
-            messages = _rendered(said, sources)
+            messages = _render(unrendered, sources)
             _require_characters(messages)
     except RecursionError:
         raise InvalidInputError(
             f"this {type(action).__name__} contains itself, or its parts are nested too deeply"
         ) from None
-    images = images_of(said)
+    images = images_of(unrendered)
     return Prompt(action, history, options, sources, messages, dependencies, images, recall)
 
 
 def _require_characters(messages: tuple[WireMessage, ...]) -> None:
-    """Refuse text that no server could be sent.
+    """Refuse text that cannot be sent to a server.
 
     Raises:
-        InvalidInputError: A message holds half a character; the message says which, and where.
+        InvalidInputError: A message has a lone surrogate; the error says where.
     """
     for index, message in enumerate(messages):
         at = lone_surrogate(message.content)

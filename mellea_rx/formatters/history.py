@@ -1,4 +1,4 @@
-"""Turns into exchanges: what was said, with tool calls and their results held together."""
+"""Makes exchanges of turns, with tool calls and results in one. `Prompt` and contexts use it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Render = Callable[[Component[Any]], tuple[WireMessage, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What was said before a prompt.
+    """The history before a prompt.
 
     Attributes:
-        system: The system messages that the conversation began with.
-        closed: The exchanges after them that are over, oldest first.
-        open: The messages of the exchange that the prompt goes on with, by a tool's result.
+        system: The system messages at the beginning of the conversation.
+        closed: The complete exchanges after them, oldest first.
+        open: The messages of the exchange that the prompt continues with a tool's result.
     """
 
     system: tuple[WireMessage, ...] = ()
@@ -36,24 +36,23 @@ _NOTHING = Past()
 
 
 def past_of(turns: Iterable[Turn], render: Render, *, goes_on: bool = False) -> Past:
-    """What was said in these turns; those that failed or were cancelled were never said.
+    """The history of some turns, without those that failed or were cancelled.
 
     Args:
-        turns: Ended ones, oldest first.
-        render: What a component says, for turns that could not be rendered when they were made.
-        goes_on: Whether what is asked now is a tool's result, and so goes on with the last
-            exchange.
+        turns: Ended turns, oldest first.
+        render: Renders a component, for turns that could not be rendered when they were made.
+        goes_on: Whether the prompt is a tool's result, and so continues the last exchange.
     """
     exchanges: list[Exchange] = []
     for turn in turns:
         if not turn.output.is_complete:
             continue
-        asked = render(turn.action) if turn.messages is None else turn.messages
-        said = _said(asked, turn.output.answer)
-        if exchanges and _is_result(asked):
-            exchanges[-1] = _joined(exchanges[-1], said)
+        messages = render(turn.action) if turn.messages is None else turn.messages
+        exchange = _exchange(messages, turn.output.answer)
+        if exchanges and _is_result(messages):
+            exchanges[-1] = _joined(exchanges[-1], exchange)
         else:
-            exchanges.append(said)
+            exchanges.append(exchange)
     if not exchanges:
         return _NOTHING
     opened = exchanges.pop().messages if goes_on else ()
@@ -67,7 +66,7 @@ def past_of(turns: Iterable[Turn], render: Render, *, goes_on: bool = False) -> 
 
 
 def joined_system(messages: Sequence[WireMessage]) -> tuple[WireMessage, ...]:
-    """These messages, with the system's at their front as one: chat templates take only one."""
+    """The messages, with the leading system messages joined: chat templates take only one."""
     system = _leading_system(messages) if len(messages) > 1 else ()
     if len(system) < 2:
         return tuple(messages)
@@ -75,25 +74,25 @@ def joined_system(messages: Sequence[WireMessage]) -> tuple[WireMessage, ...]:
     return (WireMessage("system", text), *messages[len(system) :])
 
 
-def _said(asked: tuple[WireMessage, ...], answer: Chunk) -> Exchange:
-    # How the answer was to begin is part of the answer.
-    question = asked[:-1] if begins(asked) else asked
+def _exchange(action: tuple[WireMessage, ...], answer: Chunk) -> Exchange:
+    # A prefill is a part of the answer.
+    question = action[:-1] if begins(action) else action
     messages = (
         *question,
         WireMessage("assistant", answer.text, tool_calls=answer.tool_calls),
     )
-    # The tokens that a server told include the reasoning, which is not said again.
-    told = None if answer.usage is None or answer.thinking else answer.usage.completion_tokens
-    return Exchange(messages, told)
+    # The tokens that a server reports include the reasoning, which later prompts do not contain.
+    reported = None if answer.usage is None or answer.thinking else answer.usage.completion_tokens
+    return Exchange(messages, reported)
 
 
-def _is_result(asked: tuple[WireMessage, ...]) -> bool:
-    return bool(asked) and asked[0].role == "tool"
+def _is_result(messages: tuple[WireMessage, ...]) -> bool:
+    return bool(messages) and messages[0].role == "tool"
 
 
 def _joined(before: Exchange, more: Exchange) -> Exchange:
-    told = before.completion_tokens, more.completion_tokens
-    total = None if told[0] is None or told[1] is None else told[0] + told[1]
+    one, other = before.completion_tokens, more.completion_tokens
+    total = None if one is None or other is None else one + other
     return Exchange(before.messages + more.messages, total)
 
 
@@ -102,7 +101,7 @@ def _leading_system(messages: Sequence[WireMessage]) -> tuple[WireMessage, ...]:
 
 
 def _answered(messages: tuple[WireMessage, ...]) -> Iterator[WireMessage]:
-    """The messages, without tool calls that were never answered: servers refuse those."""
+    """The messages without tool calls that have no result, which servers refuse."""
     for index, message in enumerate(messages):
         if not message.tool_calls:
             yield message

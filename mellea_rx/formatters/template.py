@@ -1,10 +1,10 @@
-"""Templates into text: the only home of Jinja.
+"""Renders templates to text; formatters, requirements and pipelines use it. Only it imports Jinja.
 
 The environment is an immutable sandbox, an undefined variable is an error, and only an author's
-template is rendered, once: a value that looks like a template stays what it is.
+template is rendered, once: a value that looks like a template is not rendered.
 
-A template that has a name may be replaced by a source of the user's (`Sources`). Which sources hold
-comes in as an argument, from the session down: nothing here is set.
+A user's source may replace a template that has a name (`Sources`). Sessions pass the sources down
+as an argument: this module has no settings.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["NO_SOURCES", "Sources", "check", "load", "render", "variables_of"]
 
 Sources: TypeAlias = Mapping[str, str]
-"""What takes the place of a template's own source, by the template's name."""
+"""Sources that replace those of templates, by the template's name."""
 
 NO_SOURCES: Sources = MappingProxyType({})
 
@@ -34,7 +34,7 @@ NO_SOURCES: Sources = MappingProxyType({})
 @lru_cache(maxsize=1)
 def _jinja() -> ModuleType:
     with no_fork:
-        import jinja2  # costs 50 ms: only when there is something to render
+        import jinja2  # takes 50 ms: imported only when there is something to render
         import jinja2.meta
         import jinja2.sandbox
 
@@ -64,7 +64,7 @@ def variables_of(source: str) -> frozenset[str]:
     """The variables that a template reads.
 
     Raises:
-        TemplateError: It does not parse, or is made of other templates.
+        TemplateError: It does not parse, or includes or extends other templates.
     """
     jinja = _jinja()
     try:
@@ -82,7 +82,7 @@ def variables_of(source: str) -> frozenset[str]:
 
 @lru_cache(maxsize=256)
 def _all_that_it_says(source: str) -> str:
-    """The variable that a template consists of; "" where it has anything else."""
+    """The one variable that a template consists of; "" where it has anything else."""
     nodes = _jinja().nodes
     match _environment().parse(source).body:
         case [nodes.Output(nodes=[nodes.Name(name=name)])]:
@@ -91,15 +91,15 @@ def _all_that_it_says(source: str) -> str:
 
 
 def load() -> None:
-    """Import Jinja now: some 50 ms, once, that the first `render` then does not take."""
+    """Import Jinja now, which takes some 50 ms once, so that the first `render` is fast."""
     _environment()
 
 
 def check(value: object, sources: Sources = NO_SOURCES) -> None:
-    """Refuse a template that cannot be rendered, before its values are there; its parts as well.
+    """Refuse a template that cannot be rendered, or has such parts, before its values are there.
 
     Raises:
-        TemplateError: It does not parse, or a variable that it reads was not given.
+        TemplateError: It does not parse, or reads a variable that it does not have.
     """
     if isinstance(value, Template):
         _source(value, sources)
@@ -108,7 +108,7 @@ def check(value: object, sources: Sources = NO_SOURCES) -> None:
 
 
 def _source(template: Template, sources: Sources) -> str:
-    """What is rendered of a template: all that it reads was given."""
+    """The source of a template, replaced or its own, after a check of its variables."""
     source = sources.get(template.name, template.source)
     missing = variables_of(source).difference(template.variables)
     if missing:
@@ -120,16 +120,16 @@ def render(template: Template, sources: Sources = NO_SOURCES) -> str:
     """The template's text. Its thunks must be computed.
 
     Args:
-        template: What to render.
-        sources: What takes the place of its source, and of those of its parts, by their names.
+        template: The template.
+        sources: Sources that replace its own and those of its parts, by their names.
 
     Raises:
-        TemplateError: It reads what is not there, or does what a template may not.
+        TemplateError: It reads something undefined, or is refused by the sandbox.
     """
     source = _source(template, sources)
     alone = _all_that_it_says(source)
     if alone and type(text := template.variables[alone]) is str:
-        return text  # as most prompts are: nothing to render
+        return text  # most prompts: there is nothing to render
     jinja = _jinja()
     values = {name: _value(value, sources) for name, value in template.variables.items()}
     try:

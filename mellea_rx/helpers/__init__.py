@@ -1,1 +1,1 @@
-"""Small helpers around thunks and coroutines."""
+"""Helpers: waiting for several thunks, sync verbs, the engine on the program's own loop."""

@@ -1,4 +1,4 @@
-"""Waiting for several thunks."""
+"""`wait_for_all_mots`: waits for several thunks. For users."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def wait_for_all_mots(
         >>> a, b = await wait_for_all_mots([thunk_a, thunk_b])      # doctest: +SKIP
 
     Raises:
-        InvalidInputError: Something that is no thunk.
+        InvalidInputError: Something is not a thunk.
         AsyncioRequiredError: No asyncio event loop runs here.
         MelleaRxError: The error of the first thunk, in their order, that failed.
     """

@@ -1,4 +1,7 @@
-"""Sync verbs out of async ones, and verbs that wait for nothing: one code path, types kept."""
+"""Derives sync verbs, and verbs that do not wait, from the async ones. Verbs and tools use it.
+
+An async verb awaits nothing but `settle`, so that it can be driven here without an event loop.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,14 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _mode = threading.local()
-"""`_mode.wait`: how verbs wait for a thunk in this thread now; None where they await it."""
+"""`_mode.wait`: the function by which verbs in this thread wait for a thunk; None to await it."""
 
 
 async def settle(thunk: ModelOutputThunk[T]) -> ComputedThunk[T]:
-    """Wait for a thunk in a verb: awaits it, or does what `blocking` or `starting` make of that.
+    """Wait for a thunk in an async verb, or as `blocking` and `starting` replace the wait.
 
     Returns:
-        The same thunk. (In `starting` it still runs, and no caller takes it for anything else.)
+        The same thunk. (In `starting` it still runs; the caller there knows that.)
 
     Raises:
         MelleaRxError: The generation failed.
@@ -39,10 +42,10 @@ async def settle(thunk: ModelOutputThunk[T]) -> ComputedThunk[T]:
 def blocking_thunk(
     averb: Callable[P, Coroutine[Any, Any, ModelOutputThunk[T]]],
 ) -> Callable[P, ComputedThunk[T]]:
-    """The sync twin of an async verb that returns a thunk: as `blocking`, and waits for the thunk.
+    """The sync version of an async verb that returns a thunk, which it waits for; see `blocking`.
 
     Raises:
-        BlockingWaitError: (on calling) This thread's loop has to run for the call to go on.
+        BlockingWaitError: (when called) The call needs this thread's event loop to run.
     """
 
     def verb(*args: P.args, **kwargs: P.kwargs) -> ComputedThunk[T]:
@@ -52,13 +55,13 @@ def blocking_thunk(
 
 
 def blocking(averb: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
-    """The sync twin of an async verb: runs it here.
+    """The sync version of an async verb.
 
-    The coroutine is driven in the calling thread, with or without a running loop: all that a verb
-    awaits goes through `settle`, so it never suspends.
+    The coroutine is driven in the calling thread, with or without a running loop: a verb awaits
+    only `settle`, so it never suspends.
 
     Raises:
-        BlockingWaitError: (on calling) This thread's loop has to run for the call to go on.
+        BlockingWaitError: (when called) The call needs this thread's event loop to run.
     """
 
     def verb(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -75,9 +78,9 @@ def _named_after(averb: Callable[..., Any], verb: Callable[P, R]) -> Callable[P,
 
 
 def starting(averb: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
-    """An async verb that returns its running thunk at once, also where the verb itself would wait.
+    """An async verb as a function that returns the running thunk at once and never waits.
 
-    It is driven in the calling thread, as `blocking` does it.
+    The coroutine is driven in the calling thread, as in `blocking`.
     """
 
     @wraps(averb)
@@ -88,6 +91,8 @@ def starting(averb: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
 
 
 def _drive(coroutine: Coroutine[Any, Any, R], wait: Callable[[ModelOutputThunk[Any]], object]) -> R:
+    # The mode belongs to this thread, and the coroutine runs in one go: no other code of the thread
+    # can see it. It is reset in any case, else later async verbs in this thread would block.
     _mode.wait = wait
     try:
         coroutine.send(None)
@@ -105,7 +110,7 @@ def _wait(thunk: ModelOutputThunk[T]) -> ComputedThunk[T]:
     try:
         return thunk.wait()
     except BaseException:
-        # Ctrl-C, or a wait that is refused: nobody gets the thunk. A call that failed has ended.
+        # After Ctrl-C, or a refused wait, no caller gets the thunk, so its call must end here.
         thunk.cancel()
         raise
 

@@ -1,8 +1,8 @@
-"""The engine on the program's own event loop, for programs that never block that loop.
+"""`run` and `engine_here`: the engine on the program's own event loop. For users.
 
-The library's engine has a thread and an event loop of its own, so that a caller that blocks stalls
-no stream. A call then crosses from one thread to the other and back, which costs more than all else
-of a short call. A program whose loop never stands still (a server) can have the engine run there.
+By default the engine has its own thread and event loop, so that a blocked caller stalls no stream.
+Each call then changes threads twice, which is the largest cost of a short call. A program that
+never blocks its loop (a server) can run the engine on that loop instead.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ T = TypeVar("T")
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a program as `asyncio.run` does, with the engine on its own event loop.
 
-    The loop is uvloop's where that is installed. A call costs less than with the engine in a thread
-    of its own; see `engine_here` for the price.
+    The loop is uvloop's where that is installed. A call costs less than with the engine in its own
+    thread; see `engine_here` for the conditions.
 
     Args:
         main: The program's coroutine.
@@ -33,9 +33,9 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         The result of `main`.
 
     Raises:
-        InvalidInputError: `main` is no coroutine, or an event loop runs in this thread already:
-            there, `async with engine_here()` does the same.
-        Exception: Whatever `main` raises.
+        InvalidInputError: `main` is not a coroutine, or an event loop runs in this thread already;
+            use `async with engine_here()` there.
+        Exception: The exception of `main`.
 
     Example:
         >>> import mellea_rx
@@ -67,14 +67,14 @@ async def _within(main: Coroutine[Any, Any, T]) -> T:
 
 @asynccontextmanager
 async def engine_here() -> AsyncIterator[None]:
-    """Run the engine on the running event loop, for all code that goes on from here.
+    """Run the engine on the running event loop, within an `async with` block.
 
-    Calls that are made inside, by this task, by tasks that it starts and by functions that the
-    library calls for them, cross no thread. In exchange this loop must never stand still: code that
-    blocks it holds up every stream and every timeout, and a sync verb or another blocking wait on
-    it raises `BlockingWaitError`. On leaving, calls that still run are cancelled.
+    It serves the calls of this task, of tasks that it starts and of functions that the library
+    calls for them; these calls change no threads. In exchange, code must never block this loop: it
+    would delay every stream and every timeout. A sync verb or another blocking wait on the loop
+    raises `BlockingWaitError`. When the block is left, calls that still run are cancelled.
 
-    Within another `engine_here` on the same loop it changes nothing.
+    Within another `engine_here` on the same loop it has no effect.
 
     Example:
         >>> import asyncio, mellea_rx

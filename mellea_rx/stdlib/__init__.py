@@ -1,1 +1,1 @@
-"""What programs are written with: sessions, components, contexts, requirements, sampling."""
+"""The parts of programs: sessions, components, contexts, requirements, sampling, tools."""

@@ -1,4 +1,4 @@
-"""One attempt: generated, judged while it streams and at its end, and told of."""
+"""One attempt of a call: generates, validates and records events. `CallSampler` makes it."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from mellea_rx.core.requirement import Requirement, UnitVerdict, ValidationResul
 from mellea_rx.core.sampling import Attempt
 from mellea_rx.errors import MelleaRxError
 from mellea_rx.formatters.template import Sources
-from mellea_rx.stdlib.answers import answer, answer_from_its_beginning
 from mellea_rx.stdlib.refusals import require_answer
 from mellea_rx.stdlib.requirements import StreamJudge, validate_all
+from mellea_rx.stdlib.tries import generate_with_retries
 
 __all__ = ["CallSetting", "RunningAttempt"]
 
 Release = Callable[[str], None]
-"""Hands text to readers."""
+"""Passes text to readers."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallSetting:
-    """What all attempts of a call have in common.
+    """The settings that all attempts of a call share.
 
     Attributes:
-        backend: Whom to ask.
-        request: What to ask.
+        backend: The call's backend, resolved.
+        request: The call's request.
         given: The call's options, without the backend's own.
-        requirements: What an answer has to be.
+        requirements: The requirements on an answer.
         loop: The caller's event loop, for async functions.
-        sources: What takes the place of templates, by their names.
+        sources: The user's templates by name, which replace the library's own.
         refusals_fail: Whether a refusal is an error, and not an answer to be judged.
     """
 
@@ -51,14 +51,14 @@ class CallSetting:
 
 
 class RunningAttempt:
-    """One attempt, while it runs. Lives on the engine.
+    """One running attempt. Used on the engine only; it is the sink of its generation.
 
     Args:
-        setting: What it has in common with the call's other attempts.
-        number: Which one it is, from 0.
-        journal: Where it tells what happens.
+        setting: The settings of the call's attempts.
+        number: Its number, from 0.
+        journal: The record of the call's events.
         after: Text that it goes on from.
-        release: Gets validated text as soon as it is; None where readers have to wait.
+        release: Takes text as soon as it is validated; None where readers wait for the end.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class RunningAttempt:
         self._after = after
         self._size = len(after)
         self.spoke = False
-        """Whether anything of the model's has come."""
+        """Whether the model has generated anything."""
         self._waiting = ""
-        """What came and was not released yet."""
+        """Text that was not released yet."""
         self._judge = StreamJudge(
             setting.requirements,
             setting.loop,
-            self._tell_unit,
+            self._record_unit,
             after=after,
             where=self._where,
         )
@@ -102,25 +102,23 @@ class RunningAttempt:
         """
         try:
             await self._generate(backend, request)
-            said = self._fold.peek()
+            answer = self._fold.peek()
             if self._setting.refusals_fail:
-                require_answer(said)
-            decided = await self._decided(said, backend, request)
+                require_answer(answer)
+            decided = await self._decided(answer, backend, request)
         except MelleaRxError as error:
             error.text = self._fold.peek().text
             raise
-        if self._judge.failure is None:  # else it was told of with its unit
+        if self._judge.failure is None:  # else it was recorded with its unit
             for requirement, result in decided:
-                told = (self._number, requirement.description, result.result, result.reason)
-                self._journal.add(Validated(self._journal.now(), *told))
-        return Attempt(said, decided, said.text[: self._good])
+                found = (self._number, requirement.description, result.result, result.reason)
+                self._journal.add(Validated(self._journal.now(), *found))
+        return Attempt(answer, decided, answer.text[: self._good])
 
     async def _generate(self, backend: Backend, request: Request) -> None:
-        """Have it answer, judged meanwhile; a unit that fails ends it at once."""
+        """Generate, and judge units meanwhile; a unit that fails ends the generation at once."""
         judge = self._judge
-        # What it goes on from is there already.
-        ask = answer if self._after else answer_from_its_beginning
-        answering = ask(backend, request, self, self._setting.sources)
+        answering = generate_with_retries(backend, request, self, self._setting.sources)
         if not judge.has_work:
             await answering
             return
@@ -129,13 +127,14 @@ class RunningAttempt:
         try:
             await asyncio.wait({writing, judging}, return_when=asyncio.FIRST_COMPLETED)
             if not judging.done():
-                await writing
+                await writing  # raises the generation's error
+                # Only after the last chunk: `flush` ends each lane's queue of units.
                 judge.flush()
             await judging
         finally:
             writing.cancel()
             judging.cancel()
-            # The request has ended on the server when its task has.
+            # Only when the task has ended is the request ended on the server too.
             await asyncio.gather(writing, judging, return_exceptions=True)
 
     @property
@@ -144,7 +143,7 @@ class RunningAttempt:
         return self._fold.peek().text
 
     def push(self, chunk: Chunk) -> None:
-        """One more chunk of the answer."""
+        """Take a chunk of the answer."""
         self.spoke = self.spoke or bool(chunk)
         self._fold.add(chunk)
         self._journal.chunk(self._number, chunk)
@@ -153,15 +152,15 @@ class RunningAttempt:
             self._judge.feed(chunk.text)
             if self._release is not None:
                 self._waiting += chunk.text
-                self._go_out()
+                self._release_validated()
 
     def retrying(self, error: MelleaRxError, pause: float, *, restarts: bool) -> None:
-        """The answer will be asked for again."""
-        told = (self._number, str(error), pause, restarts)
-        self._journal.add(Retrying(self._journal.now(), *told))
+        """Record that another try follows."""
+        event = Retrying(self._journal.now(), self._number, str(error), pause, restarts)
+        self._journal.add(event)
 
     def restart(self, error: MelleaRxError) -> bool:
-        """Take back what came; not where units of it were judged, or went out to readers."""
+        """Discard the text so far; impossible where units were judged, or released to readers."""
         if self._judge.has_work or self._release is not None:
             return False
         self._fold = Fold()
@@ -173,33 +172,33 @@ class RunningAttempt:
 
     @property
     def _good(self) -> int:
-        """So many characters are validated."""
+        """The number of characters that are validated."""
         return self._judge.good if self._setting.requirements else self._size
 
-    def _go_out(self) -> None:
-        """Release what is validated and waits."""
+    def _release_validated(self) -> None:
+        """Release text that is validated."""
         known = len(self._waiting) - (self._size - self._good)
         if self._release is not None and known > 0:
             text, self._waiting = self._waiting[:known], self._waiting[known:]
             self._release(text)
 
-    def _tell_unit(self, requirement: Requirement, verdict: UnitVerdict, unit: str) -> None:
-        told = (self._number, requirement.description, verdict.result, verdict.reason, unit)
-        self._journal.add(Validated(self._journal.now(), *told))
-        self._go_out()
+    def _record_unit(self, requirement: Requirement, verdict: UnitVerdict, unit: str) -> None:
+        found = (self._number, requirement.description, verdict.result, verdict.reason, unit)
+        self._journal.add(Validated(self._journal.now(), *found))
+        self._release_validated()
 
     async def _decided(
-        self, said: Chunk, backend: Backend, request: Request
+        self, answer: Chunk, backend: Backend, request: Request
     ) -> tuple[tuple[Requirement, ValidationResult], ...]:
         failure = self._judge.failure
         if failure is not None:
             return (failure,)
-        if said.tool_calls:  # what asks for tools is no answer yet
+        if answer.tool_calls:  # an answer with tool calls is not final
             return ()
         requirements, met = self._setting.requirements, self._judge.met
         results = await validate_all(
             [each for each in requirements if each not in met],
-            said.text,
+            answer.text,
             backend=backend,
             options=request.options,
             loop=self._setting.loop,

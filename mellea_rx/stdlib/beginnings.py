@@ -1,4 +1,8 @@
-"""How an answer begins: said first to its readers, and asked for where a backend cannot go on."""
+"""Prefill: text that an answer has to begin with. Used by `generate`.
+
+The prefill is the assistant's message at the end of a request. It is pushed to readers first; a
+backend that cannot continue a message is asked for the text in words instead.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,19 @@ from dataclasses import replace
 
 from mellea_rx.core.chunk import Chunk, with_text
 from mellea_rx.core.component import Template
-from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.request import Request, WireMessage, begins
 from mellea_rx.core.sink import Sink
 from mellea_rx.core.source import Push
 from mellea_rx.formatters.template import Sources, render
 
 __all__ = [
     "CONTINUE",
-    "Opener",
-    "Unrepeated",
-    "Unspaced",
-    "in_words",
-    "without_last_space",
+    "PrefillEmitter",
+    "RepeatedPrefillFilter",
+    "SeamSpaceFilter",
+    "asking_for_prefill",
+    "with_prefill",
+    "without_trailing_space",
 ]
 
 CONTINUE = Template(
@@ -28,8 +33,14 @@ Begin your answer with exactly this text, and go on from it:
 )
 
 
-def in_words(request: Request, sources: Sources) -> Request:
-    """A request that asks for the beginning of its answer in words, with the user's message."""
+def with_prefill(request: Request, text: str) -> Request:
+    """The request whose answer goes on from `text`, instead of from the prefill that it has."""
+    messages = request.messages[:-1] if begins(request.messages) else request.messages
+    return replace(request, messages=(*messages, WireMessage("assistant", text)))
+
+
+def asking_for_prefill(request: Request, sources: Sources) -> Request:
+    """The request with its prefill asked for in words, as a part of the user's message."""
     wish = render(CONTINUE.given(beginning=request.beginning), sources)
     *before, _ = request.messages
     # Some models' templates refuse two messages of the user's in a row.
@@ -41,94 +52,96 @@ def in_words(request: Request, sources: Sources) -> Request:
     return replace(request, messages=(*before, WireMessage("user", wish)))
 
 
-def without_last_space(request: Request) -> Request:
-    """A request whose answer begins without the space at the end.
+def without_trailing_space(request: Request) -> Request:
+    """The request with a prefill that does not end with a space.
 
-    A model is at a loss after one: its words begin with a space.
+    A model cannot go on well after one: its tokens begin with a space.
     """
     *before, last = request.messages
     bare = replace(last, content=last.content.rstrip(" \t"))
     return replace(request, messages=(*before, bare))
 
 
-class Opener:
-    """Pushes how an answer begins ahead of its first chunk, so that times stay the model's own.
+class PrefillEmitter:
+    """Pushes the prefill together with the first chunk, so that timings stay the model's own.
 
         answer:  --- upon-- a-- time|
         pushed:  ---(Once upon)-- a-- time|
 
     Args:
-        beginning: How it begins ("Once").
-        sink: Takes the chunks.
+        prefill: The text that the answer begins with ("Once").
+        sink: Takes the chunks. Where it has text already (a later try that continues an answer),
+            the prefill is a part of that text and is not pushed again.
     """
 
-    def __init__(self, beginning: str, sink: Sink) -> None:
-        self._beginning = beginning
+    def __init__(self, prefill: str, sink: Sink) -> None:
+        self._pending = "" if sink.text else prefill
         self._sink = sink
 
-    def add(self, chunk: Chunk) -> None:
-        """Take a chunk of what follows."""
+    def push(self, chunk: Chunk) -> None:
+        """Take a chunk of the text after the prefill."""
         self.end()
         self._sink.push(chunk)
 
     def end(self) -> None:
-        """Say the beginning, where nothing has come. Idempotent."""
-        if self._beginning and not self._sink.spoke:
-            self._sink.push(Chunk(self._beginning))
+        """Push the prefill, unless it was pushed. Idempotent."""
+        prefill, self._pending = self._pending, ""
+        if prefill:
+            self._sink.push(Chunk(prefill))
 
 
-class Unrepeated:
-    """Drops a beginning that the model repeats; what differs from it goes through as it is.
+class RepeatedPrefillFilter:
+    """Drops the prefill where the model repeats it; text that differs from it passes unchanged.
 
-    White space around it is not compared: models leave it out, or add to it.
+    White space around the prefill is not compared: models leave it out, or add to it.
 
     Args:
-        beginning: What may be repeated.
+        prefill: The text that may be repeated.
         push: Takes the chunks without it.
     """
 
-    def __init__(self, beginning: str, push: Push) -> None:
-        self._beginning = beginning.strip()
+    def __init__(self, prefill: str, push: Push) -> None:
+        self._prefill = prefill.strip()
         self._push = push
         self._held = ""
-        self._decided = not self._beginning
+        self._decided = not self._prefill
 
-    def add(self, chunk: Chunk) -> None:
+    def push(self, chunk: Chunk) -> None:
         """Take a chunk of the answer."""
-        text = chunk.text if self._decided else self._compared(chunk.text)
+        text = chunk.text if self._decided else self._undecided(chunk.text)
         self._push(with_text(chunk, text))
 
-    def _compared(self, text: str) -> str:
-        """What is to be passed on, now that this text came."""
+    def _undecided(self, text: str) -> str:
+        """Take text while it may still be the prefill; return the part that passes."""
         self._held += text
         held = self._held.lstrip()
-        if self._beginning.startswith(held) and held != self._beginning:
+        if self._prefill.startswith(held) and held != self._prefill:
             return ""
         self._decided = True
-        if not held.startswith(self._beginning):
+        if not held.startswith(self._prefill):
             return self._held
-        return held[len(self._beginning) :]
+        return held[len(self._prefill) :]
 
 
-class Unspaced:
-    """Drops the white space that an answer begins with, where the text before it ends with such.
+class SeamSpaceFilter:
+    """Drops white space at the start of an answer where the text before it ends with white space.
 
-    After a line's end only further ones are dropped: what a line begins with may have a meaning.
+    After a line break it drops only further line breaks: an indent may have a meaning.
 
     Args:
-        before: What the answer goes on from.
+        before: The text that the answer goes on from.
         push: Takes the chunks.
     """
 
     def __init__(self, before: str, push: Push) -> None:
         self._drops = "\r\n" if before.endswith("\n") else None
         self._push = push
-        self._open = before[-1:].isspace()
+        self._at_seam = before[-1:].isspace()
 
-    def add(self, chunk: Chunk) -> None:
+    def push(self, chunk: Chunk) -> None:
         """Take a chunk of the answer."""
-        if self._open and chunk.text:
+        if self._at_seam and chunk.text:
             text = chunk.text.lstrip(self._drops)
-            self._open = not text
+            self._at_seam = not text
             chunk = with_text(chunk, text)
         self._push(chunk)

@@ -1,4 +1,8 @@
-"""One call, as a pipeline: render, generate, validate, try again; none of it in the verb."""
+"""One call, as a pipeline that runs on the engine; sessions start it.
+
+render the prompt → resolve the backend → generate, with the strategy's attempts or once
+    → check the format → pass the answer to readers
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.output import OutputView
 from mellea_rx.core.request import Request
 from mellea_rx.core.requirement import Requirement, ValidationResult
-from mellea_rx.core.sampling import SamplingResult, SamplingStrategy
+from mellea_rx.core.sampling import SamplingResult, SamplingStrategy, callables_of
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import (
     BackendError,
@@ -35,12 +39,13 @@ from mellea_rx.errors import (
 )
 from mellea_rx.formatters.chat import Prompt
 from mellea_rx.formatters.template import Sources
-from mellea_rx.stdlib.answers import answer_from_its_beginning
+from mellea_rx.stdlib.answers import resolve
 from mellea_rx.stdlib.attempt import CallSetting
 from mellea_rx.stdlib.formats.calls import in_format, refused
 from mellea_rx.stdlib.refusals import require_answer
 from mellea_rx.stdlib.requirements import validate_all
 from mellea_rx.stdlib.sampler import CallSampler
+from mellea_rx.stdlib.tries import generate_with_retries
 from mellea_rx.wire.words import printable
 
 __all__ = ["Call", "start_call", "start_validation"]
@@ -52,14 +57,14 @@ class Call(msgspec.Struct, frozen=True):
     """Everything that a generation needs.
 
     Attributes:
-        backend: Who generates.
-        prompt: What is asked.
+        backend: The session's backend; it may be deferred.
+        prompt: The prompt.
         given: The options of call and session, without the backend's own.
-        requirements: What the answer has to be.
-        strategy: How often to try; None for one attempt, whose text goes out as it comes.
+        requirements: The requirements on the answer.
+        strategy: Makes the attempts; None for one attempt, whose text streams to readers.
         require: Whether an answer that does not meet the requirements is an error.
-        loop: The event loop that made the call, if one did.
-        format: What form the answer has; None for plain text.
+        loop: The event loop that made the call; None for none.
+        format: The format of the answer; None for plain text.
     """
 
     backend: Backend
@@ -74,34 +79,42 @@ class Call(msgspec.Struct, frozen=True):
     def run(self, generation: Generation) -> Awaitable[None]:
         """Generate. Runs on the engine."""
         log_call(generation, self.backend)
-        # No coroutine more than it takes: each is kept as long as the answer streams.
+        # As few coroutines as possible: each one lives as long as the answer streams.
         limit = self.prompt.options.get(ModelOption.TOTAL_TIMEOUT)
         return self._run(generation) if limit is None else _within(limit, self._run(generation))
 
     async def _run(self, generation: Generation) -> None:
         request = await self.prompt.request()
         log_prompt(generation, request)
+        backend, request = await resolve(self.backend, request)
         if self.format is None:
-            await self._generate(generation, request)
+            await self._generate(generation, backend, request)
             return
+        request = in_format(request, self.format, self.prompt.sources)
         try:
-            await self._generate(generation, in_format(request, self.format, self.prompt.sources))
+            await self._generate(generation, backend, request)
             if self.strategy is None:
                 await self._require_format(generation.answer())
         except BackendError as error:
             raise refused(self.format, error) from error.__cause__
 
-    def _generate(self, generation: Generation, request: Request) -> Awaitable[None]:
+    def _generate(
+        self, generation: Generation, backend: Backend, request: Request
+    ) -> Awaitable[None]:
         if self.strategy is not None:
-            return self._sample(self.strategy, generation, request)
-        generation.open(self.backend.name, request.prompt)
-        return answer_from_its_beginning(self.backend, request, generation, self.prompt.sources)
+            return self._sample(self.strategy, generation, backend, request)
+        generation.open(backend.name, request.prompt)
+        return generate_with_retries(backend, request, generation, self.prompt.sources)
 
     async def _sample(
-        self, strategy: SamplingStrategy, generation: Generation, request: Request
+        self,
+        strategy: SamplingStrategy,
+        generation: Generation,
+        backend: Backend,
+        request: Request,
     ) -> None:
         setting = CallSetting(
-            self.backend,
+            backend,
             request,
             self.given,
             self.requirements,
@@ -122,39 +135,40 @@ class Call(msgspec.Struct, frozen=True):
         await self._require_format(chosen.answer)
         sampler.release_rest(chosen.answer)
 
-    async def _require_format(self, said: Chunk) -> None:
-        if self.format is None or said.tool_calls:  # what asks for tools is no answer yet
+    async def _require_format(self, answer: Chunk) -> None:
+        if self.format is None or answer.tool_calls:  # an answer with tool calls is not final
             return
-        require_answer(said)
+        require_answer(answer)
         try:
-            await call_user(self.format.decode, said.text, loop=self.loop)
+            await call_user(self.format.decode, answer.text, loop=self.loop)
         except FormatError:
             raise
         except Exception as error:
             name = self.format.name
             raise CallbackError(
                 f"the code of format {name} raised {type(error).__name__}: {error}",
-                text=said.text,
+                text=answer.text,
             ) from error
 
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
-        """The event loops that run functions of the user's, or its backend's requests."""
-        functions = (*_functions(self.requirements), *getattr(self.strategy, "callables", ()))
+        """The event loops that run the user's functions, or the backend's requests."""
+        own = () if self.strategy is None else callables_of(self.strategy)
+        functions = (*_functions(self.requirements), *own)
         return (*loops_for(functions, self.loop), *loops_of_backend(self.backend))
 
 
 def _why_failed(sampled: SamplingResult, chosen: MelleaRxError) -> MelleaRxError:
-    """The error of a call whose chosen attempt failed: with all reasons, where each attempt did."""
+    """The error of a call whose chosen attempt failed; where all attempts did, with all reasons."""
     errors = tuple(each.error for each in sampled.attempts if each.error is not None)
     if len(errors) < len(sampled.attempts) or len({str(error) for error in errors}) == 1:
         return chosen
     reasons = [f"attempt {n}: {type(each).__name__}: {each}" for n, each in enumerate(errors, 1)]
     if all(type(error) is type(chosen) for error in errors):
         others = [reason for reason, error in zip(reasons, errors, strict=True) if error != chosen]
-        told = chosen.with_hint("the others failed likewise:\n  " + "\n  ".join(others))
-        told.__cause__ = chosen.__cause__
-        return told
+        joined = chosen.with_hint("the others failed likewise:\n  " + "\n  ".join(others))
+        joined.__cause__ = chosen.__cause__
+        return joined
     listed = "\n  ".join(reasons)
     return NoAnswerError(
         f"each of the {len(errors)} attempts failed:\n  {listed}", errors=errors, text=chosen.text
@@ -167,10 +181,10 @@ def _not_met(sampled: SamplingResult) -> RequirementsNotMetError:
         for number, attempt in enumerate(sampled.attempts, 1)
         for reason in attempt.reasons
     ]
-    # A reason may have the model's own words in it.
-    told = "\n  ".join(printable(line) for each in reasons for line in each.split("\n"))
+    # A reason may contain text of the model, and so control characters.
+    listed = "\n  ".join(printable(line) for each in reasons for line in each.split("\n"))
     return RequirementsNotMetError(
-        f"no answer met the requirements in {len(sampled.attempts)} attempts:\n  {told}",
+        f"no answer met the requirements in {len(sampled.attempts)} attempts:\n  {listed}",
         text=sampled.attempts[sampled.chosen].text,
         reasons=tuple(reasons),
     )
@@ -190,7 +204,7 @@ async def _within(limit: float, work: Awaitable[T]) -> T:
 
 
 def start_call(call: Call, action: Component[T]) -> ModelOutputThunk[T]:
-    """Start a call; returns its thunk at once."""
+    """Start a call, and return its thunk at once."""
     options = call.prompt.options
     parse = action.parse if call.format is None else call.format.decode
     return ModelOutputThunk(
@@ -212,18 +226,22 @@ def start_validation(
     base: Options,
     sources: Sources,
 ) -> ModelOutputThunk[list[ValidationResult]]:
-    """Start to decide requirements; `parsed` of the thunk is the list of results."""
+    """Start to validate an output; the thunk's `parsed` is the list of results."""
     loop = running_loop()
     results: list[ValidationResult] = []
     options = given.over(base)
 
-    async def decide() -> None:
+    async def validate() -> None:
+        text = output if isinstance(output, str) else await _text_of(output)
+        judge, request = backend, Request((), options)
+        if any(each.validation_fn is None for each in requirements):  # else no model judges
+            judge, request = await resolve(judge, request)
         results.extend(
             await validate_all(
                 requirements,
-                output if isinstance(output, str) else await _text_of(output),
-                backend=backend,
-                options=options,
+                text,
+                backend=judge,
+                options=request.options,
                 given=given,
                 loop=loop,
                 sources=sources,
@@ -233,7 +251,7 @@ def start_validation(
     def run(generation: Generation) -> Awaitable[None]:
         log_call(generation, backend)
         limit = options.get(ModelOption.TOTAL_TIMEOUT)
-        return decide() if limit is None else _within(limit, decide())
+        return validate() if limit is None else _within(limit, validate())
 
     return ModelOutputThunk(
         run,

@@ -1,4 +1,4 @@
-"""Cold calls: a session's verbs, whose calls are made when they are subscribed to."""
+"""`session.cold`: the verbs of a session as cold calls, each made when it is subscribed to."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ T = TypeVar("T")
 def _cold(
     averb: Callable[Concatenate[Verbs, P], Coroutine[Any, Any, ModelOutputThunk[T]]],
 ) -> Callable[Concatenate[ColdVerbs, P], ColdCall[T]]:
-    """The cold twin of an async verb: signature and types kept."""
+    """The cold version of an async verb, with the same signature and types."""
     start = starting(averb)
     signature = inspect.signature(averb)
     fits = _usual_arguments(signature)
 
     @wraps(averb)
     def verb(self: ColdVerbs, /, *args: P.args, **kwargs: P.kwargs) -> ColdCall[T]:
-        if not fits(args, kwargs):  # a wrong argument is told of here
+        if not fits(args, kwargs):  # reports the wrong argument now, and not on subscription
             bound = signature.bind(self, *args, **kwargs)
             require_keywords(averb, bound.arguments.get("options", ()))
         return ColdCall(partial(start, self._session, *args, **kwargs))
@@ -42,9 +42,9 @@ def _cold(
 def _usual_arguments(
     signature: inspect.Signature,
 ) -> Callable[[tuple[Any, ...], Mapping[str, Any]], bool]:
-    """Tells arguments that fit a verb for sure: the required ones by place, others by name.
+    """A quick check that arguments surely fit: the required ones by place, others by name.
 
-    (`bind` tells it of any, and costs as much as starting a call.)
+    (`bind` checks any arguments, and costs as much as starting a call.)
     """
     given = list(signature.parameters.values())[1:]
     by_place = [each for each in given if each.kind is each.POSITIONAL_OR_KEYWORD]
@@ -54,7 +54,9 @@ def _usual_arguments(
 
 
 class ColdVerbs:
-    """The verbs of `session.cold`: each takes what the session's own takes, and gives a `ColdCall`.
+    """The verbs of `session.cold`: each takes the arguments of the session's own verb.
+
+    Each returns a `ColdCall`.
 
     Example:
         >>> from mellea_rx import MelleaSession, ScriptedBackend
@@ -64,7 +66,7 @@ class ColdVerbs:
         ('One.', 'Two.')
 
     Args:
-        session: Makes the calls.
+        session: The session that makes the calls.
     """
 
     def __init__(self, session: Verbs) -> None:

@@ -1,34 +1,30 @@
-"""Ready compactors: what to say again of a conversation that grew long."""
+"""Compactors for `ChatContext`: `TokenThreshold` drops old turns, `Summarize` summarizes them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mellea_rx.core.arguments import require_int
 from mellea_rx.core.context import Exchange, Summary
 from mellea_rx.errors import InvalidInputError
 
 __all__ = ["Summarize", "TokenThreshold"]
 
 
-def _require(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InvalidInputError(f"{name} must be an int, {least} or more, not {value!r}")
-
-
 @dataclass(frozen=True, slots=True)
 class TokenThreshold:
-    """Says the latest turns again, as many as fit; the oldest are dropped.
+    """Keeps as many of the latest turns as fit, and drops older ones.
 
-    Tokens are those of the history alone: `Exchange.tokens`, summed up.
+    It counts the tokens of the history alone: the sum of `Exchange.tokens`.
 
     Example:
         >>> from mellea_rx import ChatContext
         >>> ctx = ChatContext(compactor=TokenThreshold(1500))
 
     Attributes:
-        tokens: At most about so many.
-        keep: So many of the latest turns are said again in any case.
+        tokens: The maximum number of tokens, as estimated.
+        keep: The number of latest turns that are kept in any case.
 
     Raises:
         InvalidInputError: `tokens` is below 1, or `keep` below 0.
@@ -38,11 +34,11 @@ class TokenThreshold:
     keep: int = 1
 
     def __post_init__(self) -> None:
-        _require("tokens", self.tokens, 1)
-        _require("keep", self.keep, 0)
+        require_int("tokens", self.tokens, 1)
+        require_int("keep", self.keep, 0)
 
     def __call__(self, history: tuple[Exchange, ...], /) -> Sequence[Exchange]:
-        """The end of the history that fits."""
+        """The latest exchanges of the history that fit."""
         total, kept = 0, 0
         for exchange in reversed(history):
             total += exchange.tokens
@@ -54,11 +50,11 @@ class TokenThreshold:
 
 @dataclass(frozen=True, slots=True)
 class Summarize:
-    """Says a summary instead of the older turns, which the model writes in the background.
+    """Replaces older turns by a summary, which the model writes in the background.
 
-    It blocks no turn: until a summary is there, the turns are sent as they are, or the summary
-    before it and the turns since. When it fails, that is logged, and it is tried again when the
-    conversation has grown by as much again::
+    It blocks no turn: until a summary is complete, prompts contain the turns themselves, or the
+    previous summary and the turns since. A failure is logged, and the next summary is tried when
+    the conversation has grown by as much again::
 
         turns=3, keep=1
 
@@ -73,10 +69,10 @@ class Summarize:
         >>> ctx = ChatContext(compactor=Summarize(after_tokens=1500, keep=4))
 
     Attributes:
-        after_tokens: When the history has more tokens than this (`Exchange.tokens`, summed up).
-        turns: When the history has more turns than this, a summary counted as one.
-        keep: So many of the latest turns stay as they are.
-        max_tokens: At most so many tokens of summary.
+        after_tokens: The number of tokens (the sum of `Exchange.tokens`) above which it summarizes.
+        turns: The number of turns above which it summarizes; a summary counts as one.
+        keep: The number of latest turns that are not summarized.
+        max_tokens: The maximum length of a summary, in tokens.
 
     Raises:
         InvalidInputError: Neither `after_tokens` nor `turns` is given, or a number is too low.
@@ -90,18 +86,18 @@ class Summarize:
     def __post_init__(self) -> None:
         if self.after_tokens is None and self.turns is None:
             raise InvalidInputError("Summarize needs after_tokens= or turns=: when to sum up")
-        _require("keep", self.keep, 0)
-        _require("max_tokens", self.max_tokens, 1)
+        require_int("keep", self.keep, 0)
+        require_int("max_tokens", self.max_tokens, 1)
         if self.after_tokens is not None:
-            _require("after_tokens", self.after_tokens, 1)
+            require_int("after_tokens", self.after_tokens, 1)
         if self.turns is not None:
-            # A summary and the turns that are kept must not be too many by themselves.
-            _require("turns", self.turns, self.keep + 1)
+            # A summary and the kept turns alone must not be too many turns.
+            require_int("turns", self.turns, self.keep + 1)
 
     def __call__(self, history: tuple[Exchange, ...], /) -> Sequence[Exchange | Summary]:
-        """The older turns as a summary, then the latest.
+        """A summary of the older turns, then the latest turns.
 
-        Where to cut depends only on what came before the cut, so that a longer history has the
+        The place of the cut depends only on the turns before it, so that a longer history has the
         same summaries.
         """
         covered = 0

@@ -1,4 +1,4 @@
-"""Contexts: how much of what was said before a prompt begins with."""
+"""`SimpleContext` and `ChatContext`: the history of turns with which prompts begin."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
+from mellea_rx.core.arguments import require_positive_int
 from mellea_rx.core.component import Component
 from mellea_rx.core.context import Compactor, Context, Exchange, Summary, Turn
 from mellea_rx.core.output import OutputView
@@ -29,9 +30,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class SimpleContext:
-    """No history: every call is on its own, and any number of them may run at once.
+    """A context without history: calls are independent, and any number of them may run at once.
 
-    It remembers the latest turn (for `validate` without an output), and does not keep a running
+    It stores the latest turn (for `validate` without an output), and does not keep a running
     generation alive.
     """
 
@@ -42,7 +43,7 @@ class SimpleContext:
     compactor = None
 
     def history(self) -> tuple[Turn, ...]:
-        """Nothing."""
+        """No turns."""
         return ()
 
     def add(
@@ -55,11 +56,11 @@ class SimpleContext:
         return type(self)(Turn(action, messages, thunk.view()))
 
     def empty(self) -> Self:
-        """A context that remembers nothing."""
+        """A context without a latest turn."""
         return type(self)()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What was said, as a pickle keeps it: without components and functions.
+        """Pickle the messages of the turns, without components and functions.
 
         Raises:
             InvalidInputError: The latest call still runs.
@@ -68,7 +69,7 @@ class SimpleContext:
         return _restored, (type(self), {**_fields(self), "last": last})
 
     def __deepcopy__(self, _: object) -> Self:
-        """Itself: it does not change.
+        """The same object, since it is immutable.
 
         Raises:
             InvalidInputError: The latest call still runs.
@@ -80,7 +81,7 @@ class SimpleContext:
 
 @dataclass(frozen=True, slots=True)
 class ChatContext:
-    """A conversation: every prompt begins with what was said so far.
+    """A conversation: every prompt begins with the turns so far.
 
     A turn waits for the one before it, also where the calls do not await each other. A turn that
     failed or was cancelled is left out of later prompts. Immutable: sessions that begin from one
@@ -97,13 +98,13 @@ class ChatContext:
 
     Attributes:
         turns: All turns, oldest first, also those that prompts leave out.
-        window_size: Prompts begin with at most so many of the latest turns; a tool's results count
-            with the turn that called it, summaries do not count. None for all.
-        compactor: What shortens the history before the window does: `TokenThreshold`, `Summarize`
-            (both in `mellea_rx.stdlib.compaction`), or a function (see `Compactor`).
+        window_size: The maximum number of latest turns in a prompt; a tool's results count with
+            the turn that called it, and summaries do not count. None for all.
+        compactor: The function that shortens the history before the window does: `TokenThreshold`,
+            `Summarize` (both in `mellea_rx.stdlib.compaction`), or any `Compactor`.
 
     Raises:
-        InvalidInputError: `window_size` is no int above 0, or `compactor` is no function.
+        InvalidInputError: `window_size` is not an int above 0, or `compactor` is not a function.
     """
 
     turns: tuple[Turn, ...] = ()
@@ -114,8 +115,8 @@ class ChatContext:
 
     def __post_init__(self) -> None:
         size = self.window_size
-        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
-            raise InvalidInputError(f"window_size must be an int, 1 or more, not {size!r}")
+        if size is not None:
+            require_positive_int("window_size", size)
         if self.compactor is not None and (
             isinstance(self.compactor, type) or not callable(self.compactor)
         ):
@@ -132,7 +133,7 @@ class ChatContext:
         window_size: int | None = None,
         compactor: Compactor | None = None,
     ) -> Self:
-        """A conversation that was had elsewhere.
+        """A conversation made of the messages of another one.
 
         Args:
             messages: Oldest first: messages as servers take them (a dict of "role" and "content",
@@ -150,8 +151,8 @@ class ChatContext:
             (2, 1)
 
         Raises:
-            InvalidInputError: Something that is no message, by its place; or the last one has no
-                answer.
+            InvalidInputError: Something is not a message (the error names its place), or the last
+                message has no answer.
         """
         return cls(turns_of(messages), window_size=window_size, compactor=compactor)
 
@@ -162,10 +163,10 @@ class ChatContext:
 
     @property
     def messages(self) -> tuple[WireMessage, ...]:
-        """All that was said, oldest first: the turns that are complete, as prompts say them."""
+        """The messages of all complete turns, oldest first, as prompts contain them."""
         past = past_of(self.turns, rendered)
-        said = (message for exchange in past.closed for message in exchange.messages)
-        return (*past.system, *said)
+        messages = (message for exchange in past.closed for message in exchange.messages)
+        return (*past.system, *messages)
 
     def __iter__(self) -> Iterator[WireMessage]:
         return iter(self.messages)
@@ -174,7 +175,7 @@ class ChatContext:
         return len(self.messages)
 
     def __bool__(self) -> bool:
-        """True, also of one in which nothing was said yet."""
+        """True, also without turns."""
         return True
 
     def history(self) -> tuple[Turn, ...]:
@@ -196,7 +197,7 @@ class ChatContext:
         return replace(self, turns=())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What was said, as a pickle keeps it: without components and functions.
+        """Pickle the messages of the turns, without components and functions.
 
         Raises:
             InvalidInputError: A turn still runs.
@@ -205,7 +206,7 @@ class ChatContext:
         return _restored, (type(self), {**_fields(self), "turns": turns})
 
     def __deepcopy__(self, _: object) -> Self:
-        """Itself: it does not change.
+        """The same object, since it is immutable.
 
         Raises:
             InvalidInputError: A turn still runs.
@@ -224,7 +225,7 @@ def _restored(kind: type[Any], values: dict[str, Any]) -> Any:
 
 
 def _portable(turn: Turn) -> Turn:
-    """A turn that can be pickled: its words, without what they were made by.
+    """A turn that can be pickled: its messages, without its component and thunk.
 
     Raises:
         InvalidInputError: It still runs.
@@ -235,12 +236,12 @@ def _portable(turn: Turn) -> Turn:
             "a context with a call that still runs cannot be copied or pickled: wait for its end "
             "first, with `await thunk.avalue()` or `thunk.wait()`"
         )
-    asked = turn.messages
-    if asked is None:
+    messages = turn.messages
+    if messages is None:
         try:
-            asked = rendered(turn.action)
-        except MelleaRxError:  # made of a thunk that failed: it was never said
-            asked = ()
+            messages = rendered(turn.action)
+        except MelleaRxError:  # made of a thunk that failed, so it is in no prompt
+            messages = ()
     if output.is_complete:
         output = OutputView.of(output.answer)
-    return Turn(Asked(asked), asked, output)
+    return Turn(Asked(messages), messages, output)

@@ -1,4 +1,7 @@
-"""What a model sees of an object, and which of its methods it may call."""
+"""The description of an object for a model: its visible fields, and the methods it may call.
+
+`mify` sets it; `Query`, `Transform` and `@generative` methods show it in prompts.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import Any
 
-from mellea_rx.core.component import Template
+from mellea_rx.core.component import Template, TextComponent
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import CallbackError, InvalidInputError
 
@@ -24,10 +27,10 @@ __all__ = [
 ]
 
 PLAIN = (str, bytes, int, float, bool, list, tuple, set, frozenset, ModelOutputThunk)
-"""Values that are shown as they are."""
+"""Types of values that are shown as they are."""
 
 _ATTRIBUTE = "__mellea_rx_face__"
-# On the class and not in a table beside it: `dataclass(slots=True)` makes a new class of it.
+# On the class, not in a table: `dataclass(slots=True)` makes a new class with the same attributes.
 
 _COMPUTED = (property, cached_property)
 
@@ -45,14 +48,14 @@ OBJECT = Template(
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """What `mify` says of a class or an object.
+    """The description of a class or an object, as set by `mify`.
 
     Attributes:
         fields_include: The fields that are shown; None for all public ones.
-        fields_exclude: Fields that are not.
+        fields_exclude: The fields that are hidden.
         methods: The methods that may be called.
-        stringify: How it reads, instead of its fields.
-        template: How it reads, as a Jinja template of its fields.
+        stringify: Makes its text, which is shown instead of its fields.
+        template: A Jinja template of its fields, which is shown instead of their list.
     """
 
     fields_include: frozenset[str] | None = None
@@ -74,37 +77,33 @@ class Face:
 
 
 @dataclass(frozen=True, slots=True)
-class Mified:
-    """An object as a model is to see it; the object itself is left alone.
+class Mified(TextComponent):
+    """An object with a description of its own; the object itself is not changed.
 
-    It goes wherever the object goes in a prompt: into `query`, `transform`, `user_variables`,
+    It can stand wherever the object can in a prompt: in `query`, `transform`, `user_variables`,
     another object's field.
 
     Attributes:
         obj: The object.
-        face: What is shown of it, and which of its methods may be called.
+        face: Its description.
     """
 
     obj: Any
     face: Face
 
     def template(self) -> Template:
-        """How it reads."""
+        """The object as its description shows it."""
         return public_face(self)
-
-    def parse(self, text: str) -> str:
-        """The text as it is."""
-        return text
 
 
 _WHOLE = Face()
 
 
 def set_face(kind: type, face: Face) -> None:
-    """Say what a model sees of a class's objects.
+    """Set the description of a class's objects.
 
     Raises:
-        InvalidInputError: A class that takes no attributes.
+        InvalidInputError: The class takes no attributes.
     """
     try:
         setattr(kind, _ATTRIBUTE, face)
@@ -116,15 +115,15 @@ def set_face(kind: type, face: Face) -> None:
 
 
 def face_of(obj: object) -> Face | None:
-    """What `mify` said of an object or its class; None where it said nothing."""
+    """The description of an object, or of its class; None for none."""
     face: Face | None = getattr(type(obj), _ATTRIBUTE, None)
     return obj.face if isinstance(obj, Mified) else face
 
 
 def public_face(obj: object) -> Template:
-    """What a model is shown of an object: its class, its public attributes, and its own text.
+    """The text of an object for a model: its class, its public attributes, and its own text.
 
-    What `mify` said of it is followed, also in its fields.
+    Descriptions set by `mify` apply, also to the values of its fields.
 
     Args:
         obj: Text, a container, a thunk (waited for), or any object with public attributes or a
@@ -144,7 +143,7 @@ def public_face(obj: object) -> Template:
 
 
 def described(value: object) -> Template | None:
-    """How a value reads that `mify` described, or whose items it did; None for any other."""
+    """The text of a value that has a description, or whose items have one; None for any other."""
     shown = _shown(value, ())
     return shown if isinstance(shown, Template) else None
 
@@ -155,21 +154,21 @@ def _listed(kind: str, values: Mapping[Any, Any], text: Any = None) -> Template:
 
 
 def _face(obj: object, within: tuple[int, ...]) -> Template:
-    said = face_of(obj) or _WHOLE
+    face = face_of(obj) or _WHOLE
     inner = obj.obj if isinstance(obj, Mified) else obj
     within = (*within, id(inner))
-    if said.stringify is not None:
-        return _listed("", {}, _stringified(inner, said.stringify))
-    found = {name: _shown(value, within) for name, value in _attributes(inner, said).items()}
-    if said.template is not None:
-        return Template(said.template, found)
-    text = _own_text(inner) if said.is_whole else None
+    if face.stringify is not None:
+        return _listed("", {}, _stringified(inner, face.stringify))
+    found = {name: _shown(value, within) for name, value in _attributes(inner, face).items()}
+    if face.template is not None:
+        return Template(face.template, found)
+    text = _own_text(inner) if face.is_whole else None
     kind = "" if isinstance(inner, Mapping) and not found else type(inner).__name__
     return _listed(kind, found, text)
 
 
 def _shown(value: Any, within: tuple[int, ...]) -> Any:
-    """A value in a prompt; what `mify` described by its face, also within a container."""
+    """A value in a prompt, by its description where it has one, also within a container."""
     if face_of(value) is not None:
         inner = value.obj if isinstance(value, Mified) else value
         return f"{type(inner).__name__} (above)" if id(inner) in within else _face(value, within)
@@ -227,7 +226,7 @@ def _attributes(obj: object, face: Face) -> dict[str, Any]:
             continue
         try:
             value = getattr(obj, name)
-        except Exception:  # a property of the user's that does not work now: nothing to show
+        except Exception:  # a user's property may raise; it is left out
             continue
         if not callable(value):
             found[name] = value

@@ -1,4 +1,4 @@
-"""`@generative`: a typed function stub that a model carries out."""
+"""`@generative`: typed function stubs that a model carries out, for users."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _settled = blocking_thunk(settle)
 
 
 class _Startable(Generic[P, R]):
-    """What sync and async generative functions have in common."""
+    """The common base of sync and async generative functions."""
 
     def __init__(self, stub: Stub, spec: CallSpec, bound: tuple[Any, ...] = ()) -> None:
         update_wrapper(cast("Any", self), stub.function)
@@ -50,11 +50,11 @@ class _Startable(Generic[P, R]):
     def start(self, /, *args: P.args, **kwargs: P.kwargs) -> ModelOutputThunk[R]: ...
 
     def start(self, /, *args: Any, **kwargs: Any) -> ModelOutputThunk[Any]:
-        """Start a call; returns its thunk at once.
+        """Start a call, and return its thunk at once.
 
         Args:
-            args: The session (where it is left out: the one whose `with` block this is in), then
-                the function's own arguments. Thunks among them are waited for, in the pipeline.
+            args: The session (by default the one whose `with` block encloses the call), then the
+                function's own arguments. Thunks among them are waited for, in the pipeline.
             kwargs: The function's own arguments, by name.
 
         Returns:
@@ -62,7 +62,7 @@ class _Startable(Generic[P, R]):
 
         Raises:
             InvalidInputError: The arguments are not those of the function.
-            NoSessionError: No session was given, and none is open here.
+            NoSessionError: The arguments have no session, and none is open here.
         """
         given = bool(args) and isinstance(args[0], MelleaSession)
         session = args[0] if given else get_session()
@@ -80,13 +80,13 @@ class _Startable(Generic[P, R]):
         model_options: ModelOptions | None = None,
         **options: Unpack[StreamKwargs],
     ) -> Self:
-        """This function, called with other settings; they mean what they mean for `ainstruct`.
+        """This function with other settings, which are those of `ainstruct`.
 
         Example:
             >>> careful = classify.using(temperature=0)      # doctest: +SKIP
 
         Raises:
-            InvalidInputError: A value that is no requirement.
+            InvalidInputError: A value is not a requirement.
         """
         model_options = with_keywords(self.using, model_options, options)
         checks = as_requirements(requirements)
@@ -110,10 +110,10 @@ class GenerativeFunction(_Startable[P, R]):
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """What the model returns; waits for it. Arguments and errors as for `start`.
+        """Make the call, and wait for the object that the model returns; see `start`.
 
         Raises:
-            FormatError: No answer was of the return type.
+            FormatError: No answer fits the return type.
             MelleaRxError: The generation failed.
         """
         return _settled(self.start(*args, **kwargs)).parsed
@@ -127,7 +127,7 @@ class GenerativeFunction(_Startable[P, R]):
     ) -> GenerativeFunction[Q, R]: ...
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """As a method: the model is shown what `query` shows of the object."""
+        """As a method: the prompt shows the object as `query` does."""
         return self._of(instance)
 
 
@@ -143,10 +143,10 @@ class AsyncGenerativeFunction(_Startable[P, R]):
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
-        """A coroutine of what the model returns. Arguments and errors as for `start`.
+        """A coroutine that makes the call and returns the model's object; see `start`.
 
         Raises:
-            FormatError: (when awaited) No answer was of the return type.
+            FormatError: (when awaited) No answer fits the return type.
             MelleaRxError: (when awaited) The generation failed.
         """
         return self._returned(*args, **kwargs)
@@ -165,11 +165,11 @@ class AsyncGenerativeFunction(_Startable[P, R]):
     ) -> AsyncGenerativeFunction[Q, R]: ...
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """As a method: the model is shown what `query` shows of the object."""
+        """As a method: the prompt shows the object as `query` does."""
         return self._of(instance)
 
 
-# An async stub is a function too: the first that fits is meant.
+# An async stub is a function too: the first overload that matches is taken.
 @overload
 def generative(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     stub: Callable[P, Coroutine[Any, Any, R]],
@@ -183,17 +183,17 @@ def generative(stub: Callable[P, R]) -> GenerativeFunction[P, R]: ...
 def generative(stub: Callable[..., Any]) -> Any:
     """Turn a typed stub into a function that a model carries out.
 
-    The docstring is the task, the arguments are shown by their names, and the return type is the
-    form of the answer (as `format=`; `str` is plain text). The stub's own body never runs. Calls
-    take a session first; inside its `with` block it may be left out. An answer of another form is
-    tried again once; `using` changes that, and sets requirements and model options.
+    The docstring is the task, the prompt shows the arguments by name, and the return type is the
+    format of the answer (as `format=`; `str` is plain text). The stub's own body never runs. Calls
+    take a session first; inside its `with` block it may be left out. Where the answer does not fit
+    the format, there is one more attempt; `using` changes that, and sets requirements and options.
 
     Args:
         stub: A function (def or async def) or method whose parameters and result have types.
 
     Returns:
-        The function. Calling it gives what the model returns (an async one: a coroutine of it);
-        `start` gives the running thunk at once.
+        The function. Calling it returns the model's object (an async one: a coroutine of it);
+        `start` returns the running thunk at once.
 
     Example:
         >>> from typing import Literal
@@ -205,8 +205,8 @@ def generative(stub: Callable[..., Any]) -> Any:
         'good'
 
     Raises:
-        InvalidInputError: It says too little: no docstring, a parameter without a type, no return
-            type or one that is no type of answers; or it takes `*args`.
+        InvalidInputError: There is no docstring, a parameter has no type, the return type is
+            missing or not a supported answer type, or the stub takes `*args`.
     """
     looked_over = stub_of(stub)
     kind = AsyncGenerativeFunction if iscoroutinefunction(stub) else GenerativeFunction
@@ -215,12 +215,12 @@ def generative(stub: Callable[..., Any]) -> Any:
 
 
 def _shown(arguments: dict[str, Any], stub: Stub) -> dict[str, Any]:
-    """The arguments as a prompt shows them: the object of a method by its public face."""
+    """The arguments as a prompt shows them; the object of a method as `query` shows it."""
     if not stub.is_method:
         return arguments
     (name, instance), *rest = arguments.items()
     try:
         face: dict[str, Template] = {name: public_face(instance)}
-    except InvalidInputError:  # it shows nothing, and may well have nothing to show
+    except InvalidInputError:  # an object without anything to show is left out
         face = {}
     return {**face, **dict(rest)}

@@ -1,4 +1,4 @@
-"""Model options as keywords of the verbs, and messages for keywords that no verb has."""
+"""Model options as keywords of the verbs, and the errors for unknown keywords. Verbs use it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ModelOptions: TypeAlias = Mapping[Any, Any]
 
 
 class ToollessKwargs(TypedDict, total=False):
-    """`ModelKwargs` of a call whose tools are its own parameter."""
+    """`ModelKwargs` of a function that has its own parameter for tools."""
 
     temperature: float
     seed: int
@@ -59,13 +59,13 @@ class ModelKwargs(ToollessKwargs, total=False):
 
 
 class StreamKwargs(ModelKwargs, total=False):
-    """`ModelKwargs`, and whether readers get chunks as they come."""
+    """`ModelKwargs`, and whether readers get chunks live."""
 
     stream: bool
 
 
 class ReactKwargs(ToollessKwargs, total=False):
-    """`StreamKwargs` of a call whose tools are its own parameter."""
+    """`StreamKwargs` of a function that has its own parameter for tools."""
 
     stream: bool
 
@@ -97,9 +97,9 @@ _ADVICE: Mapping[str, str] = {
     **dict.fromkeys(
         ("schema", "response_format", "response_model", "output_type"), "did you mean format=?"
     ),
-    "n": "one call is one answer: make several calls, or give strategy=BestOfN(n=...)",
+    "n": "one call is one answer: make several calls, or give strategy=BestOfN(loop_budget=...)",
 }
-"""Keywords of other libraries, and what to write instead."""
+"""Keywords of other libraries, with the advice in their error messages."""
 
 _INSTRUCTS = (
     *("format", "grounding_context", "icl_examples", "images", "prefix", "require"),
@@ -115,18 +115,18 @@ def with_keywords(
     """The model options of a call: those of its dict, and those of its keywords.
 
     Args:
-        function: The verb that took them, for messages.
-        model_options: As given.
-        keywords: What the verb's own parameters left over.
+        function: The verb, for messages.
+        model_options: The dict.
+        keywords: The keywords that are not parameters of the verb.
 
     Raises:
-        TypeError: A keyword that the verb does not have; the message has the nearest that it has.
+        TypeError: A keyword that the verb does not have; the message suggests the closest one.
         OptionError: A keyword and the dict set one option to different values.
     """
     if not keywords:
         return model_options
     require_keywords(function, keywords)
-    Options(model_options)  # refuses what is no dict of options
+    Options(model_options)  # refuses anything but a dict of options
     options = dict(model_options or {})
     known = {standard_option(key): key for key in options}
     for name, value in keywords.items():
@@ -143,7 +143,7 @@ def with_keywords(
 
 
 def require_keywords(function: Callable[..., Any], keywords: Iterable[str]) -> None:
-    """Refuse keywords that are no model options.
+    """Refuse keywords that are not model options.
 
     Raises:
         TypeError: As for `with_keywords`.
@@ -157,7 +157,7 @@ def require_keywords(function: Callable[..., Any], keywords: Iterable[str]) -> N
 
 
 def unknown_keyword(name: str, own: Iterable[str] = ()) -> str:
-    """Say what to write instead of a keyword that a function does not have.
+    """The advice for a keyword that a function does not have.
 
     Args:
         name: The keyword.

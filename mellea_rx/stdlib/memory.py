@@ -1,4 +1,8 @@
-"""What a session recalls of a long conversation, and the summaries that its model writes."""
+"""The summaries of one session, and the part of its history that a prompt contains.
+
+A context's compactor decides what to summarize; the session's model writes the summaries in the
+background.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from mellea_rx.core.arguments import name_of
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.call_log import log_call
 from mellea_rx.core.component import Template
@@ -21,7 +26,8 @@ from mellea_rx.core.worker_threads import in_worker_thread
 from mellea_rx.errors import CallbackError, GenerationFailedError, MelleaRxError
 from mellea_rx.formatters import template
 from mellea_rx.formatters.template import Sources
-from mellea_rx.stdlib.answers import answer
+from mellea_rx.stdlib.answers import resolve
+from mellea_rx.stdlib.tries import generate_with_retries
 
 __all__ = ["SUMMARY", "Memory"]
 
@@ -44,12 +50,12 @@ _OF_THE_CALL = {
     ModelOption.TOOL_CHOICE,
     ModelOption.STREAM,
 }
-"""Options that say how to answer a call, and so not how to sum up."""
+"""Options that say how to answer a call, and so do not apply to summaries."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A summary, there or on its way."""
+    """A summary, complete or running."""
 
     of: tuple[Exchange, ...]
     thunk: ModelOutputThunk[str]
@@ -59,11 +65,11 @@ class _Written:
         return self.thunk.view().is_running
 
     @property
-    def is_there(self) -> bool:
+    def is_complete(self) -> bool:
         return self.thunk.view().is_complete
 
     def fits(self, exchanges: tuple[Exchange, ...]) -> bool:
-        """Whether these begin with what it sums up."""
+        """Whether these begin with the exchanges that it summarizes."""
         return exchanges[: len(self.of)] == self.of
 
     @property
@@ -75,12 +81,12 @@ class _Written:
 class Memory:
     """The summaries of one session: those that its latest prompt used, and the one being written.
 
-    It never waits for one. Used on the engine only, but for `close` and `copy`.
+    It never waits for a summary. Used on the engine only, except for `close` and `copy`.
 
     Args:
-        backend: Who writes them.
-        sources: What takes the place of templates, by their names.
-        written: Those that are there already.
+        backend: The session's backend, which writes the summaries.
+        sources: The user's templates by name, which replace the library's own.
+        written: The summaries so far.
     """
 
     def __init__(
@@ -92,12 +98,12 @@ class Memory:
         self._closed = False
 
     def copy(self) -> Memory:
-        """A memory of its own with the summaries that are there."""
-        there = tuple(each for each in self._written if each.is_there)
+        """An independent copy with the complete summaries."""
+        there = tuple(each for each in self._written if each.is_complete)
         return Memory(self._backend, self._sources, there)
 
     def close(self) -> None:
-        """End the summary that is being written, and write no more. From any thread."""
+        """Cancel the running summary, and start no more. May be called from any thread."""
         self._closed = True
         for each in self._written:
             each.thunk.cancel("its session was closed before its end")
@@ -105,45 +111,53 @@ class Memory:
     async def recall(
         self, ctx: Context, options: Options, history: tuple[Exchange, ...]
     ) -> tuple[Exchange, ...]:
-        """What of a history to say again, as its context wants it.
+        """The part of a history that a prompt contains, as shortened by its context.
 
         Raises:
-            CallbackError: The context's compactor raised, or gave what is no history.
+            CallbackError: The context's compactor raised, or did not return a history.
         """
         items: Sequence[Exchange | Summary] = history
         if ctx.compactor is not None:
             items = await _compacted(ctx.compactor, history)
         used: list[_Written] = []
-        said: list[Exchange] = []
+        exchanges: list[Exchange] = []
         for item in items:
-            said += self._resolved(item, options, used) if isinstance(item, Summary) else [item]
+            if isinstance(item, Summary):
+                exchanges += self._resolved(item, options, used)
+            else:
+                exchanges.append(item)
         self._written = tuple(used)
-        if self._closed:  # meanwhile, by another thread
+        # Another thread may call `close` meanwhile: it sets the flag, then cancels the stored
+        # summaries. Here they are stored first, then the flag is read. In these orders one of the
+        # two cancels a summary that was just started; in any other it could go on running.
+        if self._closed:
             self.close()
-        return _last(said, ctx.window_size)
+        return _last(exchanges, ctx.window_size)
 
     def _resolved(
         self, summary: Summary, options: Options, used: list[_Written]
     ) -> Sequence[Exchange]:
-        """The summary, where it is there; else the latest one before it, and what came since."""
+        """The summary, if complete; else the latest one before, and the exchanges since."""
         fitting = [each for each in self._written if each.fits(summary.of)]
         best = max(
-            (each for each in fitting if each.is_there), key=lambda each: len(each.of), default=None
+            (each for each in fitting if each.is_complete),
+            key=lambda each: len(each.of),
+            default=None,
         )
         used += [
             each for each in fitting if each is best or each.is_running or each.of == summary.of
         ]
-        said = summary.of if best is None else (best.exchange, *summary.of[len(best.of) :])
+        exchanges = summary.of if best is None else (best.exchange, *summary.of[len(best.of) :])
         was_tried = any(each.of == summary.of for each in used)
         is_busy = any(each.is_running for each in (*self._written, *used))
         if not was_tried and not is_busy and not self._closed:
-            used.append(_Written(summary.of, self._start(summary, said, options)))
-        return said
+            used.append(_Written(summary.of, self._start(summary, exchanges, options)))
+        return exchanges
 
     def _start(
-        self, summary: Summary, said: Sequence[Exchange], options: Options
+        self, summary: Summary, exchanges: Sequence[Exchange], options: Options
     ) -> ModelOutputThunk[str]:
-        messages = [message for exchange in said for message in exchange.messages]
+        messages = [message for exchange in exchanges for message in exchange.messages]
         prompt = template.render(SUMMARY.given(messages=messages), self._sources)
         own = Options({ModelOption.MAX_NEW_TOKENS: summary.max_tokens})
         given = own.over(options.without(*_OF_THE_CALL))
@@ -155,12 +169,12 @@ async def _write(backend: Backend, request: Request, generation: Generation) -> 
     log_call(generation, backend)
     gathered = Gathered()
     try:
-        await answer(backend, request, gathered)
+        await generate_with_retries(*await resolve(backend, request), gathered)
         if not gathered.text.strip():
             raise GenerationFailedError("the model said nothing")
         generation.push(gathered.answer)
     except MelleaRxError as error:
-        generation.error_observed = True  # this is where it is told of
+        generation.error_observed = True  # the log reports it
         log(SummaryFailed(error_summary(error)))
         raise
 
@@ -168,7 +182,7 @@ async def _write(backend: Backend, request: Request, generation: Generation) -> 
 async def _compacted(
     compactor: Compactor, history: tuple[Exchange, ...]
 ) -> Sequence[Exchange | Summary]:
-    name = getattr(compactor, "__name__", type(compactor).__name__)
+    name = name_of(compactor)
     try:
         items: Any = await in_worker_thread(compactor, history)
     except Exception as error:
@@ -185,11 +199,11 @@ async def _compacted(
     return items
 
 
-def _last(said: list[Exchange], count: int | None) -> tuple[Exchange, ...]:
-    """The last so many exchanges, and every summary."""
+def _last(exchanges: list[Exchange], count: int | None) -> tuple[Exchange, ...]:
+    """The last `count` exchanges, and every summary."""
     kept: list[Exchange] = []
-    left = len(said) if count is None else count
-    for exchange in reversed(said):
+    left = len(exchanges) if count is None else count
+    for exchange in reversed(exchanges):
         is_spoken = any(message.role != "system" for message in exchange.messages)
         if left or not is_spoken:
             kept.append(exchange)

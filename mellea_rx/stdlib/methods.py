@@ -1,4 +1,4 @@
-"""An object's methods as tools: the answer to a transform may be what one of them returned."""
+"""An object's methods as tools: the verb `transform` may return the result of one of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from mellea_rx.core.chunk import Chunk, with_text
 from mellea_rx.core.events import ToolReturned
-from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult
+from mellea_rx.core.sampling import Attempt, BaseStrategy, Sampler, SamplingResult
 from mellea_rx.core.tool import Tool, ToolResult
 from mellea_rx.errors import ToolCallError
 from mellea_rx.formatters import template
@@ -20,10 +20,10 @@ __all__ = ["MethodCall", "methods_of"]
 
 
 def methods_of(obj: object) -> tuple[Tool[..., Any], ...]:
-    """The methods of an object that `mify` offers, as tools; none where it was not described.
+    """The methods of an object that `mify` offers, as tools; none without a description.
 
     Raises:
-        InvalidInputError: A method that can be no tool: a parameter has no type, say.
+        InvalidInputError: A method cannot be a tool: a parameter has no type, for example.
     """
     face = face_of(obj)
     if face is None:
@@ -33,14 +33,14 @@ def methods_of(obj: object) -> tuple[Tool[..., Any], ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class MethodCall:
-    """A strategy with one attempt: its value is text, or what a method returned that it called.
+class MethodCall(BaseStrategy):
+    """A strategy of one attempt, whose value is text, or the result of a method that it calls.
 
-    Either comes in one piece: before the end nobody knows which of them it is.
+    Readers get the value in one piece, since only the end of the answer tells which of both it is.
 
     Attributes:
-        methods: Of which one may be called.
-        loop: The event loop that made the call, if one did.
+        methods: The methods that the model may call.
+        loop: The event loop that made the call; None for none.
     """
 
     methods: tuple[Tool[..., Any], ...]
@@ -54,10 +54,10 @@ class MethodCall:
         return tuple(tool.function for tool in self.methods)
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
-        """Generate, and call the method that the model asks for.
+        """Generate, and call the method that the model chooses.
 
         Raises:
-            ToolCallError: The model asked for what cannot be called, or for more than one call.
+            ToolCallError: The model asked for a call that is not possible, or for several calls.
             ToolError: The method raised.
         """
         attempt = await sampler.attempt()
@@ -84,6 +84,6 @@ class MethodCall:
 
 
 def _text_of(result: ToolResult) -> str:
-    """A result as text: an object that `mify` described as it is shown, for models read it."""
+    """A result as text; an object with a description as prompts show it, since models read it."""
     face = described(result.value)
     return result.content if face is None else template.render(face)

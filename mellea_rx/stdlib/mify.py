@@ -1,4 +1,4 @@
-"""`mify`: say what a model sees of an object, and which of its methods it may call."""
+"""`mify`: describes to a model which fields of an object it sees, and which methods it may call."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _EITHER = (
 
 
 class _How(TypedDict, total=False):
-    """What there is to say: see `mify`."""
+    """The keywords of `mify`."""
 
     fields_include: Collection[str] | None
     fields_exclude: Collection[str] | None
@@ -60,7 +60,7 @@ def mify(
     stringify: Callable[[Any], str] | None = None,
     template: str | None = None,
 ) -> Any:
-    """Say what a model sees of an object, and which of its methods it may call.
+    """Describe an object to a model: the fields that it sees, and the methods that it may call.
 
     Decorates a class, `@mify` or `@mify(...)`: the class itself is returned, and its objects are
     what they were. For one object, `mify(obj, ...)` gives a view of it to hand to `query` and
@@ -151,7 +151,9 @@ def _names(
             continue
         near = get_close_matches(str(name), known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f" (it has {_listed(known)})"
-        raise InvalidInputError(f"{argument} names {name!r}, which {kind.__name__} has not{hint}")
+        raise InvalidInputError(
+            f"{argument} names {name!r}, which {kind.__name__} does not have{hint}"
+        )
     return names
 
 

@@ -1,4 +1,4 @@
-"""`react`: the model calls tools, step by step, until it answers."""
+"""`react`: the model calls tools, step by step, until it answers. For users."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
+from mellea_rx.core.arguments import require_positive_int
 from mellea_rx.core.backend import capabilities_of
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.events import ToolReturned
 from mellea_rx.core.options import ModelOption
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.request import WireMessage
-from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult
+from mellea_rx.core.sampling import Attempt, BaseStrategy, Sampler, SamplingResult
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.core.tool import Tool, ToolResult, merged_tools, offer_of
 from mellea_rx.errors import InvalidInputError, LoopBudgetError
 from mellea_rx.helpers.blocking import blocking_thunk
 from mellea_rx.stdlib.components import Instruction
 from mellea_rx.stdlib.keywords import ReactKwargs, with_keywords
-from mellea_rx.stdlib.sampling.budget import require_budget
 from mellea_rx.stdlib.tools.call import Callables, callable_tools
 from mellea_rx.stdlib.tools.run import run_calls
 from mellea_rx.stdlib.verbs import CallSpec, ModelOptions, Verbs
@@ -30,11 +30,11 @@ __all__ = ["ReactStep", "areact", "react"]
 
 @dataclass(frozen=True, slots=True)
 class ReactStep:
-    """One step: what the model asked for, and what it was told.
+    """One step: the model's tool calls, and their results.
 
     Attributes:
-        answer: What it said: its thought, and its tool calls.
-        results: What became of each call, in order.
+        answer: The model's answer: its thought, and its tool calls.
+        results: The result of each call, in order.
     """
 
     answer: Chunk
@@ -53,23 +53,23 @@ async def areact(
 ) -> ModelOutputThunk[str]:
     """Have the model reach a goal with tools; the a-function returns the running thunk at once.
 
-    The model asks for tool calls, they are run, it is told the results, and so on. Its first
-    answer without a call is the value::
+    The model asks for tool calls, they are run, and it gets the results in the next step. Its
+    first answer without a call is the value::
 
         model:   --call--   --call call--   --answer--|
         tools:         --result       --results
         thunk:   ------------------------------answer--|
 
-    What goes wrong with a call (no such tool, arguments that do not fit, a function that raised)
-    is told to the model, and counts as a step. `thunk.events` has every step: `ToolCalled`,
-    `ToolReturned`, and what was said beside them, with the number of the step as `attempt`.
+    The error of a call (no such tool, arguments that do not fit, a function that raised) is its
+    result for the model, and counts as a step. `thunk.events` has every step: `ToolCalled`,
+    `ToolReturned` and the model's text, with the number of the step as `attempt`.
 
     Args:
-        session: Who asks; in a chat, the goal and the answer become a turn.
-        goal: What to do. With `user_variables` it is a Jinja template, else plain text.
-        tools: What the model may call, beside the session's tools: tools or typed functions, sync
-            or async. Of two tools with one name, these win.
-        loop_budget: At most so many answers of the model.
+        session: The session; in a chat, the goal and the answer become a turn.
+        goal: The goal. With `user_variables` it is a Jinja template, else plain text.
+        tools: The tools that the model may call, beside the session's: tools or typed functions,
+            sync or async. Of two tools with one name, these win.
+        loop_budget: The maximum number of answers of the model.
         user_variables: Values for the goal, by name; thunks are waited for.
         model_options: By `ModelOption`, or by a name of the server's own.
         more: Model options as keywords (`temperature=0`); see `ModelKwargs`.
@@ -80,7 +80,7 @@ async def areact(
 
     Raises:
         InvalidInputError: An argument that cannot be used, by name.
-        LoopBudgetError: (when read) The budget is spent; `steps` has what was done.
+        LoopBudgetError: (when read) The budget is spent; `steps` has all steps.
         MelleaRxError: (when read) A generation failed.
 
     Example:
@@ -100,7 +100,7 @@ async def areact(
     _, known = merged_tools(((), options.tools), offer_of(callable_tools(tools)))
     if not known:
         raise InvalidInputError("react needs tools: without any, use instruct")
-    require_budget(loop_budget, "loop_budget")
+    require_positive_int("loop_budget", loop_budget)
     if options.get(ModelOption.TOOL_CHOICE, "auto") != "auto":
         raise InvalidInputError(
             f"react leaves the choice to the model: {ModelOption.TOOL_CHOICE} can only be 'auto'"
@@ -117,8 +117,8 @@ react = blocking_thunk(areact)
 
 
 @dataclass(frozen=True, slots=True)
-class _ReAct:
-    """The loop as a strategy: an attempt is a step, and the last one is the value."""
+class _ReAct(BaseStrategy):
+    """The loop as a strategy: each attempt is a step, and the last one is the value."""
 
     tools: tuple[Tool[..., Any], ...]
     loop_budget: int
@@ -131,22 +131,22 @@ class _ReAct:
         return tuple(tool.function for tool in self.tools)
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
-        """Go on until there is an answer."""
-        # Told in words, a choice is a call or an answer; what a server says may be both, and only
-        # its end tells.
+        """Make steps until the model answers without a call."""
+        # With prompted tools an answer is either text or a call, so its text can be released live.
+        # A server's answer may have text and calls, and only its end tells.
         is_choice = not capabilities_of(await sampler.backend()).tools
         request = sampler.request
         attempts: list[Attempt] = []
         steps: list[ReactStep] = []
         for index in range(self.loop_budget):
             attempts.append(await sampler.attempt(request, release=is_choice))
-            said = attempts[-1].answer
-            if not said.tool_calls:
+            answer = attempts[-1].answer
+            if not answer.tool_calls:
                 return SamplingResult(True, tuple(attempts), index)
-            results = await run_calls(said, self.tools, self.loop)
+            results = await run_calls(answer, self.tools, self.loop)
             at = sampler.journal.now()
-            sampler.journal.add(*(_told(index, at, each) for each in results))
-            steps.append(ReactStep(said, tuple(results)))
+            sampler.journal.add(*(_event(index, at, each) for each in results))
+            steps.append(ReactStep(answer, tuple(results)))
             request = replace(request, messages=(*request.messages, *_exchange(steps[-1])))
         raise LoopBudgetError(
             f"the model called tools in all {self.loop_budget} steps, and never answered: "
@@ -155,12 +155,12 @@ class _ReAct:
         )
 
 
-def _told(step: int, at: float, result: ToolResult) -> ToolReturned:
+def _event(step: int, at: float, result: ToolResult) -> ToolReturned:
     return ToolReturned(at, step, result.call.name, result.content, result.call.id)
 
 
 def _exchange(step: ReactStep) -> Iterator[WireMessage]:
-    """A step as messages, for the request of the next one."""
+    """The messages of a step, for the request of the next one."""
     yield WireMessage("assistant", step.answer.text, tool_calls=step.answer.tool_calls)
     for each in step.results:
         call = each.call

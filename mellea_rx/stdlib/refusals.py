@@ -1,4 +1,4 @@
-"""Refusals: answers that are none, by their finish reason."""
+"""Refusals: answers whose finish reason says that the model or the server refused to answer."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from mellea_rx.core.chunk import Chunk
 from mellea_rx.errors import ModelRefusedError
 from mellea_rx.wire.words import printable
 
-__all__ = ["refusal_told", "require_answer"]
+__all__ = ["refusal_reason", "require_answer"]
 
 _SHOWN = 200
-"""Characters of a refusal that a message shows."""
+"""The number of characters of a refusal that a message shows."""
 
 _REASONS: Mapping[str, str] = {
     "refusal": "the model refused to answer",
@@ -19,23 +19,23 @@ _REASONS: Mapping[str, str] = {
 }
 
 
-def refusal_told(said: Chunk) -> str:
-    """Why an answer is a refusal, with its beginning; "" where it is none."""
-    why = _REASONS.get(said.finish_reason or "", "")
-    return f"{why}: {printable(said.text, _SHOWN)!r}" if why and said.text else why
+def refusal_reason(answer: Chunk) -> str:
+    """The reason of a refusal, with the beginning of its text; "" for an answer."""
+    why = _REASONS.get(answer.finish_reason or "", "")
+    return f"{why}: {printable(answer.text, _SHOWN)!r}" if why and answer.text else why
 
 
-def require_answer(said: Chunk) -> None:
-    """Refuse a refusal, where an answer of some form had to come.
+def require_answer(answer: Chunk) -> None:
+    """Raise an error for a refusal, where an answer of a format is required.
 
     Raises:
-        ModelRefusedError: It is one.
+        ModelRefusedError: It is a refusal.
     """
-    why = refusal_told(said)
-    if why and not said.tool_calls:
+    why = refusal_reason(answer)
+    if why and not answer.tool_calls:
         raise ModelRefusedError(
-            f"{why} (finish_reason {said.finish_reason!r}); it is not asked again: change the "
+            f"{why} (finish_reason {answer.finish_reason!r}); it is not asked again: change the "
             "prompt, or leave format= and require=True out to get this text as the value",
-            text=said.text,
-            finish_reason=said.finish_reason or "",
+            text=answer.text,
+            finish_reason=answer.finish_reason or "",
         )

@@ -1,4 +1,4 @@
-"""What a strategy works with: attempts, one after the other or at once, each told of."""
+"""`CallSampler`: makes the attempts of one call for its strategy, and records them as events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from mellea_rx.core.backend import Backend, capabilities_of, require_backend, resolved
+from mellea_rx.core.backend import Backend, capabilities_of, require_backend
 from mellea_rx.core.callbacks import call_user
 from mellea_rx.core.chunk import Chunk, with_text
 from mellea_rx.core.component import Template
@@ -14,22 +14,23 @@ from mellea_rx.core.events import AttemptFailed, AttemptStarted, Rejected, Retry
 from mellea_rx.core.generation import Generation
 from mellea_rx.core.logs import AttemptRejected, log
 from mellea_rx.core.options import ModelOption, Options
-from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.request import Request
 from mellea_rx.core.sampling import Attempt
 from mellea_rx.errors import InvalidInputError, MelleaRxError, UnexpectedError
 from mellea_rx.formatters.template import render
-from mellea_rx.stdlib.answers import check
+from mellea_rx.stdlib.answers import check, resolve
 from mellea_rx.stdlib.attempt import CallSetting, RunningAttempt
+from mellea_rx.stdlib.beginnings import with_prefill
 
 __all__ = ["CallSampler"]
 
 
 class CallSampler:
-    """Makes the attempts of one call; see `Sampler`. Lives on the engine.
+    """Makes the attempts of one call; see `Sampler`. Used on the engine only.
 
     Args:
-        generation: Whose readers get what is released.
-        setting: What all attempts have in common.
+        generation: The call's generation, whose readers get released text.
+        setting: The settings of all attempts.
     """
 
     def __init__(
@@ -46,15 +47,15 @@ class CallSampler:
 
     @property
     def request(self) -> Request:
-        """What the call asks."""
+        """The call's request."""
         return self._setting.request
 
     async def backend(self) -> Backend:
-        """Whom the call asks; see `Sampler.backend`."""
-        return await resolved(self._setting.backend)
+        """The call's backend, resolved; see `Sampler.backend`."""
+        return self._setting.backend
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function of the user's; see `Sampler.call`."""
+        """Call a user's function; see `Sampler.call`."""
         return await call_user(function, *args, loop=self._setting.loop)
 
     def render(self, template: Template) -> str:
@@ -62,7 +63,7 @@ class CallSampler:
         return render(template, self._setting.sources)
 
     def stands_for(self, value: Any) -> None:
-        """Say what the value's text stands for; see `Sampler.stands_for`."""
+        """Set the object that the value's text stands for; see `Sampler.stands_for`."""
         self._generation.stands_for(value)
 
     async def attempt(
@@ -74,31 +75,35 @@ class CallSampler:
         release: bool = False,
     ) -> Attempt:
         """Generate once and validate; see `Sampler.attempt`."""
-        if backend is not None:
-            require_backend(backend, "attempt(backend=...)")
         number, self._count = self._count, self._count + 1
-        asked = self.request if request is None else request
-        taken = await resolved(self._setting.backend if backend is None else backend)
-        if taken is not self._setting.backend:
-            asked = replace(asked, options=self._setting.given.over(taken.model_options))
-            check(taken, asked.options)
+        taken = self._setting.backend
+        request = self.request if request is None else request
+        if backend is not None and backend is not taken:
+            taken, request = await self._resolve_other(backend, request)
         if after:
-            asked = _going_on(asked, after, taken)
-        self._tell_start(number, taken, asked)
+            request = _continued(request, after, taken)
+        self._record_start(number, taken, request)
         out = self._release if release else None
         running = RunningAttempt(self._setting, number, self.journal, after, out)
         try:
-            attempt = await running.run(taken, _with_own_seed(asked, number))
+            attempt = await running.run(taken, _with_own_seed(request, number))
         except MelleaRxError as error:
-            told = (number, type(error).__name__, str(error))
-            self.journal.add(AttemptFailed(self.journal.now(), *told))
+            failure = (number, type(error).__name__, str(error))
+            self.journal.add(AttemptFailed(self.journal.now(), *failure))
             raise
         if not attempt.success:
             self._rejected = attempt
             self.journal.add(Rejected(self.journal.now(), number, attempt.reasons))
         return attempt
 
-    def _tell_start(self, number: int, backend: Backend, request: Request) -> None:
+    async def _resolve_other(self, backend: Backend, request: Request) -> tuple[Backend, Request]:
+        """Another backend than the call's, and the request with the call's options over its own."""
+        require_backend(backend, "attempt(backend=...)")
+        options = self._setting.given.over(backend.model_options)
+        check(backend, options)
+        return await resolve(backend, replace(request, options=options))
+
+    def _record_start(self, number: int, backend: Backend, request: Request) -> None:
         journal, rejected = self.journal, self._rejected
         self._rejected = None
         if rejected is not None:
@@ -111,10 +116,10 @@ class CallSampler:
         self._generation.push(Chunk(text))
 
     def release_rest(self, value: Chunk) -> None:
-        """Hand readers what they have not got of the value.
+        """Pass the rest of the value to readers: all that was not released before.
 
         Raises:
-            UnexpectedError: They have got something else: a strategy released what it gave up.
+            UnexpectedError: The value does not begin with the text that the strategy released.
         """
         if not value.text.startswith(self._released):
             raise UnexpectedError(
@@ -124,17 +129,14 @@ class CallSampler:
         self._generation.push(with_text(value, value.text[len(self._released) :]))
 
 
-def _going_on(request: Request, text: str, backend: Backend) -> Request:
-    """The request whose answer goes on from `text`."""
+def _continued(request: Request, text: str, backend: Backend) -> Request:
+    """The request whose answer goes on from `text`, where the backend can continue a text."""
     if not capabilities_of(backend).continues:
         raise InvalidInputError(
             f"repair='continue' needs a backend that goes on from an assistant's message, and "
             f"{backend.name!r} does not: use repair='restart'"
         )
-    asked = request.messages
-    if asked[-1].role == "assistant":
-        asked = asked[:-1]
-    return replace(request, messages=(*asked, WireMessage("assistant", text)))
+    return with_prefill(request, text)
 
 
 def _with_own_seed(request: Request, number: int) -> Request:

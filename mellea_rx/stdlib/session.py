@@ -1,4 +1,4 @@
-"""The session: a backend, a context, and the life of its calls."""
+"""`MelleaSession`: a backend, a context, and the calls that are made with them. For users."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mellea_rx.core.arguments import kind_of
 from mellea_rx.core.backend import (
     Backend,
     aclose_backend,
-    decides_late,
+    is_deferred,
     require_backend,
     require_images,
 )
@@ -27,7 +27,7 @@ from mellea_rx.core.options import ModelOption, Options
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.output import OutputView
 from mellea_rx.core.requirement import Requirement, ValidationResult
-from mellea_rx.core.sampling import SamplingStrategy
+from mellea_rx.core.sampling import SamplingStrategy, is_strategy, samples_always
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import (
     EngineStoppedError,
@@ -65,10 +65,10 @@ class MelleaSession(Verbs):
     async: leaving it ends the calls that still run, and closes the backend.
 
     Args:
-        backend: Who generates.
-        ctx: What prompts begin with; a `SimpleContext` (nothing) by default.
-        model_options: For every call which does not set them itself.
-        templates: A folder with files that take the places of the library's templates, read now.
+        backend: The backend that generates.
+        ctx: The context that prompts begin with; a `SimpleContext` (no history) by default.
+        model_options: Options for every call that does not set them itself.
+        templates: A folder with files that replace the library's templates, read now.
         options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
     Example:
@@ -81,8 +81,8 @@ class MelleaSession(Verbs):
         ctx: The context, with every call so far; immutable, replaced by each call.
 
     Raises:
-        OptionError: A model option that is unknown, wrong, or not of this backend.
-        TemplateError: A file of `templates` that cannot be used.
+        OptionError: A model option is unknown, wrong, or not supported by this backend.
+        TemplateError: A file of `templates` cannot be used.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class MelleaSession(Verbs):
             raise InvalidInputError(
                 f"ctx must be a context (SimpleContext(), ChatContext()), not {kind_of(ctx)}"
             )
-        # Loaded here, so that the first call is as quick as any other.
+        # Loaded here, so that the first call is as fast as any other.
         template.load()
         load_engine()
         self._sources = read_templates(templates)
@@ -112,18 +112,18 @@ class MelleaSession(Verbs):
         self._lock = ProcessLock()
         self._running: weakref.WeakSet[ModelOutputThunk[Any]] = weakref.WeakSet()
         self._closed = False
-        self._has_forgotten = False  # whether the log has said that `chat` forgets
+        self._has_forgotten = False  # whether `ChatForgets` was logged
         self._tokens: list[Token[tuple[MelleaSession, ...]]] = []
 
     @property
     def cold(self) -> ColdVerbs:
-        """The verbs whose calls are made anew for each subscription: `m.cold.instruct(...)`."""
+        """The verbs as cold calls, made anew for each subscription: `m.cold.instruct(...)`."""
         return ColdVerbs(self)
 
     # Contexts.
 
     def clone(self) -> MelleaSession:
-        """A session with the same backend that goes on from the same context, on its own.
+        """An independent session with the same backend, which starts from the same context.
 
         It does not own the backend: closing it leaves the backend open.
         """
@@ -135,7 +135,7 @@ class MelleaSession(Verbs):
         return twin
 
     def reset(self) -> None:
-        """Forget every turn."""
+        """Remove every turn from the context."""
         self._memory.close()
         self._memory = Memory(self.backend, self._sources)
         self.ctx = self.ctx.empty()
@@ -143,7 +143,7 @@ class MelleaSession(Verbs):
     # Its life.
 
     def close(self) -> None:
-        """End the calls that still run, and close the backend. Idempotent."""
+        """Cancel running calls, and close the backend. Idempotent."""
         if not self._closed:
             self._end_calls()
             self._close_backend()
@@ -151,16 +151,16 @@ class MelleaSession(Verbs):
     async def aclose(self) -> None:
         """As `close`, and wait until the calls' work and the backend's connections have ended.
 
-        Being cancelled ends the wait only: the session is closed all the same. Idempotent.
+        Cancelling it ends only the wait: the session is closed all the same. Idempotent.
         """
         running = [thunk.view() for thunk in self._calls()]
         if not self._closed:
             self._end_calls()
         try:
-            if running:  # else there may be no engine yet, and none is needed
+            if running:  # else do not start an engine just for this
                 await engine().run(partial(_work_ended, running))
         except EngineStoppedError:
-            pass  # it ended them
+            pass  # the engine ended all calls when it stopped
         except BaseException:
             self._close_backend()
             raise
@@ -173,20 +173,21 @@ class MelleaSession(Verbs):
         self._memory.close()
 
     def _calls(self) -> list[ModelOutputThunk[Any]]:
-        """The calls that somebody still has."""
+        """The calls whose thunks are still referenced."""
         while True:
             try:
                 return list(self._running)
-            except RuntimeError:  # another thread starts one
+            except RuntimeError:  # another thread added a call while the set was copied
                 continue
 
     def _enroll(self, thunk: ModelOutputThunk[Any]) -> None:
-        # First in the set, then the look: a thread that closes sets the flag first, then looks
-        # into the set, so that one of the two ends this call. No lock, for signal handlers close.
+        # First the call is added to the set, then the flag is read. `close` in another thread sets
+        # the flag first, then reads the set. In these orders one of the two cancels this call; in
+        # any other it could outlive the session. There is no lock, since signal handlers may close.
         self._running.add(thunk)
         if self._closed:
             thunk.cancel(_CLOSED)
-            self._close_backend()  # which the call may have opened again
+            self._close_backend()  # the call may have opened it again
             self._require_open()
 
     def _close_backend(self) -> None:
@@ -234,15 +235,18 @@ class MelleaSession(Verbs):
         options, given = spec.options_over(self._base_options, self._own_options)
         if spec.tool_calls and not options.get(ModelOption.TOOLS):
             raise InvalidInputError("tool_calls=True needs tools: give some in ModelOption.TOOLS")
-        decided = not decides_late(self.backend)
-        if options is not self._base_options or not decided:  # else checked with the session
+        # The session's own options were checked with it; those of a deferred backend could not be.
+        deferred = is_deferred(self.backend)
+        if options is not self._base_options or deferred:
             answers.check(self.backend, options)
+        # The lock makes one step of reading the context and adding the turn. Without it another
+        # thread could add a turn in between, which this call would remove again.
         with self._lock:
             ctx = self.ctx
-            surprise = self._surprise(ctx, action)  # logged without the lock: handlers take others
+            surprise = self._surprise(ctx, action)  # logged below: log handlers take other locks
             recall = None if ctx.is_simple else partial(self._memory.recall, ctx, options)
             prompt = prompt_for(action, ctx.history(), options, self._sources, recall)
-            if decided:
+            if not deferred:  # else checked in the call
                 require_images(self.backend, prompt.images)
             call = Call(
                 self.backend,
@@ -262,7 +266,7 @@ class MelleaSession(Verbs):
         return thunk
 
     def _surprise(self, ctx: Context, action: Component[Any]) -> LogEvent | None:
-        """What the log says of a turn that may not remember what its user expects."""
+        """The warning for a turn that may not see the history that its user expects."""
         before = ctx.last
         if before is None:
             return None
@@ -311,13 +315,13 @@ class MelleaSession(Verbs):
 
 
 def _strategy_of(spec: CallSpec) -> SamplingStrategy | None:
-    """The strategy that has something to do in a call, if there is one.
+    """The strategy of a call; None where a single attempt is enough.
 
     Raises:
-        InvalidInputError: Requirements without a strategy, or the other way round.
+        InvalidInputError: There are requirements without a strategy, or `require` without any.
     """
     strategy = spec.strategy
-    if strategy is not None and (isinstance(strategy, type) or not hasattr(strategy, "sample")):
+    if strategy is not None and not is_strategy(strategy):
         raise InvalidInputError(
             f"strategy must be a sampling strategy, such as RejectionSampling(), not "
             f"{kind_of(strategy)}"
@@ -330,12 +334,13 @@ def _strategy_of(spec: CallSpec) -> SamplingStrategy | None:
     has_checks = bool(spec.requirements) or spec.format is not None
     if spec.require and not has_checks:
         raise InvalidInputError("require=True needs requirements: there are none to be met")
-    always = getattr(strategy, "always", False)
-    return strategy if has_checks or always else None
+    if strategy is None or not (has_checks or samples_always(strategy)):
+        return None
+    return strategy
 
 
 class _Clone(MelleaSession):
-    """A session on somebody else's backend."""
+    """A session that does not own its backend."""
 
     def _close_backend(self) -> None:
         pass
@@ -350,7 +355,7 @@ async def _work_ended(running: Iterable[OutputView]) -> None:
 
 
 def get_session() -> MelleaSession:
-    """The innermost session whose `with` block this code runs in.
+    """The session of the innermost `with` block around the caller.
 
     Example:
         >>> from mellea_rx import ScriptedBackend
@@ -358,7 +363,7 @@ def get_session() -> MelleaSession:
         ...     assert get_session() is m
 
     Raises:
-        NoSessionError: There is none.
+        NoSessionError: No session is open.
     """
     sessions = _sessions.get()
     if not sessions:

@@ -1,4 +1,4 @@
-"""How a call is to be made: what verbs are told besides what to ask."""
+"""`CallSpec`: the arguments of a verb besides its action, and the types of the verbs' keywords."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ __all__ = [
 Requirements: TypeAlias = Iterable[str | Requirement] | str | Requirement
 
 DEFAULT_STRATEGY = RejectionSampling()
-"""Two attempts, where there is something to be met."""
+"""Two attempts, where there are requirements or a format."""
 
 
 class CallSpec(msgspec.Struct, frozen=True):
-    """How a call is to be made, as its verb was told.
+    """The arguments of a verb besides its action.
 
     Attributes:
-        requirements: What the answer has to be.
-        strategy: How often to try; None for once, without requirements.
+        requirements: The requirements on the answer.
+        strategy: Makes the attempts; None for a single one, without requirements.
         require: Whether an answer that does not meet the requirements is an error.
-        model_options: As given.
-        format: What form the answer has; None for plain text, or what the component makes of it.
-        tool_calls: Whether tools are offered; None for those that are set.
-        tools: The tools to offer instead of those that are set; None for those that are set.
+        model_options: The model options, unchecked.
+        format: The format of the answer; None for text, which the component parses.
+        tool_calls: Whether tools are offered; None to offer the tools of the options.
+        tools: The tools to offer instead of those of the options; None for no others.
     """
 
     requirements: tuple[Requirement, ...] = ()
@@ -57,7 +57,7 @@ class CallSpec(msgspec.Struct, frozen=True):
     tools: tuple[Tool[..., Any], ...] | None = None
 
     def options_over(self, *bases: Options) -> tuple[Options, ...]:
-        """The call's options over each of these; the very same where the call sets none.
+        """The call's options over each of these options; the same objects where the call sets none.
 
         Raises:
             OptionError: A model option cannot be used.
@@ -78,13 +78,13 @@ class CallSpec(msgspec.Struct, frozen=True):
 
 
 class Asking(StreamKwargs, total=False):
-    """The keywords that the overloads of all verbs share; each verb itself documents them."""
+    """The keywords that the overloads of all verbs share; the verbs document them."""
 
     model_options: ModelOptions | None
 
 
 class SettledChatting(ModelKwargs, total=False):
-    """The keywords of a `chat` that surely waits for its answer."""
+    """The keywords of a `chat` that always waits for its answer."""
 
     images: Images | None
     tool_calls: bool | None

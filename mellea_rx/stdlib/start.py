@@ -1,4 +1,4 @@
-"""`start_session`: a session by the name of its backend."""
+"""`start_session`: starts a session by the name of its backend. For users."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def start_session(
 
     Args:
         backend_name: "ollama", "openai", "local" (llama.cpp in this process), "scripted", one that
-            was registered, or "auto": Ollama where one answers, else the embedded model, decided
-            at the first call. `MELLEA_RX_BACKEND` says what "auto" means.
+            was registered, or "auto": Ollama where a server answers, else the embedded model,
+            decided at the first call. `MELLEA_RX_BACKEND` replaces "auto".
         model_id: The model's name (for "local": a path to a GGUF file); `MELLEA_RX_MODEL`, else
             the backend's default, by default.
-        ctx: The context that prompts begin with; a `SimpleContext` (nothing) by default.
+        ctx: The context that prompts begin with; a `SimpleContext` (no history) by default.
         model: Another name of `model_id`.
         context_type: "simple", "chat" or a class, instead of `ctx`.
-        model_options: For every call which does not set them itself.
-        templates: A folder with files that take the places of the library's templates;
-            `MELLEA_RX_TEMPLATES` by default.
+        model_options: Options for every call that does not set them itself.
+        templates: A folder with files that replace the library's templates; `MELLEA_RX_TEMPLATES`
+            by default.
         base_url: The server's address.
         api_key: The server's key.
         options: Model options as keywords (`temperature=0`; see `ModelKwargs`), and any other
@@ -60,13 +60,13 @@ def start_session(
         'This is a scripted answer.'
 
     Raises:
-        UnknownBackendError: No such backend; the message lists those there are.
-        InvalidInputError: An argument that cannot be used, by name.
-        ConfigurationError: OpenAI's own server needs a key, and there is none.
-        TemplateError: A file of `templates` that cannot be used.
+        UnknownBackendError: The backend does not exist; the message lists all names.
+        InvalidInputError: An argument cannot be used; the message names it.
+        ConfigurationError: There is no key for OpenAI's own server.
+        TemplateError: A file of `templates` cannot be used.
         MissingExtraError: The backend needs an extra that is not installed.
     """
-    # Under their own names: no traceback shows the caller's.
+    # Replaced under the same names, so that no traceback shows the secrets of the caller.
     api_key, options = as_key(api_key), shielded(options)
     base_url = None if base_url is None else Address(base_url)
     name, model = _from_environment(backend_name, _model(model_id, model))
@@ -83,7 +83,7 @@ def start_session(
 
 
 def _shared_out(options: ModelOptions | None) -> tuple[ModelOptions | None, ModelOptions | None]:
-    """What the backend gets, and what the session keeps: tools, which it can make up for."""
+    """The options for the backend, and those for the session: tools, which it can emulate."""
     if not isinstance(options, Mapping):
         return options, None
     kept = {key: value for key, value in options.items() if standard_option(key) in _TOOLS}
@@ -114,11 +114,11 @@ def _create(name: str, model: str | os.PathLike[str] | None, options: dict[str, 
     try:
         return create_backend(name, **arguments, **options)
     except TypeError as error:
-        # A backend's own signature says which of them it takes.
-        told = str(error)
-        if "unexpected keyword argument" not in told:
+        # The constructor of the backend decides which arguments it takes.
+        message = str(error)
+        if "unexpected keyword argument" not in message:
             raise
-        wrong = told.rsplit("argument ", 1)[-1].split(".")[0]
+        wrong = message.rsplit("argument ", 1)[-1].split(".")[0]
         advice = unknown_keyword(wrong.strip("'"), backend_parameters(name))
         raise InvalidInputError(f"backend {name!r} does not take {wrong}: {advice}") from None
 

@@ -1,4 +1,4 @@
-"""What a function stub says of itself: its task, its parameters, the type of its answers."""
+"""`Stub`: the task, parameters and return type of a function stub, for `@generative`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _PACKED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 @dataclass(frozen=True, slots=True)
 class Stub:
-    """A function that says what it wants, and has no code.
+    """A function without code: its docstring and types describe a task.
 
     Attributes:
         function: The function itself.
         task: Its docstring.
         signature: Its parameters.
-        format: What form its answers have; None for text.
+        format: The format of its answers; None for text.
     """
 
     function: Callable[..., Any]
@@ -36,14 +36,14 @@ class Stub:
 
     @property
     def is_method(self) -> bool:
-        """Whether its first parameter is the object that it belongs to."""
+        """Whether its first parameter is `self`."""
         return _is_self(next(iter(self.signature.parameters.values()), None))
 
     def arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a call by name, defaults included.
 
         Raises:
-            InvalidInputError: They are not those of the function.
+            InvalidInputError: They do not fit the function's parameters.
         """
         try:
             bound = self.signature.bind(*args, **kwargs)
@@ -57,11 +57,11 @@ class Stub:
 
 
 def stub_of(function: Any) -> Stub:
-    """Look a stub over.
+    """Read a stub.
 
     Raises:
-        InvalidInputError: It is no function, or says too little: no docstring, a parameter without
-            a type, no return type, one that is no type of answers, or `*args`.
+        InvalidInputError: It is not a function, has no docstring, a parameter without a type or
+            `*args`, or its return type is missing or not a supported answer type.
     """
     if not inspect.isfunction(function):
         raise InvalidInputError(
@@ -77,12 +77,13 @@ def stub_of(function: Any) -> Stub:
 
 
 def _require_types(name: str, signature: inspect.Signature) -> None:
-    for index, (parameter, said) in enumerate(signature.parameters.items()):
-        if said.kind in _PACKED:
-            shown = str(said).partition(":")[0]
+    for index, parameter in enumerate(signature.parameters.values()):
+        if parameter.kind in _PACKED:
+            shown = str(parameter).partition(":")[0]
             raise InvalidInputError(f"{name}() takes {shown}: name each of its parameters")
-        if said.annotation is said.empty and not (index == 0 and _is_self(said)):
-            raise InvalidInputError(f"parameter {parameter!r} of {name}() has no type")
+        is_typed = parameter.annotation is not parameter.empty
+        if not is_typed and not (index == 0 and _is_self(parameter)):
+            raise InvalidInputError(f"parameter {parameter.name!r} of {name}() has no type")
 
 
 def _is_self(first: inspect.Parameter | None) -> bool:
@@ -93,7 +94,7 @@ def _returned(function: Callable[..., Any]) -> OutputFormat[Any] | None:
     name = function.__name__
     try:
         hints = get_type_hints(function, include_extras=True)
-    except Exception as error:  # an annotation is code
+    except Exception as error:  # an annotation may run any code
         raise InvalidInputError(
             f"the types of {name}() cannot be looked up: {error} (they have to be known where it "
             "is defined, at the top of a module)"

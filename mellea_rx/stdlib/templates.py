@@ -1,4 +1,4 @@
-"""The library's own templates, and a user's files that take their places."""
+"""The library's own templates, and the user's files that replace them. Sessions read them."""
 
 from __future__ import annotations
 
@@ -46,25 +46,25 @@ _ALL = (
 )
 
 TEMPLATES = MappingProxyType({each.name: each for each in _ALL})
-"""Every template that a file can take the place of, by its name."""
+"""Every template that a file can replace, by its name."""
 
 _SUFFIX = ".jinja"
 
 
 def read_templates(folder: str | os.PathLike[str] | None) -> Sources:
-    """The templates in a folder: each file `<name>.jinja` takes the place of the one of that name.
+    """Read the templates in a folder: the file `<name>.jinja` replaces the template of that name.
 
-    Every file there has to be one, but for those whose names begin with a dot.
+    The folder must contain no other files, except those whose names begin with a dot.
 
     Args:
-        folder: Where they are; None for no folder.
+        folder: The folder; None for no templates.
 
     Returns:
         The files' texts (UTF-8; without the newline at their end), by template name.
 
     Raises:
-        TemplateError: The folder or a file cannot be read; a file's name is no template's; it does
-            not parse; or it reads a variable that the template does not have.
+        TemplateError: The folder or a file cannot be read; a file does not have the name of a
+            template; it does not parse; or it reads a variable that the template does not have.
     """
     if folder is None:
         return NO_SOURCES
@@ -84,7 +84,8 @@ def _source(path: Path) -> str:
     if template is None:
         near = get_close_matches(path.name, names, n=1)
         hint = f", did you mean {near[0]}?" if near else "."
-        raise TemplateError(f"{path} takes no template's place{hint} There are: {', '.join(names)}")
+        known = ", ".join(names)
+        raise TemplateError(f"{path} does not have the name of a template{hint} There are: {known}")
     with TextIOWrapper(open_regular(path), "utf-8") as file:
         source = file.read().removesuffix("\n")
     try:

@@ -1,4 +1,4 @@
-"""Messages of a conversation that was had elsewhere, as turns."""
+"""Imports messages of another conversation as turns; `ChatContext.from_messages` uses it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, get_args
 import msgspec
 
 from mellea_rx.core.chunk import Chunk, ToolCall
-from mellea_rx.core.component import Component, Said, Template, is_component
+from mellea_rx.core.component import Component, Said, Template, TextComponent, is_component
 from mellea_rx.core.context import Turn
 from mellea_rx.core.output import OutputView
 from mellea_rx.core.request import Role, WireMessage
@@ -20,8 +20,8 @@ __all__ = ["Asked", "turns_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked in a turn, word for word."""
+class Asked(TextComponent):
+    """The action of an imported or pickled turn: its messages, word for word."""
 
     messages: tuple[WireMessage, ...]
 
@@ -41,35 +41,32 @@ class Asked:
             for message in self.messages
         )
 
-    def parse(self, text: str) -> str:
-        return text
-
 
 def turns_of(
     messages: Iterable[WireMessage | Mapping[str, Any] | Component[Any]],
 ) -> tuple[Turn, ...]:
-    """A turn for each of the assistant's messages, with what was said before it.
+    """A turn for each of the assistant's messages, with the messages before it.
 
     Raises:
-        InvalidInputError: Something that is no message, by its place; or the last one has no
-            answer.
+        InvalidInputError: Something is not a message (the error names its place), or the last
+            message has no answer.
     """
     if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
         raise InvalidInputError(f"messages must be a list of them, not {type(messages).__name__}")
     turns: list[Turn] = []
-    asked: list[WireMessage] = []
+    pending: list[WireMessage] = []
     for place, given in enumerate(messages):
         for message in _messages(given, place):
             if message.role != "assistant":
-                asked.append(message)
+                pending.append(message)
                 continue
-            question = tuple(asked)
+            question = tuple(pending)
             answer = Chunk(message.content, tool_calls=message.tool_calls)
             turns.append(Turn(Asked(question), question, OutputView.of(answer)))
-            asked = []
-    if asked:
+            pending = []
+    if pending:
         raise InvalidInputError(
-            f"the last message is the {asked[-1].role}'s and has no answer: "
+            f"the last message is the {pending[-1].role}'s and has no answer: "
             "leave it out here, and say it with chat"
         )
     return tuple(turns)

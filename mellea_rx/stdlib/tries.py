@@ -1,20 +1,21 @@
-"""Tries at one answer: again before its first chunk, and, where that is asked for, after it broke.
+"""The retry loop of one generation, used by calls, attempts, the judge and summaries.
 
-nothing came:    --#      --#    --a--b--c|
-"continue":      --a--b#         --c|
-"restart":       --a--b#         --x--y--z|
+A try that fails before its first chunk is repeated as `ModelOption.RETRIES` allows. One that
+breaks off later is repeated as `ModelOption.ON_INTERRUPT` says:
+
+    no chunk yet:    --#      --#    --a--b--c|
+    "continue":      --a--b#         --c|
+    "restart":       --a--b#         --x--y--z|
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
-from mellea_rx.core.backend import Backend, capabilities_of
+from mellea_rx.core.backend import Backend, capabilities_of, require_images
 from mellea_rx.core.logs import RequestRetried, error_summary, log
 from mellea_rx.core.options import ModelOption
-from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.request import Request
 from mellea_rx.core.sink import Sink
 from mellea_rx.core.waits import running_number
 from mellea_rx.errors import (
@@ -23,71 +24,83 @@ from mellea_rx.errors import (
     IdleTimeoutError,
     StreamInterruptedError,
 )
+from mellea_rx.formatters.template import NO_SOURCES, Sources
+from mellea_rx.stdlib.answers import generate
+from mellea_rx.stdlib.beginnings import with_prefill
 from mellea_rx.stdlib.tools.in_words import has_tools
 
-__all__ = ["until_answered"]
+__all__ = ["generate_with_retries"]
 
 _INTERRUPTIONS = (StreamInterruptedError, IdleTimeoutError, GenerationFailedError)
 
 
-async def until_answered(
-    ask: Callable[[Request], Awaitable[None]], backend: Backend, request: Request, sink: Sink
+async def generate_with_retries(
+    backend: Backend, request: Request, sink: Sink, sources: Sources = NO_SOURCES
 ) -> None:
-    """Ask until there is an answer, as the request's options allow. Runs on the engine.
+    """Generate an answer, emulating features that the backend lacks. Runs on the engine.
+
+    - Prefill: where the request ends with an assistant's message, the answer goes on from it. That
+      text is pushed ahead of the answer, unless the sink has text already. A backend that cannot
+      continue a message is asked for the text in words, and drops it where the model repeats it.
+      White space where the two texts meet is not doubled.
+    - Schema: only the JSON is pushed, without a code fence around it.
+    - Tools: to a backend without them they are described in the prompt, and the model's choice is
+      pushed as a tool call or as text.
 
     Args:
-        ask: Has the backend answer, into `sink`.
-        backend: Who is asked.
-        request: What it is asked.
-        sink: Where the answer goes.
+        backend: A resolved backend; see `resolve`.
+        request: The request of the first try.
+        sink: Takes the chunks of all tries.
+        sources: The user's templates by name, which replace the library's own.
 
     Raises:
-        BackendError: What the last try failed with.
+        InvalidInputError: The backend does not take an image of the request.
+        BackendError: The error of the last try.
     """
+    require_images(backend, request.images)
     policy, loop = request.options.retry_policy, asyncio.get_running_loop()
-    began, asked, tries = loop.time(), request, 1
+    started_at, tries = loop.time(), 1
     while True:
         try:
-            await ask(asked)
+            await generate(backend, request, sink, sources)
             return
         except BackendError as error:
-            following = _following(error, backend, asked, sink)
-            pause = policy.pause_in_budget(error, tries, loop.time() - began)
+            following = _next_request(error, backend, request, sink)
+            pause = policy.pause_in_budget(error, tries, loop.time() - started_at)
             if following is None or pause is None:
                 raise
-            restarts = sink.spoke and following is asked
+            restarts = sink.spoke and following is request
             if restarts and not sink.restart(error):
                 raise
             sink.retrying(error, pause, restarts=restarts)
             log(RequestRetried(running_number(), error_summary(error), tries, pause))
         await asyncio.sleep(pause)
-        asked, tries = following, tries + 1
+        request, tries = following, tries + 1
 
 
-def _following(
+def _next_request(
     error: BackendError, backend: Backend, request: Request, sink: Sink
 ) -> Request | None:
-    """What to ask after a try that failed; None for nothing."""
+    """The request of the try that follows a failed one; None where there is to be none."""
     if not sink.spoke:
         return request if request.options.retry_policy.is_worth(error) else None
-    # An answer that had begun was asked for well: whatever broke it off may pass.
+    # The server accepted the request, since the answer had begun: the interruption may be
+    # transient, whatever the retry policy says of the error.
     if not isinstance(error, _INTERRUPTIONS):
         return None
     match request.options.get(ModelOption.ON_INTERRUPT, "fail"):
         case "restart":
             return request
-        case "continue" if _can_go_on(backend, request):
-            return _going_on(request, sink.text)
+        case "continue" if _can_continue(backend, request):
+            return with_prefill(request, sink.text)
     return None
 
 
-def _can_go_on(backend: Backend, request: Request) -> bool:
-    """Whether the rest of an answer can be asked for: not of JSON that a schema holds."""
+def _can_continue(backend: Backend, request: Request) -> bool:
+    """Whether a backend can be asked for the rest of an answer.
+
+    It cannot where the answer is JSON that has to fit a schema: that holds from the first token.
+    """
     able = capabilities_of(backend)
     in_json = request.schema is not None or (has_tools(request) and not able.tools)
     return able.continues and not in_json
-
-
-def _going_on(request: Request, text: str) -> Request:
-    asked = request.messages[:-1] if request.beginning else request.messages
-    return replace(request, messages=(*asked, WireMessage("assistant", text)))

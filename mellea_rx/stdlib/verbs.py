@@ -1,4 +1,4 @@
-"""The verbs: what a session can be asked for, each with its sync twin."""
+"""`Verbs`: the verbs of `MelleaSession` (`instruct`, `chat`, `query`, …), async and sync."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ F = TypeVar("F")
 
 
 class Verbs(ABC):
-    """The verbs of a session: the a-verbs, and each one's sync twin, derived from it."""
+    """The verbs of a session: the async verbs, and a sync verb derived from each."""
 
     @abstractmethod
     def _start(self, action: Component[T], spec: CallSpec) -> ModelOutputThunk[T]:
-        """Start a call; returns at once."""
+        """Start a call, and return its thunk at once."""
 
     @abstractmethod
     def _start_validation(
@@ -56,11 +56,11 @@ class Verbs(ABC):
         output: str | ModelOutputThunk[Any] | None,
         model_options: ModelOptions | None,
     ) -> ModelOutputThunk[list[ValidationResult]]:
-        """Start to decide requirements; returns at once."""
+        """Start a validation, and return its thunk at once."""
 
     @abstractmethod
     def _options(self, given: ModelOptions | None) -> Options:
-        """A call's options over the session's."""
+        """The options of a call over those of the session."""
 
     @overload
     async def ainstruct(
@@ -94,28 +94,29 @@ class Verbs(ABC):
         model_options: ModelOptions | None = None,
         **options: Unpack[StreamKwargs],
     ) -> ModelOutputThunk[Any]:
-        """Have the model do a task; the a-verb returns the running thunk at once.
+        """Have the model do a task; the async verb returns the running thunk at once.
 
         Args:
             description: The task. With `user_variables` it is a Jinja template, else plain text.
             images: Pictures that the task is about: `Image`s, paths, URLs (never fetched here; for
                 servers that take them) or bytes of PNG, JPEG or WebP files; one, or a list.
-            requirements: What the result has to be: texts (the model judges them) or
-                `Requirement`s; stated in the prompt, and checked.
-            icl_examples: What good results look like: texts, components or thunks.
-            grounding_context: What the result has to be based on: texts, `Document`s, components
-                or thunks by their names, or a list of them.
+            requirements: The requirements on the result: texts (judged by the model) or
+                `Requirement`s; they are stated in the prompt, and checked.
+            icl_examples: Examples of good results: texts, components or thunks.
+            grounding_context: The sources of the result: texts, `Document`s, components or thunks
+                by their names, or a list of them.
             user_variables: Values for the description, by name; never rendered themselves. Thunks
                 are waited for, in the pipeline.
-            prefix: What the result begins with; readers see it first.
-            strategy: How often to try when requirements are not met (two attempts by default);
-                None only without requirements.
-            require: Fail when the budget is spent; by default the best attempt is the value.
-            format: What form the answer has, as `as_format` takes it: a type, or a JSON schema. An
-                answer of another form is tried again, as the strategy has it; None for text.
+            prefix: The prefill: text that the result begins with; readers get it first.
+            strategy: Makes the attempts (by default two at most, until the requirements are met);
+                None for a single attempt, only without requirements.
+            require: Whether the call fails when no attempt meets the requirements; by default the
+                best attempt is the value.
+            format: The format of the answer, as `as_format` takes it: a type, or a JSON schema. An
+                answer that does not fit is a rejected attempt of the strategy; None for text.
             tool_calls: Whether the model may ask to call tools: True (there have to be some), False
-                (not in this call); None offers what `ModelOption.TOOLS` has.
-            model_options: By `ModelOption`, or by a name of the server's own.
+                (not in this call); None offers the tools of `ModelOption.TOOLS`.
+            model_options: Options by `ModelOption`, or by a name of the server's own.
             options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
         Returns:
@@ -123,9 +124,9 @@ class Verbs(ABC):
             and `parsed` the object.
 
         Raises:
-            InvalidInputError: An argument that cannot be used, by name.
-            RequirementsNotMetError: (when read) With `require`: no attempt met them.
-            FormatError: (when read) With `format`: no attempt has that form.
+            InvalidInputError: An argument cannot be used; the message names it.
+            RequirementsNotMetError: (when read) With `require`: no attempt met the requirements.
+            FormatError: (when read) With `format`: no attempt fits it.
             MelleaRxError: (when read; from the sync verb at once) The generation failed.
         """
         model_options = with_keywords(self.ainstruct, model_options, options)
@@ -199,24 +200,24 @@ class Verbs(ABC):
         model_options: ModelOptions | None = None,
         **options: Unpack[StreamKwargs],
     ) -> ModelOutputThunk[Any]:
-        """Say something to the model. Waits for the answer, unless `ModelOption.STREAM` is set.
+        """Send a message to the model. Waits for the answer, unless `ModelOption.STREAM` is set.
 
         Args:
-            content: What to say; never rendered. A thunk is waited for, in the pipeline.
-            role: Who says it: "user", "assistant" (the answer goes on from it) or "system".
+            content: The message; never rendered. A thunk is waited for, in the pipeline.
+            role: The sender's role: "user", "assistant" (the answer goes on from it) or "system".
             images: Pictures that belong to it, as in `ainstruct`.
-            format: What form the answer has; see `ainstruct`. There is one attempt.
+            format: The format of the answer; see `ainstruct`. There is one attempt.
             tool_calls: Whether the model may ask to call tools: True (there have to be some), False
-                (not in this call); None offers what `ModelOption.TOOLS` has.
-            model_options: By `ModelOption`, or by a name of the server's own.
+                (not in this call); None offers the tools of `ModelOption.TOOLS`.
+            model_options: Options by `ModelOption`, or by a name of the server's own.
             options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
         Returns:
             The answer's thunk.
 
         Raises:
-            InvalidInputError: An argument that cannot be used, by name.
-            FormatError: With `format`: the answer is of another form.
+            InvalidInputError: An argument cannot be used; the message names it.
+            FormatError: With `format`: the answer does not fit it.
             MelleaRxError: The generation failed.
         """
         model_options = with_keywords(self.achat, model_options, options)
@@ -254,24 +255,25 @@ class Verbs(ABC):
         model_options: ModelOptions | None = None,
         **options: Unpack[StreamKwargs],
     ) -> ModelOutputThunk[Any]:
-        """Ask any component; the a-verb returns the running thunk at once.
+        """Ask the model any component; the async verb returns the running thunk at once.
 
         Args:
-            action: What to ask.
-            requirements: What the answer has to be (checked, not stated in the prompt).
-            strategy: How often to try; None only without requirements.
-            require: Fail when the budget is spent; by default the best attempt is the value.
-            format: What form the answer has, whatever the component makes of it; see `ainstruct`.
+            action: The component.
+            requirements: The requirements on the answer (checked, not stated in the prompt).
+            strategy: Makes the attempts; None for a single one, only without requirements.
+            require: Whether the call fails when no attempt meets the requirements; by default the
+                best attempt is the value.
+            format: The format of the answer, instead of the component's `parse`; see `ainstruct`.
             tool_calls: Whether the model may ask to call tools: True (there have to be some), False
-                (not in this call); None offers what `ModelOption.TOOLS` has.
-            model_options: By `ModelOption`, or by a name of the server's own.
+                (not in this call); None offers the tools of `ModelOption.TOOLS`.
+            model_options: Options by `ModelOption`, or by a name of the server's own.
             options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
         Returns:
-            The thunk; its `parsed` is what the component makes of the text, or the format's object.
+            The thunk; its `parsed` is the result of the component's `parse`, or of the format.
 
         Raises:
-            InvalidInputError: An argument that cannot be used, by name.
+            InvalidInputError: An argument cannot be used; the message names it.
         """
         model_options = with_keywords(self.aact, model_options, options)
         if not is_component(action):
@@ -291,12 +293,12 @@ class Verbs(ABC):
         model_options: ModelOptions | None = None,
         **options: Unpack[ModelKwargs],
     ) -> list[ValidationResult]:
-        """Decide whether an output meets requirements; waits for the results.
+        """Validate an output by requirements; waits for the results.
 
         Args:
-            requirements: Texts (the model judges them) or `Requirement`s; decided all at once.
+            requirements: Texts (judged by the model) or `Requirement`s; decided all at once.
             output: The text or thunk; the context's latest output by default.
-            model_options: For the judge.
+            model_options: Options for the model as judge.
             options: Model options as keywords, for the judge; see `ModelKwargs`.
 
         Returns:
@@ -334,22 +336,23 @@ class Verbs(ABC):
         model_options: ModelOptions | None = None,
         **options: Unpack[StreamKwargs],
     ) -> ModelOutputThunk[Any]:
-        """Ask about an object; the a-verb returns the running thunk at once.
+        """Ask about an object; the async verb returns the running thunk at once.
 
         Args:
-            obj: Any object: the model is shown its public attributes and its text, or what `mify`
-                says of it. A question calls none of its methods.
+            obj: Any object: the prompt shows its public attributes and its text, or its description
+                by `mify`. A question calls none of its methods.
             query: The question.
-            format: What form the answer has; see `ainstruct`. There is one attempt.
-            model_options: By `ModelOption`, or by a name of the server's own.
+            format: The format of the answer; see `ainstruct`. There is one attempt.
+            model_options: Options by `ModelOption`, or by a name of the server's own.
             options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
         Returns:
             The answer's thunk.
 
         Raises:
-            InvalidInputError: The object shows nothing, the question is empty, or `format` is none.
-            FormatError: (when read) With `format`: the answer is of another form.
+            InvalidInputError: The object has nothing to show, the question is empty, or `format` is
+                not a format.
+            FormatError: (when read) With `format`: the answer does not fit it.
         """
         model_options = with_keywords(self.aquery, model_options, options)
         spec = CallSpec(model_options=model_options, format=as_format(format))
@@ -363,31 +366,32 @@ class Verbs(ABC):
         model_options: ModelOptions | None = None,
         **options: Unpack[ModelKwargs],
     ) -> ComputedThunk[Any]:
-        """Have an object changed; waits for the result.
+        """Have the model change an object; waits for the result.
 
         The model rewrites it as text, or calls one of the methods that `mify` offers.
 
         Args:
-            obj: Any object: the model is shown its public attributes and its text, or what `mify`
-                says of it.
-            transformation: What to do with it.
-            model_options: By `ModelOption`, or by a name of the server's own.
+            obj: Any object: the prompt shows its public attributes and its text, or its description
+                by `mify`.
+            transformation: The change, in words.
+            model_options: Options by `ModelOption`, or by a name of the server's own.
             options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
         Returns:
-            The result's thunk, computed. Its `parsed` is what the method returned, and its value
-            that as text (JSON, where it is no str); or both are the model's text.
+            The result's thunk, computed. Where a method was called, its `parsed` is the method's
+            result and its value the result as text (a str as it is, else JSON); otherwise both are
+            the model's text.
 
         Raises:
-            InvalidInputError: The object shows nothing, the transformation is empty, or a method
-                that is offered can be no tool.
-            ToolCallError: The model called what there is not, or with arguments that do not fit.
+            InvalidInputError: The object has nothing to show, the transformation is empty, or an
+                offered method cannot be a tool.
+            ToolCallError: The model called an unknown method, or its arguments do not fit.
             ToolError: The method raised.
             MelleaRxError: The generation failed.
         """
         model_options = with_keywords(self.atransform, model_options, options)
         action: Component[Any] = Transform(obj, transformation)
-        self._options(model_options)  # what is none is refused by name, before it is added to
+        self._options(model_options)  # refuses wrong options by name, before tools are added
         methods = methods_of(obj)
         strategy = MethodCall(methods, running_loop()) if methods else None
         spec = CallSpec(

@@ -29,7 +29,7 @@ from mellea_rx.core.backend import (
     Backend,
     Capabilities,
     capabilities_of,
-    decides_late,
+    is_deferred,
     require_backend,
     resolved,
 )
@@ -376,7 +376,7 @@ class Recorder:
     @property
     def resolve(self) -> Callable[[], Awaitable[Backend]] | None:
         """Resolves the recorded backend on first use; None if it needs no resolving."""
-        return self._resolve if decides_late(self._backend) else None
+        return self._resolve if is_deferred(self._backend) else None
 
     async def _resolve(self) -> Backend:
         resolved_copy = copy.copy(self)

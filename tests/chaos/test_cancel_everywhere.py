@@ -23,8 +23,8 @@ from mellea_rx import (
 )
 from mellea_rx.backends import Backend
 from mellea_rx.core.generation import Generation
-from mellea_rx.stdlib.answers import answer
 from mellea_rx.stdlib.calls import Call
+from mellea_rx.stdlib.tries import generate_with_retries
 from mellea_rx.testing.conformance import request
 from tests.chaos.trial import Trial, engine_tasks, logged
 from tests.core.hand import PATIENCE, until_blocking
@@ -73,7 +73,7 @@ def cancelled_at(backend: Backend, step: int, **options: Any) -> bool:
     stepped: list[Stepped] = []
 
     async def pipeline(generation: Generation) -> None:
-        work = answer(backend, request(RETRIES=0, **options), generation)
+        work = generate_with_retries(backend, request(RETRIES=0, **options), generation)
         stepped.append(Stepped(work, step))
         await stepped[0]
 

@@ -243,7 +243,7 @@ def lacking() -> type:
         (lambda: Person | Place, "more than one dict-like"),
         (lacking, "Nowhere"),
         (lambda: {"type": "nonsense"}, r"\$.type: 'nonsense'"),
-        (lambda: {"a": Strange()}, "no JSON schema"),
+        (lambda: {"a": Strange()}, "not a JSON schema"),
         (lambda: {"$ref": "#/$defs/Gone"}, "#/\\$defs/Gone"),
         (lambda: {"items": {"$ref": "http://127.0.0.1:1/x"}}, "nothing is fetched"),
     ],

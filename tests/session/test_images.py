@@ -68,7 +68,8 @@ def test_a_url_stays_one() -> None:
 def test_any_other_kind_is_refused_by_name(given: bytes, tmp_path: Path) -> None:
     file = tmp_path / "photo.png"
     file.write_bytes(given)
-    with pytest.raises(InvalidInputError, match=r"photo\.png' is no PNG, JPEG or WebP: .*begins"):
+    words = r"photo\.png' is not a PNG, JPEG or WebP file: .*begins"
+    with pytest.raises(InvalidInputError, match=words):
         Image.from_file(file)
     for make in (Image.from_bytes, lambda data: Image.from_base64(in_base64(data))):
         with pytest.raises(InvalidInputError, match="no PNG, JPEG or WebP"):

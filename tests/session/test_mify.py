@@ -230,7 +230,7 @@ def test_an_object_within_that_shows_nothing_is_named() -> None:
     ("how", "told"),
     [
         ({"fields_exclude": {"marign"}}, "fields_exclude names 'marign', .* mean 'margin'"),
-        ({"fields_include": {"zzz"}}, r"'zzz', which Item has not \(it has .*'name'"),
+        ({"fields_include": {"zzz"}}, r"'zzz', which Item does not have \(it has .*'name'"),
         ({"fields_include": {"sell"}}, "fields_include names 'sell'"),
         ({"methods_include": {"sel"}}, "methods_include names 'sel', .* mean 'sell'"),
         ({"methods_include": {"name"}}, "methods_include names 'name'"),

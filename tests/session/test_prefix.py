@@ -20,7 +20,7 @@ from mellea_rx import (
 )
 from mellea_rx.core.backend import Capabilities
 from mellea_rx.core.request import WireMessage
-from mellea_rx.stdlib.beginnings import Unrepeated
+from mellea_rx.stdlib.beginnings import RepeatedPrefillFilter
 from mellea_rx.stdlib.components import Message, ToolMessage
 from mellea_rx.stdlib.requirements import req, simple_validate
 from tests.core.hand import STREAM, Recorder, soon, until
@@ -144,10 +144,10 @@ def test_a_repeated_beginning_is_dropped_however_it_is_cut(
     beginning: str, rest: str, cuts: list[int]
 ) -> None:
     pushed: list[Chunk] = []
-    filtered = Unrepeated(beginning, pushed.append)
+    filtered = RepeatedPrefillFilter(beginning, pushed.append)
     whole, at = beginning + rest, 0
     for cut in [*sorted(cuts), len(whole)]:
-        filtered.add(Chunk(whole[at:cut]))
+        filtered.push(Chunk(whole[at:cut]))
         at = max(at, cut)
     text = "".join(chunk.text for chunk in pushed)
     assert text == beginning[len(beginning.rstrip()) :] + rest

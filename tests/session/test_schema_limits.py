@@ -146,7 +146,7 @@ def test_what_a_message_shows_of_a_large_answer_is_short() -> None:
     ],
 )
 def test_what_is_no_pattern_is_refused(schema: Any) -> None:
-    with pytest.raises(InvalidInputError, match="is no regular expression"):
+    with pytest.raises(InvalidInputError, match="is not a regular expression"):
         as_format(schema)
 
 

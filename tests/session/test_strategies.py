@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from dataclasses import replace
 from typing import Any
 
@@ -117,6 +118,51 @@ def test_an_attempt_that_fails_leaves_those_beside_it() -> None:
         await until(lambda: backend.running == 0)
 
     asyncio.run(main())
+
+
+# Parameters with two names.
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (BestOfN(loop_budget=4), BestOfN(n=4)),
+        (MajorityVoting(loop_budget=4), MajorityVoting(n=4)),
+        (BestOfN(max_concurrent=2), BestOfN(concurrency_budget=2)),
+        (MajorityVoting(max_concurrent=2), MajorityVoting(concurrency_budget=2)),
+        (RejectionSampling(max_concurrent=2), RejectionSampling(concurrency_budget=2)),
+    ],
+)
+def test_both_names_of_a_parameter_mean_the_same(one: Any, other: Any) -> None:
+    assert one == other
+    assert one.concurrency_budget == other.max_concurrent
+    if not isinstance(one, RejectionSampling):
+        assert one.n == other.loop_budget
+    assert replace(one, loop_budget=5) == replace(other, loop_budget=5)
+    assert pickle.loads(pickle.dumps(one)) == other
+
+
+@pytest.mark.parametrize(
+    ("strategy", "name", "alias"),
+    [
+        (RejectionSampling, "max_concurrent", "concurrency_budget"),
+        (BestOfN, "max_concurrent", "concurrency_budget"),
+        (BestOfN, "loop_budget", "n"),
+        (MajorityVoting, "max_concurrent", "concurrency_budget"),
+        (MajorityVoting, "loop_budget", "n"),
+    ],
+)
+def test_a_parameter_is_given_by_one_of_its_names(strategy: Any, name: str, alias: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"{alias}= is another name of {name}=: give one"):
+        strategy(**{name: 1, alias: 1})
+    for each in (name, alias):
+        with pytest.raises(InvalidInputError, match=f"{each} must be an int, 1 or more, not 0"):
+            strategy(**{each: 0})
+
+
+def test_a_repair_that_continues_names_the_parameter_that_was_given() -> None:
+    with pytest.raises(InvalidInputError, match="it needs max_concurrent=1"):
+        RejectionSampling(max_concurrent=2, repair="continue")
 
 
 # Repair.
@@ -256,7 +302,7 @@ def test_only_those_that_meet_the_requirements_vote() -> None:
 
 @pytest.mark.parametrize("make", [BestOfN, MajorityVoting])
 def test_a_number_below_one_is_refused(make: Any) -> None:
-    with pytest.raises(InvalidInputError, match="n must be an int"):
+    with pytest.raises(InvalidInputError, match="loop_budget must be an int, 1 or more"):
         make(0)
 
 

@@ -1,6 +1,6 @@
-"""Components: what can be asked of a model."""
+"""Components, for users: tasks, messages, questions, and the parts of prompts."""
 
-from mellea_rx.core.component import Component, Said, Template
+from mellea_rx.core.component import BaseComponent, Component, Said, Template, TextComponent
 from mellea_rx.core.image import Image
 from mellea_rx.stdlib.components.document import Document
 from mellea_rx.stdlib.components.instruction import Instruction
@@ -10,6 +10,7 @@ from mellea_rx.stdlib.components.tool_messages import ToolMessages
 from mellea_rx.stdlib.mify import Mified, mify
 
 __all__ = [
+    "BaseComponent",
     "Component",
     "Document",
     "Image",
@@ -19,6 +20,7 @@ __all__ = [
     "Query",
     "Said",
     "Template",
+    "TextComponent",
     "ToolMessage",
     "ToolMessages",
     "Transform",

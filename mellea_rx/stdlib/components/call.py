@@ -1,4 +1,4 @@
-"""A function's task, and the arguments of one call of it."""
+"""`FunctionCall`: the component of one call of a `@generative` function."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mellea_rx.core.component import Template
+from mellea_rx.core.component import Template, TextComponent
 
 __all__ = ["FUNCTION", "FunctionCall"]
 
@@ -21,13 +21,13 @@ FUNCTION = Template(
 
 
 @dataclass(frozen=True, slots=True)
-class FunctionCall:
-    """What a function is to do, and with what.
+class FunctionCall(TextComponent):
+    """The task of a function, and the arguments of one call of it.
 
     Attributes:
-        task: Its docstring.
+        task: The function's docstring.
         arguments: Its arguments, by name; never rendered themselves, and thunks are waited for.
-        requirements: What its result has to be, in words.
+        requirements: The requirements on its result, in words.
     """
 
     task: str
@@ -35,13 +35,9 @@ class FunctionCall:
     requirements: tuple[str, ...] = ()
 
     def template(self) -> Template:
-        """The arguments, the task, the requirements: what is last weighs most."""
+        """The arguments, then the task and the requirements, since models weigh the end most."""
         return FUNCTION.given(
             task=self.task,
             arguments=list(self.arguments.items()),
             requirements=self.requirements,
         )
-
-    def parse(self, text: str) -> str:
-        """The text as it is."""
-        return text

@@ -1,10 +1,10 @@
-"""A text that answers are based on."""
+"""`Document`: a text with a title, for `grounding_context` and other parts of prompts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mellea_rx.core.component import Template
+from mellea_rx.core.component import Template, TextComponent
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.stdlib.components.parts import Text, require_text
 
@@ -19,19 +19,19 @@ DOCUMENT = Template(
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """A text, with what it is called: for `grounding_context`, or as a part of any prompt.
+class Document(TextComponent):
+    """A text with its title and id: for `grounding_context`, or as a part of any prompt.
 
     Example:
         >>> opening = Document("Open from 9 to 5.", title="At the door", doc_id="sign-1")
 
     Attributes:
         text: The text, never rendered; or a thunk, waited for.
-        title: Its title.
-        doc_id: What an answer can cite it by.
+        title: Its title; None for none.
+        doc_id: The id by which an answer can cite it; None for none.
 
     Raises:
-        InvalidInputError: The text is empty, or the title or `doc_id` is no text.
+        InvalidInputError: The text is empty, or the title or `doc_id` is not a text.
     """
 
     text: Text
@@ -48,7 +48,3 @@ class Document:
     def template(self) -> Template:
         """Its id and title, then the text."""
         return DOCUMENT.given(text=self.text, title=self.title, doc_id=self.doc_id)
-
-    def parse(self, text: str) -> str:
-        """The text as it is."""
-        return text

@@ -1,4 +1,4 @@
-"""A task in words, with all that its result depends on."""
+"""`Instruction`: the component of the verb `instruct`, a task with all that belongs to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mellea_rx.core.arguments import kind_of
-from mellea_rx.core.component import Said, Template
+from mellea_rx.core.component import Said, Template, TextComponent
 from mellea_rx.core.image import Images, as_images
 from mellea_rx.core.placeholders import (
     NOT_RENDERED,
@@ -51,8 +51,8 @@ _NO_VARIABLES = "it is a template only with user_variables="
 
 
 @dataclass(frozen=True, slots=True)
-class Instruction:
-    """A task.
+class Instruction(TextComponent):
+    """A task in words.
 
     Example:
         >>> task = Instruction("Greet {{name}}.", user_variables={"name": "Ada"})
@@ -60,16 +60,17 @@ class Instruction:
 
     Attributes:
         description: The task. With `user_variables` it is a Jinja template, else plain text.
-        requirements: What the result has to be, in words.
-        icl_examples: What good results look like: texts, components or thunks.
-        grounding_context: What the result has to be based on: texts, documents, components or
-            thunks by their names, or a list of them.
+        requirements: The requirements on the result, in words.
+        icl_examples: Examples of good results: texts, components or thunks.
+        grounding_context: The sources of the result: texts, documents, components or thunks by
+            their names, or a list of them.
         user_variables: Values for the description, by name; thunks are waited for.
-        prefix: What the result begins with.
+        prefix: The prefill: text that the result begins with.
         images: Pictures that the task is about; see `Image`.
 
     Raises:
-        InvalidInputError: The description is empty, or something that cannot be used, by name.
+        InvalidInputError: The description is empty, or an attribute cannot be used; the message
+            names it.
     """
 
     description: str
@@ -88,7 +89,7 @@ class Instruction:
             )
         if self.prefix is not None and not isinstance(self.prefix, ModelOutputThunk):
             require_text(self.prefix, "the prefix")
-        # What was asked is what it was at the time of the call, whatever becomes of the caller's.
+        # Copied, so that later changes of the caller's lists and dicts do not reach the call.
         keep = object.__setattr__
         words = [self.requirements] if isinstance(self.requirements, str) else self.requirements
         keep(self, "requirements", tuple([require_text(each, "a requirement") for each in words]))
@@ -104,7 +105,7 @@ class Instruction:
         self._check_placeholders()
 
     def _check_placeholders(self) -> None:
-        """Refuse variables that are not used, and warn of placeholders that are never filled."""
+        """Refuse variables that are not used, and warn of placeholders that are never rendered."""
         examples = as_parts(self.icl_examples, "icl_examples")
         context = [part for _, part in as_named_parts(self.grounding_context, "context")]
         if self.user_variables is None:
@@ -112,7 +113,7 @@ class Instruction:
         else:
             unrendered = (*self.requirements, *examples, *context, self.prefix)
             used = variables_of(self.description)
-            if used.issubset(self.user_variables):  # else one is missing, and the prompt is refused
+            if used.issubset(self.user_variables):  # else rendering reports the missing one
                 require_used(self.description, used, self.user_variables, unrendered)
         for part in examples:
             warn_of_placeholders("an example", part, NOT_RENDERED)
@@ -121,7 +122,7 @@ class Instruction:
         warn_of_placeholders("the prefix", self.prefix, NOT_RENDERED)
 
     def template(self) -> Template:
-        """The description, then the requirements, examples and context that there are."""
+        """The description, then its requirements, examples and context."""
         description: str | Template = self.description
         if self.user_variables is not None:
             description = Template(self.description, self.user_variables)
@@ -134,12 +135,8 @@ class Instruction:
         return Template(source, {"description": description, **parts}, INSTRUCTION.name)
 
     def said(self) -> tuple[Said, ...]:
-        """The task, and the beginning of its answer where it has one."""
+        """The task, and the prefill where it has one."""
         task = Said(self.template(), images=as_images(self.images))
         if self.prefix is None:
             return (task,)
         return (task, Said(_PREFIX.given(prefix=self.prefix), "assistant"))
-
-    def parse(self, text: str) -> str:
-        """The text as it is."""
-        return text

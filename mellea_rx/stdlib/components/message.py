@@ -1,11 +1,11 @@
-"""Messages of a conversation: what somebody says, and what a tool gave."""
+"""`Message` and `ToolMessage`: the components of a conversation's messages."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from mellea_rx.core.component import Said, Template
+from mellea_rx.core.component import Said, Template, TextComponent
 from mellea_rx.core.image import Images, as_images
 from mellea_rx.core.thunk import ModelOutputThunk
 from mellea_rx.errors import InvalidInputError
@@ -20,16 +20,16 @@ Speaker = Literal["user", "assistant", "system"]
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """What somebody says, as it is.
+class Message(TextComponent):
+    """A message, taken word for word.
 
     Attributes:
         content: The text, never rendered; or a thunk, waited for.
-        role: "user", "assistant" (at the end: how the answer begins) or "system".
+        role: "user", "assistant" (at the end of a prompt: the prefill) or "system".
         images: Pictures that belong to it; see `Image`.
 
     Raises:
-        InvalidInputError: It is empty, or something that cannot be used, by name.
+        InvalidInputError: It is empty, or an attribute cannot be used; the message names it.
     """
 
     content: Text
@@ -54,22 +54,18 @@ class Message:
         """One message."""
         return (Said(self.template(), self.role, as_images(self.images)),)
 
-    def parse(self, text: str) -> str:
-        """The text as it is."""
-        return text
-
 
 @dataclass(frozen=True, slots=True)
-class ToolMessage:
-    """What a tool gave, for the model that asked to call it.
+class ToolMessage(TextComponent):
+    """A tool's result, for the model that asked to call it.
 
     Attributes:
         name: The tool's name.
-        content: Its result as text, never rendered; it may be empty.
-        call_id: The `ToolCall.id` that it answers ("" where the server gave none).
+        content: The result as text, never rendered; it may be empty.
+        call_id: The `ToolCall.id` of the call ("" where the server gave none).
 
     Raises:
-        InvalidInputError: There is no name, or the content is no text.
+        InvalidInputError: The name is empty, or the content is not a text.
     """
 
     name: str
@@ -87,9 +83,5 @@ class ToolMessage:
         return TOOL_MESSAGE.given(content=self.content)
 
     def said(self) -> tuple[Said, ...]:
-        """One message, the tool's."""
+        """One message of the tool."""
         return (Said(self.template(), "tool", tool_name=self.name, tool_call_id=self.call_id),)
-
-    def parse(self, text: str) -> str:
-        """The text as it is."""
-        return text

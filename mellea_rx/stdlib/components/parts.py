@@ -1,4 +1,4 @@
-"""What components are made of, checked where it is given."""
+"""Checks of the parts of components, where a user passes them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mellea_rx.errors import InvalidInputError
 __all__ = ["Part", "Text", "as_named_parts", "as_parts", "require_text"]
 
 Text: TypeAlias = str | ModelOutputThunk[Any]
-"""A text, or the thunk of a call that will say it."""
+"""A text, or the thunk of a call whose answer it is."""
 
 Part: TypeAlias = Text | Component[Any] | Template
-"""A text, or what becomes one: a thunk is waited for, a component or template rendered."""
+"""A text, a thunk (waited for), or a component or template (rendered)."""
 
 
 def require_text(value: object, name: str) -> str:
-    """Refuse what is no text, or has none.
+    """Refuse a value that is not a text, or is blank.
 
     Raises:
         InvalidInputError: It is not a str, or it is blank.
@@ -35,7 +35,7 @@ def as_parts(given: Iterable[Part] | Part | None, name: str) -> tuple[Part, ...]
     """One part, or a list of them, as a tuple.
 
     Raises:
-        InvalidInputError: Something that is no part.
+        InvalidInputError: Something is not a part.
     """
     if given is None or given == ():
         return ()
@@ -52,7 +52,7 @@ def as_named_parts(
     """Parts with their names; those of a list have none ("").
 
     Raises:
-        InvalidInputError: Something that is no part, or a name that is no text.
+        InvalidInputError: Something is not a part, or a name is not a text.
     """
     if given is None:
         return ()

@@ -1,11 +1,11 @@
-"""Questions about an object, and changes to it: any object, by its public attributes and text."""
+"""`Query` and `Transform`: the components of the verbs `query` and `transform`, for any object."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from mellea_rx.core.component import Template
+from mellea_rx.core.component import Template, TextComponent
 from mellea_rx.stdlib.components.parts import require_text
 from mellea_rx.stdlib.face import public_face
 
@@ -33,11 +33,11 @@ Task: {{ task }}""",
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class Query(TextComponent):
     """A question about an object.
 
     Attributes:
-        obj: What it is about.
+        obj: The object.
         question: The question.
 
     Raises:
@@ -55,18 +55,14 @@ class Query:
         """The object, then the question."""
         return QUERY.given(face=public_face(self.obj), question=self.question)
 
-    def parse(self, text: str) -> str:
-        """The text as it is."""
-        return text
-
 
 @dataclass(frozen=True, slots=True)
-class Transform:
+class Transform(TextComponent):
     """A change to an object, as text.
 
     Attributes:
-        obj: What to change.
-        transformation: How.
+        obj: The object to change.
+        transformation: The change, in words.
 
     Raises:
         InvalidInputError: The transformation is empty, or the object shows nothing.
@@ -82,7 +78,3 @@ class Transform:
     def template(self) -> Template:
         """The object, then the task."""
         return TRANSFORM.given(face=public_face(self.obj), task=self.transformation)
-
-    def parse(self, text: str) -> str:
-        """The text as it is."""
-        return text

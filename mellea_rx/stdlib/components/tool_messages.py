@@ -1,11 +1,11 @@
-"""The results of several tool calls, told to the model at once."""
+"""`ToolMessages`: the component of the results of several tool calls."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mellea_rx.core.component import Said, Template
+from mellea_rx.core.component import Said, Template, TextComponent
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.components.message import ToolMessage
 
@@ -15,14 +15,14 @@ _LINES = "{{ messages | join('\n') }}"
 
 
 @dataclass(frozen=True, slots=True)
-class ToolMessages:
-    """What `call_tools` returned, to ask the model to go on from: `m.act(ToolMessages(results))`.
+class ToolMessages(TextComponent):
+    """The results of `call_tools`, from which the model goes on: `m.act(ToolMessages(results))`.
 
     Attributes:
         messages: The results, in the order of their calls.
 
     Raises:
-        InvalidInputError: There are none, or something is no `ToolMessage`.
+        InvalidInputError: There are none, or something is not a `ToolMessage`.
     """
 
     messages: Iterable[ToolMessage]
@@ -44,7 +44,3 @@ class ToolMessages:
     def said(self) -> tuple[Said, ...]:
         """A message for each."""
         return tuple(said for each in self.messages for said in each.said())
-
-    def parse(self, text: str) -> str:
-        """The text as it is."""
-        return text

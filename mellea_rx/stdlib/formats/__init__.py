@@ -1,4 +1,4 @@
-"""Formats: types of answers, out of Python types and JSON schemas."""
+"""Formats: types of answers, made of Python types and JSON schemas by `as_format`."""
 
 from mellea_rx.core.format import OutputFormat
 from mellea_rx.stdlib.formats.build import as_format

@@ -1,4 +1,4 @@
-"""A format from whatever a call was given."""
+"""`as_format`: the format of a `format=` argument."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def as_format(given: Any) -> OutputFormat[Any] | None:
     Args:
         given: A Pydantic model, dataclass, TypedDict, NamedTuple, msgspec Struct, `Literal`, enum,
             int, float, bool, a `list[T]`, `dict[str, T]` or union of those, or a JSON schema (a
-            dict). `str` and None ask for plain text. An `OutputFormat` is taken as it is.
+            dict). `str` and None mean plain text. An `OutputFormat` is returned as it is.
 
     Returns:
         The format; None for plain text.
@@ -34,7 +34,7 @@ def as_format(given: Any) -> OutputFormat[Any] | None:
         [1, 2]
 
     Raises:
-        InvalidInputError: It is nothing of that, or a schema that is not valid.
+        InvalidInputError: Any other type, or a schema that is not valid.
     """
     if given is None or given is str:
         return None
@@ -58,7 +58,7 @@ def _format_of(given: Any) -> OutputFormat[Any]:
 
 
 def _require_type(given: Any) -> None:
-    """Refuse an object of a type, and a list around a type, by the type that was meant."""
+    """Refuse an object of a type, or a list around a type; the error names the type to give."""
     meant = None
     if isinstance(given, type):
         return

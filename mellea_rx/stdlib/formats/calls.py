@@ -1,4 +1,4 @@
-"""A call with a format: what it asks, and what it takes for an answer."""
+"""Calls with a format: the instructions in the prompt, and the requirement on the answer."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ Answer with JSON that fits this schema:
 )
 
 _ABOUT_SCHEMAS = re.compile("schema|grammar|response_format|structured", re.IGNORECASE)
-"""In a server's words: it does not take the schema, or none at all."""
+"""Matches a server's error about a schema, or about all schemas."""
 
 _KEPT = 8
-"""How many objects a call keeps beside their texts: some attempts run at once."""
+"""The number of decoded objects that a call caches: several attempts may run at once."""
 
 
 def for_one_call(format: OutputFormat[Any]) -> OutputFormat[Any]:
-    """The format for one call, in which no text is decoded twice: decoding may run user code."""
+    """The format with a cache for one call, since decoding may run a user's code."""
     decode = lru_cache(maxsize=_KEPT)(checked(format.name, format.decode))
     return replace(format, decode=decode)
 
 
 def fits(format: OutputFormat[Any]) -> Requirement:
-    """The requirement that an answer is of a format."""
+    """The requirement that an answer fits a format."""
 
     def is_of_format(text: str) -> ValidationResult:
         try:
@@ -55,23 +55,23 @@ def fits(format: OutputFormat[Any]) -> Requirement:
 
 
 def in_format(request: Request, format: OutputFormat[Any], sources: Sources) -> Request:
-    """The request for an answer in a format: constrained where the backend can, and told anyway.
+    """The request for an answer in a format: with the schema, and with instructions in the prompt.
 
-    (A constraint alone lets a model say nothing else; it does not know what it is to say.)
+    (A constraint alone excludes other answers, but the model does not know what to write.)
     """
     messages = list(request.messages)
-    asked = [index for index, message in enumerate(messages) if message.role == "user"]
-    if not asked:
+    user = [index for index, message in enumerate(messages) if message.role == "user"]
+    if not user:
         messages.append(WireMessage("user", ""))
-    index = asked[-1] if asked else -1
+    index = user[-1] if user else -1
     schema = msgspec.json.encode(format.schema).decode()
-    told = render(FORMAT.given(prompt=messages[index].content, schema=schema), sources)
-    messages[index] = replace(messages[index], content=told.lstrip("\n"))
+    content = render(FORMAT.given(prompt=messages[index].content, schema=schema), sources)
+    messages[index] = replace(messages[index], content=content.lstrip("\n"))
     return replace(request, messages=tuple(messages), schema=format.schema)
 
 
 def refused(format: OutputFormat[Any], error: BackendError) -> BackendError:
-    """The error, and whose schema it is about, where the server's words are about a schema."""
+    """The error, with a hint to the call's format where the server's message is about a schema."""
     if not _ABOUT_SCHEMAS.search(str(error)):
         return error
     return error.with_hint(f"this is about the JSON schema of format={format.name}")

@@ -1,6 +1,7 @@
-"""JSON Schema's keywords, checked in bounded time: those that search for patterns or compare items.
+"""JSON Schema keywords that are checked in bounded time; `schemas` uses them.
 
-The others are jsonschema's own, with a look at the clock before each.
+Keywords that search for patterns or compare items are replaced. The others are jsonschema's own,
+with a check of the time limit before each.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from mellea_rx.stdlib.formats.limits import is_found, key_of, look_at_clock
 __all__ = ["bounded_keywords"]
 
 Keyword: TypeAlias = Callable[[Any, Any, Any, Any], Iterator[Any] | None]
-"""Takes the validator, the keyword's value, the instance and the schema; yields errors."""
+"""A function of the validator, the keyword's value, the instance and the schema; yields errors."""
 
 _collects: ContextVar[bool] = ContextVar("mellea_rx_collects", default=False)
-"""Whether keywords yield the properties that they evaluate, instead of errors.
+"""Whether keywords yield the properties that they evaluate instead of errors.
 
-(`unevaluatedProperties` has to know them, and a validator that goes through the schema is what
-follows its references.)
+(`unevaluatedProperties` needs them, and only a validator that walks the schema follows its
+references.)
 """
 
 
@@ -30,8 +31,8 @@ def bounded_keywords(own: Mapping[str, Keyword], error: Callable[[str], Any]) ->
     """A dialect's keywords in bounded time.
 
     Args:
-        own: Its keywords, as jsonschema has them.
-        error: Makes an error of jsonschema's from its message.
+        own: The dialect's keywords in jsonschema.
+        error: Makes a jsonschema error from a message.
     """
     replaced: dict[str, Keyword] = {
         "pattern": partial(_pattern, error),
@@ -64,7 +65,7 @@ def _nothing(*_: Any) -> None:
     """A keyword that evaluates no property."""
 
 
-# Keywords that say what is wrong.
+# Keywords that yield errors.
 
 
 def _pattern(
@@ -89,11 +90,11 @@ def _additional_properties(
 ) -> Iterator[Any]:
     if not isinstance(instance, dict):
         return
-    told = {
+    known = {
         *schema.get("properties", ()),
         *_matching(instance, schema.get("patternProperties", ())),
     }
-    names = [name for name in instance if name not in told]
+    names = [name for name in instance if name not in known]
     if isinstance(allowed, dict):
         for name in names:
             yield from validator.descend(instance[name], allowed, path=name)
@@ -120,11 +121,11 @@ def _unevaluated_properties(
 ) -> Iterator[Any]:
     if not isinstance(instance, dict):
         return
-    told = _evaluated(validator, instance, schema)
+    known = _evaluated(validator, instance, schema)
     names = [
         name
         for name in instance
-        if name not in told and not _is_valid(validator, instance[name], allowed)
+        if name not in known and not _is_valid(validator, instance[name], allowed)
     ]
     if names:
         yield error(f"Unevaluated properties are not allowed ({_listed(names)} unexpected)")
@@ -141,11 +142,11 @@ def _listed(names: list[str]) -> str:
     return f"{shown}{rest} {'was' if len(names) == 1 else 'were'}"
 
 
-# Keywords that say which properties they evaluate.
+# Keywords that yield the properties that they evaluate.
 
 
 def _evaluated(validator: Any, instance: Any, schema: Any) -> set[str]:
-    """The properties that a schema evaluates, by its parts and what it refers to."""
+    """The properties that a schema evaluates, by its parts and its references."""
     if isinstance(schema, bool):
         return set()
     with _collecting(True):
@@ -154,7 +155,7 @@ def _evaluated(validator: Any, instance: Any, schema: Any) -> set[str]:
 
 
 _EVALUATED: Any = Exception("evaluated")
-"""The cause of what is no error, but the name of a property that is evaluated."""
+"""The cause that marks an "error" as the name of an evaluated property."""
 
 
 def _is_valid(validator: Any, instance: Any, schema: Any) -> bool:
@@ -173,7 +174,7 @@ def _collecting(value: bool) -> Iterator[None]:
 
 
 _REFERENCES = {"$ref", "$dynamicRef", "$recursiveRef"}
-"""Their own functions follow them, whichever it is that keywords yield."""
+"""References; jsonschema's own functions follow them in both modes."""
 
 
 def _named(error: Any, names: Any) -> Iterator[Any]:

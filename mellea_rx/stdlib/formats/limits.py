@@ -1,6 +1,7 @@
-"""Checks of answers against schemas, in bounded time: either may be made to take for ever.
+"""The time limit of checks of answers against JSON schemas, used by the keywords of `formats`.
 
-A check ends when it has used `LIMIT` seconds of processor time, or when nobody waits for it.
+A schema or an answer can be written so that a check never ends. A check ends when it has used
+`LIMIT` seconds of processor time, or when its call was given up.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ from mellea_rx.errors import InvalidInputError
 __all__ = ["OutOfTime", "bounded", "compiled", "is_found", "key_of", "look_at_clock"]
 
 LIMIT = 5.0
-"""Seconds of processor time that one check may take."""
+"""The processor time that one check may take, in seconds."""
 
 _FIRST_LOOK = 0.05
-"""Seconds of a first search, before the clock is looked at; the next one may take twice as long."""
+"""The time limit of the first search for a pattern, in seconds; each further one doubles it."""
 
 _ends_at: ContextVar[float] = ContextVar("mellea_rx_check_ends_at")
 
 
 class OutOfTime(ValueError):
-    """A check took longer than it may, or nobody waits for it any more."""
+    """A check exceeded its time limit, or its call was given up."""
 
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Checks within may take `LIMIT` seconds of this thread's processor time."""
+    """Limit the checks in this block to `LIMIT` seconds of this thread's processor time."""
     token = _ends_at.set(time.thread_time() + LIMIT)
     try:
         yield
@@ -43,13 +44,13 @@ def bounded() -> Iterator[None]:
 
 
 def look_at_clock() -> None:
-    """To be called now and then within `bounded`.
+    """Check the time limit; called before each step of a check, within `bounded`.
 
     Raises:
-        OutOfTime: The time is over.
+        OutOfTime: The limit is exceeded.
     """
     if is_given_up():
-        raise OutOfTime("nobody waits for this check any more")
+        raise OutOfTime("the call of this check was given up")
     if time.thread_time() > _ends_at.get():
         raise OutOfTime(
             f"it could not be checked in {LIMIT:g} s: a pattern of the schema, or its references "
@@ -58,18 +59,18 @@ def look_at_clock() -> None:
 
 
 def compiled(pattern: str) -> Any:
-    """A pattern, ready to be searched for.
+    """A compiled pattern.
 
     Raises:
-        InvalidInputError: It is none.
+        InvalidInputError: It is not a regular expression.
     """
     try:
         return _compiled(pattern)
     except (_regex().error, RecursionError, OverflowError) as error:
         shown = pattern if len(pattern) <= 80 else f"{pattern[:79]}…"
         raise InvalidInputError(
-            f"format= is a JSON schema with the pattern {shown!r}, which is no regular expression: "
-            f"{error}"
+            f"format= is a JSON schema with the pattern {shown!r}, which is not a regular "
+            f"expression: {error}"
         ) from None
 
 
@@ -88,17 +89,17 @@ def _regex() -> ModuleType:
 
 
 def is_found(pattern: str, text: str) -> bool:
-    """Whether a pattern is found in a text. Other threads go on meanwhile.
+    """Whether a pattern is found in a text. Other threads run meanwhile.
 
     Raises:
-        OutOfTime: The time is over.
+        OutOfTime: The limit is exceeded.
     """
     search: Callable[..., Any] = compiled(pattern).search
     seconds = _FIRST_LOOK
     while True:
         try:
-            # `concurrent` lets other threads run. A search that was stopped begins anew: with
-            # twice the time it takes twice the time of one search at most.
+            # `concurrent` lets other threads run. A search that timed out starts again with twice
+            # the time, so that all searches together take at most twice the time of one.
             return search(text, timeout=seconds, concurrent=True) is not None
         except TimeoutError:
             look_at_clock()
@@ -106,7 +107,7 @@ def is_found(pattern: str, text: str) -> bool:
 
 
 def key_of(value: Any) -> Any:
-    """What is equal for equal JSON values, and can be hashed. (To JSON, 1 is 1.0 but not true.)"""
+    """A hashable key that is equal for equal JSON values. (In JSON, 1 equals 1.0 but not true.)"""
     match value:
         case dict():
             return "object", frozenset((name, key_of(each)) for name, each in value.items())

@@ -1,4 +1,4 @@
-"""Says where an answer does not fit its format, and why."""
+"""`FormatError`s with the place and the reason of a misfit; formats use them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["checked", "misfit_at"]
 T = TypeVar("T")
 
 _EXCERPT = 200
-"""Characters of the answer that a message shows."""
+"""The number of characters of the answer that a message shows."""
 
 _BYTE = re.compile(r" \(byte (\d+)\)$")
 _PATH = re.compile(r" - at `(\$.*)`$")
@@ -25,7 +25,7 @@ def checked(name: str, decode: Callable[[str], T]) -> Callable[[str], T]:
 
     Args:
         name: The format's name.
-        decode: What msgspec raises in it is told with its place.
+        decode: The decoder. The message has the place of an error of msgspec.
     """
 
     def decoded(text: str) -> T:
@@ -54,7 +54,7 @@ def _misfit(name: str, text: str, error: Exception) -> FormatError:
 
 
 def misfit_at(name: str, text: str, place: str, why: str) -> FormatError:
-    """The error for a place and a reason."""
+    """The error with a place and a reason."""
     shown = text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
     return FormatError(
         f"the answer is not of format {name}: at {place}: {why}; it is {shown!r}",
@@ -70,14 +70,14 @@ def _line_of(text: str, position: int) -> str:
 
 
 def _fault_of(text: str, byte: int) -> tuple[str, str]:
-    """Where a text ceases to be JSON, and why."""
+    """The place where a text stops being JSON, and the reason."""
     try:
         json.loads(text)
-    except json.JSONDecodeError as error:  # says it more precisely than msgspec
+    except json.JSONDecodeError as error:  # more precise than msgspec's
         return _line_of(text, error.pos), f"this is no JSON: {error.msg}"
     except (ValueError, RecursionError):
         pass
-    # Python takes NaN and the like for JSON, and has limits of its own.
+    # Python accepts NaN and the like as JSON, and has limits of its own.
     before = text.encode("utf-8", "surrogatepass")[:byte].decode("utf-8", "ignore")
     return _line_of(text, len(before)), "this is no JSON"
 

@@ -1,4 +1,4 @@
-"""Formats of JSON schemas: the only home of jsonschema."""
+"""Formats of JSON schemas, for `as_format`. Only this module imports jsonschema."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mellea_rx.stdlib.formats.misfit import checked, misfit_at
 __all__ = ["schema_format"]
 
 _LONGEST_MESSAGE = 300
-"""Characters of what jsonschema says of a value: it shows the whole value."""
+"""The number of characters of a jsonschema message that is shown: it contains the whole value."""
 
 
 @lru_cache(maxsize=1)
@@ -40,10 +40,10 @@ def _referencing() -> ModuleType:
 
 
 def schema_format(schema: Mapping[str, Any]) -> OutputFormat[Any]:
-    """A format of a JSON schema; what it decodes is plain Python.
+    """A format of a JSON schema, which decodes to plain Python values.
 
     Raises:
-        InvalidInputError: The schema is not valid, or refers to what it does not have.
+        InvalidInputError: The schema is not valid, or a reference leads nowhere.
     """
     plain = _plain(schema)
     name = f"JSON schema {plain['title']!r}" if "title" in plain else "JSON schema"
@@ -65,30 +65,30 @@ def _validator_of(schema: dict[str, Any]) -> Any:
     jsonschema = _jsonschema()
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
-        # Patterns are compiled below, by what searches for them; Python's `re` knows fewer.
+        # Patterns are compiled below with `regex`, which knows more of them than `re`.
         kind.check_schema(schema, format_checker=jsonschema.FormatChecker(()))
     except jsonschema.SchemaError as error:
         raise InvalidInputError(
-            f"format= is no valid JSON schema at {error.json_path}: {error.message}"
+            f"format= is not a valid JSON schema: at {error.json_path}: {error.message}"
         ) from None
     _require_references(schema)
     for pattern in _patterns(schema):
         compiled(pattern)
     checker = _in_bounds(kind)
-    # Without the dialect's name, for which jsonschema would take its own validator again.
+    # Without the dialect's name: jsonschema would choose its own validator by it.
     return checker(_without_dialect(schema), registry=_referencing().jsonschema.EMPTY_REGISTRY)
 
 
 @cache
 def _in_bounds(kind: Any) -> Any:
-    """A dialect's validator whose checks end in bounded time."""
+    """A dialect's validator with checks in bounded time."""
     jsonschema = _jsonschema()
     keywords = bounded_keywords(kind.VALIDATORS, jsonschema.ValidationError)
     return jsonschema.validators.extend(kind, keywords)
 
 
 def _short(message: str) -> str:
-    """A message without most of an answer that it shows."""
+    """A message, shortened where it contains a long answer."""
     if len(message) <= _LONGEST_MESSAGE:
         return message
     half = _LONGEST_MESSAGE // 2
@@ -96,7 +96,7 @@ def _short(message: str) -> str:
 
 
 def _require_references(schema: Any) -> None:
-    """Refuse references that lead nowhere; out of the schema is nowhere: nothing is fetched."""
+    """Refuse references that lead nowhere, or out of the schema: nothing is fetched."""
     referencing = _referencing()
     root = referencing.jsonschema.DRAFT202012.create_resource(schema)
     resolver = referencing.jsonschema.EMPTY_REGISTRY.resolver_with_root(root)
@@ -111,15 +111,15 @@ def _require_references(schema: Any) -> None:
 
 
 def _plain(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the schema, in plain JSON values: what becomes of the caller's is no matter.
+    """A copy of the schema in plain JSON values, independent of later changes of the caller's.
 
     Raises:
-        InvalidInputError: It holds what is no JSON.
+        InvalidInputError: It contains a value that JSON does not have.
     """
     try:
         return msgspec.json.decode(msgspec.json.encode(dict(schema)), type=dict[str, Any])
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"format= is no JSON schema: {error}") from error
+        raise InvalidInputError(f"format= is not a JSON schema: {error}") from error
 
 
 def _without_dialect(schema: Any) -> Any:
@@ -135,10 +135,10 @@ def _without_dialect(schema: Any) -> Any:
 
 
 _DATA = {"const", "default", "enum", "examples"}
-"""Keywords whose values are no schemas."""
+"""Keywords whose values are data, and not schemas."""
 
 _BY_NAME = {"$defs", "definitions", "dependentSchemas", "properties"}
-"""Keywords with schemas by names of the user's."""
+"""Keywords whose values are schemas by names of the user's."""
 
 
 def _patterns(schema: Any) -> Iterator[str]:

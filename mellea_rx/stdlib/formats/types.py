@@ -1,4 +1,4 @@
-"""Formats of Python types: msgspec makes their schemas and decodes them."""
+"""Formats of Python types, for `as_format`; msgspec makes their schemas and decodes them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from mellea_rx.stdlib.formats.misfit import checked
 __all__ = ["typed_format"]
 
 _MODULES = re.compile(r"(?<!['\"\w])(?:\w+\.)+(?=\w)")
-"""What stands before a class's name in the text of a type: modules, `<locals>` apart."""
+"""Matches the modules before a class's name in the `repr` of a type, without `<locals>`."""
 
 
 def typed_format(kind: Any) -> OutputFormat[Any]:
     """A format of a Python type.
 
     Raises:
-        InvalidInputError: It is no type that JSON can stand for.
+        InvalidInputError: JSON cannot represent the type.
     """
     name = kind.__name__ if isinstance(kind, type) else _MODULES.sub("", repr(kind))
     try:
         schema = _schema_of(kind)
         decoder = msgspec.json.Decoder(kind, dec_hook=model_from)
-    except Exception as error:  # what a type's own code raises, too
+    except Exception as error:  # a type's own code may raise anything
         raise InvalidInputError(
-            f"{name} is no type of answers: {error}. There are Pydantic models, dataclasses, "
-            "TypedDict, NamedTuple, msgspec Struct, Literal, enums, int, float, bool, lists, dicts "
-            "and unions of those, and JSON schemas (a dict)"
+            f"{name} is not a supported answer type: {error}. Supported are Pydantic models, "
+            "dataclasses, TypedDict, NamedTuple, msgspec Struct, Literal, enums, int, float, bool, "
+            "lists, dicts and unions of those, and JSON schemas (a dict)"
         ) from error
     return OutputFormat(name, schema, checked(name, decoder.decode))
 
@@ -47,7 +47,7 @@ def _schema_of(kind: Any) -> Mapping[str, Any]:
 
 
 def _with_open_root(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with its root spelled out, where that is but a reference: shorter in a prompt."""
+    """The schema with its root in place of a mere reference to it, which is shorter in a prompt."""
     shared = schema.pop("$defs")
     reference = schema.pop("$ref", None)
     if reference is not None:

@@ -1,10 +1,11 @@
-"""Whose fault a failed validation is, in words."""
+"""`validator_failed`: the error for an exception of a user's validation function."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from mellea_rx.core.arguments import name_of
 from mellea_rx.core.requirement import Requirement
 from mellea_rx.errors import CallerLoopClosedError, MelleaRxError, ValidatorError
 
@@ -18,18 +19,18 @@ def validator_failed(
     text: str,
     where: str,
 ) -> MelleaRxError:
-    """What to raise for an exception of a user's validation function.
+    """The error for an exception of a user's validation function.
 
     Args:
-        requirement: Whose function it is.
+        requirement: The requirement that the function belongs to.
         function: The function.
-        error: What it raised.
-        text: What it was to judge.
-        where: Which answer that is of ("attempt 2").
+        error: Its exception.
+        text: The text that it was to judge.
+        where: The name of the answer in the message ("attempt 2").
     """
     if isinstance(error, CallerLoopClosedError):
         return error
-    name = getattr(function, "__name__", type(function).__name__)
+    name = name_of(function)
     return ValidatorError(
         f"the validation function {name!r} of requirement {requirement.description!r} "
         f"raised {type(error).__name__} in {where}: {error}",

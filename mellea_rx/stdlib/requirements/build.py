@@ -1,4 +1,4 @@
-"""Short ways to write requirements."""
+"""Functions that make requirements: `req`, `check`, `simple_validate`. For users."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def req(
     """A requirement that the prompt states.
 
     Args:
-        description: In words.
+        description: The requirement in words.
         validation_fn: Decides (see `simple_validate`); None leaves it to the model as judge.
-        output_to_bool: Reads the judge's answer; by default a "yes" or "no" in it.
+        output_to_bool: Reads the judge's answer; by default the first "yes" or "no" in it.
         stream_validate: Decides for each unit while the answer streams; see `Requirement`.
-        unit: What `stream_validate` gets.
+        unit: The unit that `stream_validate` gets.
 
     Example:
         >>> short = req("at most 20 words", simple_validate(lambda text: len(text.split()) <= 20))
@@ -110,10 +110,10 @@ def simple_validate(
 
 
 def verdict(value: Any, reason: str | None = None) -> ValidationResult:
-    """What a validation function returned, as a result.
+    """The return value of a validation function, as a result.
 
     Raises:
-        TypeError: It is no verdict.
+        TypeError: It is not a verdict.
     """
     match value:
         case ValidationResult():
@@ -131,10 +131,10 @@ def verdict(value: Any, reason: str | None = None) -> ValidationResult:
 def as_requirements(
     given: Iterable[str | Requirement] | str | Requirement | None,
 ) -> tuple[Requirement, ...]:
-    """Requirements from whatever a call was given.
+    """The requirements of a `requirements=` argument.
 
     Raises:
-        InvalidInputError: Something that is neither a str nor a `Requirement`.
+        InvalidInputError: Something is neither a str nor a `Requirement`.
     """
     if given is None:
         return ()

@@ -1,4 +1,7 @@
-"""Streaming validations that keep something between units: each attempt gets one of its own."""
+"""Streaming validations with state: each attempt gets its own copy.
+
+`PerAttempt` is for users; the judge of a streamed answer uses the functions.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ class PerAttempt:
     """A streaming validation that is made anew for each attempt.
 
     Attributes:
-        factory: Takes nothing, returns a function as `stream_validate` takes it. It is called once
-            here, to see that it does, and once for each attempt, in a worker thread.
+        factory: Takes no arguments, and returns a function for `stream_validate`. It is called once
+            here as a check, and once for each attempt, in a worker thread.
 
     Example:
         >>> class AtMost:
@@ -35,7 +38,7 @@ class PerAttempt:
         >>> short = PerAttempt(lambda: AtMost(3))
 
     Raises:
-        InvalidInputError: It is no function, or returns none.
+        InvalidInputError: It is not a function, or does not return one.
     """
 
     factory: Callable[[], StreamValidation]
@@ -55,23 +58,23 @@ class PerAttempt:
         object.__setattr__(self, "_is_async", is_async(made))
 
     def for_attempt(self) -> StreamValidation:
-        """A function for one attempt."""
+        """The function for one attempt."""
         return self.factory()
 
     @property
     def is_async(self) -> bool:
-        """Whether its functions are."""
+        """Whether its functions are async."""
         return self._is_async
 
     def __call__(self, unit: str) -> Any:
-        """Judge one unit on its own."""
+        """Judge one unit with a new function."""
         return self.factory()(unit)
 
 
 def is_stateful(function: Callable[..., Any]) -> bool:
-    """Whether a function may keep something between units: an object, a method of one, a factory.
+    """Whether a function may have state: an object, a method of one, or a factory.
 
-    Functions (lambdas, builtins, partials of functions) are taken as they are.
+    Plain functions (lambdas, builtins, partials of functions) count as stateless.
     """
     while isinstance(function, partial):
         function = function.func
@@ -83,15 +86,15 @@ def is_stateful(function: Callable[..., Any]) -> bool:
 
 
 def for_attempt(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function for one attempt. It may run code of the user's.
+    """The function for one attempt. It may run a user's code.
 
     Args:
-        function: One that has a method `for_attempt()` says itself; a class whose objects can be
-            called is called; any other object, or the object of a method, is copied deeply; a
-            function is taken as it is.
+        function: An object with a method `for_attempt()` returns the function itself; a class whose
+            objects are callable is called; any other object, or the object of a method, is copied
+            deeply; a stateless function is used as it is.
 
     Raises:
-        Exception: What the copy raises.
+        Exception: The exception of the copy.
     """
     if not is_stateful(function):
         return function
@@ -103,10 +106,10 @@ def for_attempt(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def require_copies(function: Callable[..., Any] | None) -> None:
-    """Refuse a streaming validation of which attempts cannot have one each.
+    """Refuse a streaming validation that cannot be copied for each attempt.
 
     Raises:
-        InvalidInputError: Copying it raised.
+        InvalidInputError: The copy raised.
     """
     if function is None or isinstance(function, PerAttempt) or not is_stateful(function):
         return

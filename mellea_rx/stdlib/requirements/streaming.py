@@ -1,8 +1,8 @@
-"""Deciding requirements unit by unit, while the answer streams.
+"""Decides requirements unit by unit while the answer streams. Attempts use it.
 
-Each requirement that can do so has a lane of its own: its splitter, its units in order, and how far
-it has found the text good. The text is validated as far as every lane has, and one bad unit is the
-end of the answer.
+Each requirement with `stream_validate` has its own lane: its splitter, its units in order, and the
+length of the text that passed. The text is validated as far as all lanes are, and one failed unit
+ends the answer.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from mellea_rx.stdlib.requirements.per_attempt import for_attempt, is_stateful
 __all__ = ["StreamJudge", "unit_verdict"]
 
 Decided = Callable[[Requirement, UnitVerdict, str], None]
-"""Told of each verdict: the requirement, what was found, and the unit."""
+"""Called with each verdict: the requirement, the verdict, and the unit."""
 
 _WORDS = {"pass": True, "fail": False, "unknown": None}
 
 
 def unit_verdict(value: Any) -> UnitVerdict:
-    """What a streaming validation returned, as a verdict.
+    """The return value of a streaming validation, as a verdict.
 
     Example:
         >>> unit_verdict(("fail", "too loud"))
         UnitVerdict(result=False, reason='too loud')
 
     Raises:
-        TypeError: It is no verdict.
+        TypeError: It is not a verdict.
     """
     match value:
         case UnitVerdict():
@@ -54,12 +54,13 @@ def unit_verdict(value: Any) -> UnitVerdict:
 
 
 class _Lane:
-    """One requirement's way through the text.
+    """The validation of a text by one requirement.
 
     Args:
-        requirement: It has a `stream_validate`.
-        after: Text that was validated before. A function that keeps something between units gets
-            the units of it once more, so that it knows them; it is not judged by them again.
+        requirement: A requirement with `stream_validate`.
+        function: Its function.
+        after: Text that was validated before. A function with state gets its units once more, to
+            restore the state; their verdicts are ignored.
     """
 
     __slots__ = (
@@ -76,17 +77,17 @@ class _Lane:
     def __init__(self, requirement: Requirement, function: Callable[..., Any], after: str) -> None:
         self.requirement = requirement
         self.function = function
-        """Of the requirement; the attempt's own from the first unit on."""
+        """The requirement's function; from the first unit on, the attempt's own copy."""
         self.splitter = splitter(requirement.unit)
         self.units: asyncio.Queue[str | None] = asyncio.Queue()
-        # A unit that is cut by the end of the text goes on with what comes: it is judged then.
+        # An incomplete unit at the end of `after` is judged when the following text completes it.
         remembers = is_stateful(function)
         self.known = list(self.splitter.feed(after)) if remembers else []
         self.count = 0
         self.good = sum(map(len, self.known)) if remembers else len(after)
-        """Characters of the text that are found good, from its beginning on."""
+        """The number of characters, from the beginning of the text, that passed."""
         self.is_open = False
-        """Whether a unit was not found good, so that the whole answer has to be judged."""
+        """Whether a unit did not pass, so that the whole answer has to be judged."""
 
     def put(self, units: Iterable[str]) -> None:
         for unit in units:
@@ -99,15 +100,15 @@ class _Lane:
 
 
 class StreamJudge:
-    """Judges one answer while it comes. Lives on the engine.
+    """Judges one answer while it streams. Used on the engine only.
 
     Args:
-        requirements: All of the call's; those without `stream_validate` find nothing good before
-            the end.
+        requirements: All requirements of the call; where one has no `stream_validate`, no text is
+            validated before the end.
         loop: The caller's event loop, for async functions.
-        decided: Told of each verdict.
-        after: Text that the answer goes on from: it was validated before.
-        where: What messages call the answer ("attempt 1").
+        decided: Called with each verdict.
+        after: Text that the answer goes on from, which was validated before.
+        where: The name of the answer in messages ("attempt 1").
     """
 
     def __init__(
@@ -138,28 +139,28 @@ class StreamJudge:
 
     @property
     def good(self) -> int:
-        """So many characters of the text are validated by all requirements."""
+        """The number of characters that all requirements have validated."""
         if not self._all_stream:
             return self._start
         return max(self._start, min((lane.good for lane in self._lanes), default=0))
 
     @property
     def failure(self) -> tuple[Requirement, ValidationResult] | None:
-        """The requirement that a unit did not meet; None while all is well."""
+        """The requirement that a unit did not meet; None while there is none."""
         return self._failure
 
     @property
     def met(self) -> list[Requirement]:
-        """The requirements that every unit met, so that the whole need not be judged by them."""
+        """The requirements that every unit met: the whole answer need not be judged by them."""
         return [lane.requirement for lane in self._lanes if not lane.is_open]
 
     def feed(self, text: str) -> None:
-        """Take some of the answer."""
+        """Take a piece of the answer."""
         for lane in self._lanes:
             lane.put(lane.splitter.feed(text))
 
     def flush(self) -> None:
-        """The answer has ended."""
+        """Take the end of the answer."""
         for lane in self._lanes:
             lane.put(lane.splitter.flush())
             lane.units.put_nowait(None)
@@ -194,7 +195,7 @@ class StreamJudge:
             self._decided(lane.requirement, verdict, unit)
 
     async def _begin(self, lane: _Lane) -> None:
-        """Give the lane a function of its own, which knows the units before."""
+        """Give the lane its own copy of the function, with the state of the units before."""
         with self._blaming(lane, ""):
             lane.function = await call_user(for_attempt, lane.function, loop=self._loop)
             for unit in lane.known:

@@ -1,4 +1,4 @@
-"""Deciding requirements: by the user's functions, and by the model as judge."""
+"""Decides requirements by user functions and by the model as judge, for calls and attempts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mellea_rx.core.request import Request, WireMessage
 from mellea_rx.core.requirement import Requirement, ValidationFunction, ValidationResult
 from mellea_rx.core.sink import Gathered
 from mellea_rx.formatters.template import Sources, render
-from mellea_rx.stdlib.answers import answer
-from mellea_rx.stdlib.refusals import refusal_told
+from mellea_rx.stdlib.refusals import refusal_reason
 from mellea_rx.stdlib.requirements.blame import validator_failed
 from mellea_rx.stdlib.requirements.build import verdict
+from mellea_rx.stdlib.tries import generate_with_retries
 
 __all__ = ["JUDGE", "validate_all"]
 
@@ -37,9 +37,9 @@ Does the text meet the requirement? Answer yes or no, and give the reason in one
 )
 
 _SHOWN = 200
-"""Characters of the judge's words that a reason has at most."""
+"""The maximum length of a reason in the judge's words, in characters."""
 _LONGEST_REASON = 160
-"""Characters, where the server holds the judge to a schema."""
+"""The maximum length of the reason in the judge's schema, in characters."""
 
 _YES_OR_NO = {
     "type": "object",
@@ -52,16 +52,16 @@ _YES_OR_NO = {
 }
 
 _JUDGE_TOKENS = 80
-"""The verdict comes first: a reason that is cut off costs nothing."""
+"""The verdict comes first, so that a reason that is cut off does no harm."""
 
 
-_NONE = Options()
+_NO_OPTIONS = Options()
 
 
 def _of_the_judge(options: Options) -> Options:
     """The options of a call's judge: its own, and those of the call that hold for it too.
 
-    These say how the model is run and a request is sent, not how an answer is to be.
+    The latter decide how the model runs and how a request is sent, not the form of an answer.
     """
     kept = {  # another context window would have Ollama load the model again
         ModelOption.CONTEXT_WINDOW,
@@ -69,7 +69,7 @@ def _of_the_judge(options: Options) -> Options:
         ModelOption.RETRIES,
     }
     if options.get(ModelOption.THINKING) is False:
-        kept.add(ModelOption.THINKING)  # else it would think its few tokens away
+        kept.add(ModelOption.THINKING)  # else it would use its few tokens for thinking
     own = {
         ModelOption.TEMPERATURE: 0,
         ModelOption.MAX_NEW_TOKENS: _JUDGE_TOKENS,
@@ -84,7 +84,7 @@ async def validate_all(
     *,
     backend: Backend,
     options: Options,
-    given: Options = _NONE,
+    given: Options = _NO_OPTIONS,
     loop: asyncio.AbstractEventLoop | None,
     where: str = "the output",
     sources: Sources,
@@ -92,20 +92,21 @@ async def validate_all(
     """Decide all requirements at once. Runs on the engine.
 
     Args:
-        requirements: What the text has to be.
+        requirements: The requirements.
         text: The output.
-        backend: Judges where there is no function.
-        options: The call's model options; the judge takes its time limit and own names from them.
+        backend: Judges where a requirement has no function; it is resolved.
+        options: The call's model options; the judge gets the time limit and the servers' own
+            options of them.
         given: Model options for the judge itself.
         loop: The caller's event loop, for async functions.
-        where: What messages call the text ("attempt 2").
-        sources: What takes the place of templates, by their names.
+        where: The name of the text in messages ("attempt 2").
+        sources: The user's templates by name, which replace the library's own.
 
     Returns:
         A result for each requirement, in order.
 
     Raises:
-        ValidatorError: A function raised, or returned no verdict; its exception is the cause.
+        ValidatorError: A function raised, or did not return a verdict; the cause is its exception.
         BackendError: The judge failed.
     """
 
@@ -149,41 +150,42 @@ async def _judge(
     read = requirement.output_to_bool
     prompt = render(JUDGE.given(text=text, requirement=requirement.description), sources)
     gathered = Gathered()
-    # A reader of the user's own may look for more than a yes or no.
+    # A user's function may look for more than a yes or no.
     schema = _YES_OR_NO if read is None else None
-    await answer(backend, Request((WireMessage("user", prompt),), options, schema=schema), gathered)
-    refused = refusal_told(gathered.answer)
-    if refused:  # it may well have a "yes" in it
+    request = Request((WireMessage("user", prompt),), options, schema=schema)
+    await generate_with_retries(backend, request, gathered)
+    refused = refusal_reason(gathered.answer)
+    if refused:  # its text may contain a "yes"
         return ValidationResult(False, reason=f"no verdict: {refused}")
-    said = gathered.text
+    answer = gathered.text
     if read is None:
-        return _yes_or_no(said)
+        return _yes_or_no(answer)
     try:
-        passed = bool(await call_user(read, said, loop=loop))
+        passed = bool(await call_user(read, answer, loop=loop))
     except Exception as error:
         raise validator_failed(requirement, read, error, text, where) from error
-    return ValidationResult(passed, reason=_words(said))
+    return ValidationResult(passed, reason=_words(answer))
 
 
-def _yes_or_no(said: str) -> ValidationResult:
-    # A lone letter counts only as the first word: elsewhere it may be anything.
-    found = re.search(r"\b(yes|no)\b|^\W*(y|n)\b", said, flags=re.IGNORECASE)
+def _yes_or_no(answer: str) -> ValidationResult:
+    # A single letter counts only as the first word: elsewhere it may mean anything.
+    found = re.search(r"\b(yes|no)\b|^\W*(y|n)\b", answer, flags=re.IGNORECASE)
     if found is None:
         return ValidationResult(
-            False, reason=f"the judge answered neither yes nor no: {said[:200]!r}"
+            False, reason=f"the judge answered neither yes nor no: {answer[:200]!r}"
         )
     passed = (found[1] or found[2]).lower() in ("yes", "y")
     return ValidationResult(
-        passed, reason=_words(said) or (None if passed else "the judge says no")
+        passed, reason=_words(answer) or (None if passed else "the judge says no")
     )
 
 
 _REASON = re.compile(r'"reason"\s*:\s*("(?:[^"\\]|\\.)*)')
 
 
-def _words(said: str) -> str | None:
-    """The reason in the judge's own words; of JSON its `reason`, which may be cut off."""
-    words = said.strip()
+def _words(answer: str) -> str | None:
+    """The reason in the judge's own words; in JSON its `reason`, which may be cut off."""
+    words = answer.strip()
     if words.startswith("{"):
         found = _REASON.search(words)
         try:

@@ -1,4 +1,4 @@
-"""Several attempts at once; the best by a score is the value."""
+"""`BestOfN`: makes several attempts at once and takes the one with the highest score."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult
+from mellea_rx.core.arguments import name_of
+from mellea_rx.core.sampling import Attempt, BaseStrategy, Sampler, SamplingResult
 from mellea_rx.errors import CallbackError, InvalidInputError, MelleaRxError
-from mellea_rx.stdlib.sampling.budget import at_once, ended, require_budget
+from mellea_rx.stdlib.sampling.budget import at_once, attempts_of, ended, width_of
 
 __all__ = ["BestOfN"]
 
 
-@dataclass(frozen=True, slots=True)
-class BestOfN:
-    """Make `n` attempts side by side, and take the one with the highest score.
+@dataclass(frozen=True, slots=True, init=False)
+class BestOfN(BaseStrategy):
+    """Makes `loop_budget` attempts side by side, and takes the one with the highest score.
 
     Attempts that meet every requirement go before those that do not, and one that fails is never
     taken before one that does not::
@@ -24,44 +25,67 @@ class BestOfN:
         scores:         2        7      5
         thunk:     ------------------b|
 
-    Attributes:
-        n: How many attempts.
-        scorer: Takes an attempt's text, returns a number; may be async. By default the number of
-            requirements that are met, then the sum of their validations' scores.
-        concurrency_budget: At most so many at a time; all of them by default.
+    Args:
+        loop_budget: The number of attempts, 3 by default.
+        scorer: A function that takes an attempt's text and returns a number; may be async. The
+            default counts the requirements that are met, and adds their validations' scores.
+        max_concurrent: The number of attempts that run at once; all of them by default.
+        n: Another name of `loop_budget`.
+        concurrency_budget: Another name of `max_concurrent`.
 
     Raises:
-        InvalidInputError: A number is below 1, or the scorer is no function.
+        InvalidInputError: A number is below 1, the scorer is not a function, or one parameter was
+            given by both of its names.
     """
 
-    n: int = 3
-    scorer: Callable[[str], Any] | None = None
-    concurrency_budget: int | None = None
+    loop_budget: int
+    scorer: Callable[[str], Any] | None
+    max_concurrent: int | None
 
     always = True
 
-    def __post_init__(self) -> None:
-        require_budget(self.n, "n")
-        if self.concurrency_budget is not None:
-            require_budget(self.concurrency_budget, "concurrency_budget")
-        if self.scorer is not None and not callable(self.scorer):
+    def __init__(
+        self,
+        loop_budget: int | None = None,
+        scorer: Callable[[str], Any] | None = None,
+        max_concurrent: int | None = None,
+        *,
+        n: int | None = None,
+        concurrency_budget: int | None = None,
+    ) -> None:
+        budget = attempts_of(loop_budget, n, default=3)
+        _, width = width_of(max_concurrent, concurrency_budget)
+        if scorer is not None and not callable(scorer):
             raise InvalidInputError(
-                f"scorer is a function of the text, not {type(self.scorer).__name__}"
+                f"scorer is a function of the text, not {type(scorer).__name__}"
             )
+        object.__setattr__(self, "loop_budget", budget)
+        object.__setattr__(self, "scorer", scorer)
+        object.__setattr__(self, "max_concurrent", width)
+
+    @property
+    def n(self) -> int:
+        """Another name of `loop_budget`."""
+        return self.loop_budget
+
+    @property
+    def concurrency_budget(self) -> int | None:
+        """Another name of `max_concurrent`."""
+        return self.max_concurrent
 
     @property
     def callables(self) -> tuple[Callable[..., Any], ...]:
-        """The functions of the user's that it calls."""
+        """The scorer, where there is one."""
         return () if self.scorer is None else (self.scorer,)
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
-        """Make all attempts, score each as it comes, take the best."""
+        """Make all attempts, score each when it ends, take the best."""
 
         async def make() -> Attempt:
             return await self._scored(await sampler.attempt(), sampler)
 
-        width = self.concurrency_budget or self.n
-        attempts = await at_once(make, self.n, width, first=False)
+        width = self.max_concurrent or self.loop_budget
+        attempts = await at_once(make, self.loop_budget, width, first=False)
         best = max(
             ended(attempts), key=lambda i: (attempts[i].success, attempts[i].score or 0.0, -i)
         )
@@ -71,13 +95,13 @@ class BestOfN:
         if self.scorer is None:
             scores = sum(result.score or 0.0 for _, result in attempt.validations)
             return replace(attempt, score=attempt.passed + scores)
-        name = getattr(self.scorer, "__name__", type(self.scorer).__name__)
         try:
             return replace(attempt, score=float(await sampler.call(self.scorer, attempt.text)))
         except MelleaRxError:
             raise
         except Exception as error:
             raise CallbackError(
-                f"the scorer {name!r} of BestOfN failed: {type(error).__name__}: {error}",
+                f"the scorer {name_of(self.scorer)!r} of BestOfN failed: "
+                f"{type(error).__name__}: {error}",
                 text=attempt.text,
             ) from error

@@ -1,10 +1,11 @@
-"""What strategies have in common: budgets, attempts within them, and the best of what failed."""
+"""The common parts of the strategies: numbers of attempts, and attempts in turn or at once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from mellea_rx.core.arguments import either_name, require_positive_int
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.generation import as_ours
 from mellea_rx.core.sampling import Attempt, SamplingResult
@@ -24,17 +25,40 @@ from mellea_rx.errors import (
     TLSError,
 )
 
-__all__ = ["at_once", "ended", "failed", "outcome", "require_budget", "until_accepted"]
+__all__ = [
+    "at_once",
+    "attempts_of",
+    "ended",
+    "failed",
+    "outcome",
+    "until_accepted",
+    "width_of",
+]
 
 
-def require_budget(value: object, name: str) -> None:
-    """Refuse what is no budget.
+def attempts_of(loop_budget: int | None, n: int | None, *, default: int) -> int:
+    """The number of attempts, given as `loop_budget` or by its other name.
 
     Raises:
-        InvalidInputError: It is not an int, or below 1.
+        InvalidInputError: It is not an int of 1 or more, or both names were given.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidInputError(f"{name} must be an int, 1 or more, not {value!r}")
+    name, value = either_name("loop_budget", loop_budget, "n", n)
+    return default if value is None else require_positive_int(name, value)
+
+
+def width_of(max_concurrent: int | None, concurrency_budget: int | None) -> tuple[str, int | None]:
+    """The number of attempts at once, given as `max_concurrent` or by its other name.
+
+    Returns:
+        The name that was given, for messages, and the number; None where neither was given.
+
+    Raises:
+        InvalidInputError: It is not an int of 1 or more, or both names were given.
+    """
+    name, value = either_name(
+        "max_concurrent", max_concurrent, "concurrency_budget", concurrency_budget
+    )
+    return name, None if value is None else require_positive_int(name, value)
 
 
 def outcome(attempts: Sequence[Attempt]) -> SamplingResult:
@@ -47,7 +71,7 @@ def outcome(attempts: Sequence[Attempt]) -> SamplingResult:
 
 
 def ended(attempts: Sequence[Attempt]) -> Sequence[int]:
-    """The indexes of the attempts that came to their end; of all, where each has failed."""
+    """The indexes of the attempts without an error; of all attempts, where each has one."""
     whole = [index for index, attempt in enumerate(attempts) if attempt.error is None]
     return whole or range(len(attempts))
 
@@ -56,11 +80,11 @@ def failed(error: Exception, answer: Chunk | None = None) -> Attempt:
     """An attempt that failed.
 
     Args:
-        error: Why.
-        answer: What the model said; the error's text by default.
+        error: The error that it failed with.
+        answer: The model's answer; by default the text that the error has.
     """
-    told = as_ours(error)
-    return Attempt(Chunk(told.text) if answer is None else answer, (), error=told)
+    ours = as_ours(error)
+    return Attempt(Chunk(ours.text) if answer is None else answer, (), error=ours)
 
 
 async def until_accepted(
@@ -70,7 +94,7 @@ async def until_accepted(
 
     Args:
         following: Makes the attempt that follows another one (None: the first).
-        budget: At most so many.
+        budget: The maximum number of attempts.
     """
     attempts: list[Attempt] = []
     while len(attempts) < budget and not (attempts and attempts[-1].success):
@@ -84,17 +108,17 @@ async def at_once(
     """Attempts side by side.
 
     Args:
-        make: Makes one.
-        count: How many.
-        width: At most so many at a time.
-        first: Whether the first that succeeds ends the others, on the server too.
+        make: Makes one attempt.
+        count: The number of attempts.
+        width: The maximum number of attempts at once.
+        first: Whether the first one that succeeds ends the others, on the server too.
 
     Returns:
-        Those that ended, also those that failed, in the order in which they did.
+        The attempts that ended, failed ones included, in the order in which they ended.
 
     Raises:
-        MelleaRxError: An error that is not one attempt's but the call's: what was asked is wrong,
-            or what it needs is gone. It ends the others.
+        MelleaRxError: An error of the whole call: its arguments are wrong, or its session, engine
+            or event loop has ended. It ends the other attempts.
     """
     attempts: list[Attempt] = []
     tasks: set[asyncio.Future[Attempt]] = set()
@@ -109,14 +133,14 @@ async def at_once(
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             latest = [task.result() for task in done]
             attempts += latest
-            if any(isinstance(attempt.error, _MET_BY_ALL) for attempt in latest):
+            if any(isinstance(attempt.error, _REPEATED) for attempt in latest):
                 left = 0
             if first and any(attempt.success for attempt in latest):
                 break
     finally:
         for task in running:
             task.cancel()
-        # Of those that are done as well: an error that nobody looks at is logged by asyncio.
+        # Finished tasks are awaited too: asyncio logs an exception that is never retrieved.
         await asyncio.gather(*tasks, return_exceptions=True)
     return attempts
 
@@ -129,9 +153,9 @@ _OF_THE_CALL = (
     EngineStoppedError,
     CallerLoopClosedError,
 )
-"""Not one attempt's: the others cannot do better."""
+"""Errors of the whole call: no other attempt can succeed."""
 
-_MET_BY_ALL = (
+_REPEATED = (
     AuthenticationError,
     BadRequestError,
     ModelNotFoundError,
@@ -140,11 +164,11 @@ _MET_BY_ALL = (
     RedirectRefusedError,
     TLSError,
 )
-"""One attempt's, but each that follows would meet it: no more are begun."""
+"""Errors of one attempt that each later one would meet too: no more attempts are started."""
 
 
 async def _made(make: Callable[[], Awaitable[Attempt]]) -> Attempt:
-    """An attempt; one that fails is a failed attempt."""
+    """An attempt; an error of its own makes it a failed attempt."""
     try:
         return await make()
     except _OF_THE_CALL:

@@ -1,4 +1,4 @@
-"""Several attempts at once; what most of them say is the value."""
+"""`MajorityVoting`: makes several attempts at once and takes the answer that most of them give."""
 
 from __future__ import annotations
 
@@ -6,57 +6,81 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mellea_rx.core.sampling import Sampler, SamplingResult
+from mellea_rx.core.arguments import name_of
+from mellea_rx.core.sampling import BaseStrategy, Sampler, SamplingResult
 from mellea_rx.errors import CallbackError, InvalidInputError, MelleaRxError
-from mellea_rx.stdlib.sampling.budget import at_once, ended, require_budget
+from mellea_rx.stdlib.sampling.budget import at_once, attempts_of, ended, width_of
 
 __all__ = ["MajorityVoting"]
 
 
 def _plain(text: str) -> str:
-    """A text without what does not change its meaning: case, white space, a stop at its end."""
+    """A text without regard to case, white space and a full stop at its end."""
     return " ".join(text.casefold().split()).rstrip(".")
 
 
-@dataclass(frozen=True, slots=True)
-class MajorityVoting:
-    """Make `n` attempts side by side, and take what most of them say.
+@dataclass(frozen=True, slots=True, init=False)
+class MajorityVoting(BaseStrategy):
+    """Makes `loop_budget` attempts side by side, and takes the answer that most of them give.
 
-    Where some attempts meet every requirement, only these vote. Of equal camps the one that was
-    complete first wins.
+    Where some attempts meet every requirement, only these vote. Of answers with equally many votes
+    the one that was complete first wins.
 
-    Attributes:
-        n: How many attempts.
-        key: Takes an attempt's text, returns what is voted on (hashable); may be async. By
-            default the text without regard to case, white space and a full stop at its end.
-        concurrency_budget: At most so many at a time; all of them by default.
+    Args:
+        loop_budget: The number of attempts, 3 by default.
+        key: A function that takes an attempt's text and returns its vote (hashable); may be async.
+            By default the text without regard to case, white space and a full stop at its end.
+        max_concurrent: The number of attempts that run at once; all of them by default.
+        n: Another name of `loop_budget`.
+        concurrency_budget: Another name of `max_concurrent`.
 
     Raises:
-        InvalidInputError: A number is below 1, or the key is no function.
+        InvalidInputError: A number is below 1, the key is not a function, or one parameter was
+            given by both of its names.
     """
 
-    n: int = 3
-    key: Callable[[str], Any] = _plain
-    concurrency_budget: int | None = None
+    loop_budget: int
+    key: Callable[[str], Any]
+    max_concurrent: int | None
 
     always = True
 
-    def __post_init__(self) -> None:
-        require_budget(self.n, "n")
-        if self.concurrency_budget is not None:
-            require_budget(self.concurrency_budget, "concurrency_budget")
-        if not callable(self.key):
-            raise InvalidInputError(f"key is a function of the text, not {type(self.key).__name__}")
+    def __init__(
+        self,
+        loop_budget: int | None = None,
+        key: Callable[[str], Any] = _plain,
+        max_concurrent: int | None = None,
+        *,
+        n: int | None = None,
+        concurrency_budget: int | None = None,
+    ) -> None:
+        budget = attempts_of(loop_budget, n, default=3)
+        _, width = width_of(max_concurrent, concurrency_budget)
+        if not callable(key):
+            raise InvalidInputError(f"key is a function of the text, not {type(key).__name__}")
+        object.__setattr__(self, "loop_budget", budget)
+        object.__setattr__(self, "key", key)
+        object.__setattr__(self, "max_concurrent", width)
+
+    @property
+    def n(self) -> int:
+        """Another name of `loop_budget`."""
+        return self.loop_budget
+
+    @property
+    def concurrency_budget(self) -> int | None:
+        """Another name of `max_concurrent`."""
+        return self.max_concurrent
 
     @property
     def callables(self) -> tuple[Callable[..., Any], ...]:
-        """The functions of the user's that it calls."""
+        """The key."""
         return (self.key,)
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
-        """Make all attempts, and count."""
-        width = self.concurrency_budget or self.n
-        attempts = await at_once(sampler.attempt, self.n, width, first=False)
+        """Make all attempts, and count the votes."""
+        width = self.max_concurrent or self.loop_budget
+        attempts = await at_once(sampler.attempt, self.loop_budget, width, first=False)
         camps: dict[Any, list[int]] = {}
         for index in [i for i, each in enumerate(attempts) if each.success] or ended(attempts):
             attempt = attempts[index]
@@ -75,9 +99,9 @@ class MajorityVoting:
         except MelleaRxError:
             raise
         except Exception as error:
-            name = getattr(self.key, "__name__", type(self.key).__name__)
             raise CallbackError(
-                f"the key {name!r} of MajorityVoting failed: {type(error).__name__}: {error}",
+                f"the key {name_of(self.key)!r} of MajorityVoting failed: "
+                f"{type(error).__name__}: {error}",
                 text=text,
             ) from error
         return vote

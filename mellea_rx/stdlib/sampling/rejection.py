@@ -1,20 +1,26 @@
-"""Try until an attempt meets every requirement, or the budget is spent."""
+"""`RejectionSampling`: tries until an attempt meets every requirement; the default of all verbs."""
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
-from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult
+from mellea_rx.core.arguments import require_positive_int
+from mellea_rx.core.sampling import Attempt, BaseStrategy, Sampler, SamplingResult
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.stdlib.sampling.budget import at_once, outcome, require_budget, until_accepted
+from mellea_rx.stdlib.sampling.budget import (
+    at_once,
+    outcome,
+    until_accepted,
+    width_of,
+)
 
 __all__ = ["RejectionSampling"]
 
 
-@dataclass(frozen=True, slots=True)
-class RejectionSampling:
-    """Try again until all requirements are met.
+@dataclass(frozen=True, slots=True, init=False)
+class RejectionSampling(BaseStrategy):
+    """Makes attempts until one meets all requirements.
 
     When the budget is spent, the attempt that met the most requirements is the value (the latest
     of equals), and `thunk.sampling.success` is False::
@@ -23,43 +29,61 @@ class RejectionSampling:
         thunk:     ----------------------c|
 
     With `repair="continue"` an attempt goes on from the units that were validated before one
-    failed, and readers get each as soon as it is::
+    failed, and readers get each unit as soon as it is validated::
 
         attempts:  -1-2-x      -3-4-|
         thunk:     -1-2---------3-4-|
 
-    Attributes:
-        loop_budget: At most so many attempts.
-        concurrency_budget: So many of them at a time; the first that succeeds ends the others.
-        repair: What follows an attempt that failed: "restart" (another one), or "continue" (see
-            above; only on backends that can go on from an assistant's message).
+    Args:
+        loop_budget: The maximum number of attempts.
+        max_concurrent: The number of attempts that run at once, 1 by default; the first one that
+            succeeds ends the others.
+        repair: The attempt after one that failed: "restart" makes another one, "continue" goes on
+            (see above; only on backends that can continue an assistant's message).
+        concurrency_budget: Another name of `max_concurrent`.
 
     Raises:
-        InvalidInputError: A budget is below 1, or there is no such repair.
+        InvalidInputError: A number is below 1, there is no such repair, or one parameter was given
+            by both of its names.
     """
 
-    loop_budget: int = 2
-    _: KW_ONLY
-    concurrency_budget: int = 1
-    repair: Literal["restart", "continue"] = "restart"
+    loop_budget: int
+    max_concurrent: int
+    repair: Literal["restart", "continue"]
 
-    def __post_init__(self) -> None:
-        require_budget(self.loop_budget, "loop_budget")
-        require_budget(self.concurrency_budget, "concurrency_budget")
-        if self.repair not in ("restart", "continue"):
-            raise InvalidInputError(f"repair is 'restart' or 'continue', not {self.repair!r}")
-        if self.repair == "continue" and self.concurrency_budget > 1:
+    def __init__(
+        self,
+        loop_budget: int = 2,
+        *,
+        max_concurrent: int | None = None,
+        repair: Literal["restart", "continue"] = "restart",
+        concurrency_budget: int | None = None,
+    ) -> None:
+        budget = require_positive_int("loop_budget", loop_budget)
+        name, given = width_of(max_concurrent, concurrency_budget)
+        width = given or 1
+        if repair not in ("restart", "continue"):
+            raise InvalidInputError(f"repair is 'restart' or 'continue', not {repair!r}")
+        if repair == "continue" and width > 1:
             raise InvalidInputError(
-                "repair='continue' goes on from one attempt: it needs concurrency_budget=1"
+                f"repair='continue' goes on from one attempt: it needs {name}=1"
             )
+        object.__setattr__(self, "loop_budget", budget)
+        object.__setattr__(self, "max_concurrent", width)
+        object.__setattr__(self, "repair", repair)
+
+    @property
+    def concurrency_budget(self) -> int:
+        """Another name of `max_concurrent`."""
+        return self.max_concurrent
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds."""
         if self.repair == "continue":
             return await self._continuing(sampler)
-        if self.concurrency_budget == 1:
+        if self.max_concurrent == 1:
             return outcome(await until_accepted(lambda _: sampler.attempt(), self.loop_budget))
-        width = self.concurrency_budget
+        width = self.max_concurrent
         return outcome(await at_once(sampler.attempt, self.loop_budget, width, first=True))
 
     async def _continuing(self, sampler: Sampler) -> SamplingResult:
@@ -67,5 +91,5 @@ class RejectionSampling:
             return await sampler.attempt(after="" if last is None else last.kept, release=True)
 
         attempts = await until_accepted(following, self.loop_budget)
-        # The latest has all that readers got; none before it has.
+        # Readers got the units of every attempt so far: only the latest one begins with them all.
         return SamplingResult(attempts[-1].success, tuple(attempts), len(attempts) - 1)

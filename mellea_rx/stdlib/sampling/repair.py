@@ -1,13 +1,14 @@
-"""Try again, and tell the model what was wrong."""
+"""`RepairTemplate` and `MultiTurn`: rejection sampling that gives the model the reasons."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from mellea_rx.core.arguments import require_positive_int
 from mellea_rx.core.component import Template
-from mellea_rx.core.request import Request, WireMessage
-from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult
-from mellea_rx.stdlib.sampling.budget import outcome, require_budget, until_accepted
+from mellea_rx.core.request import Request, WireMessage, begins
+from mellea_rx.core.sampling import Attempt, BaseStrategy, Sampler, SamplingResult
+from mellea_rx.stdlib.sampling.budget import outcome, until_accepted
 
 __all__ = ["REPAIR", "REPAIR_TURN", "MultiTurn", "RepairTemplate"]
 
@@ -31,11 +32,11 @@ Answer again, without these faults.""",
 
 
 @dataclass(frozen=True, slots=True)
-class RepairTemplate:
-    """Rejection sampling whose prompt is told why the attempt before was rejected.
+class RepairTemplate(BaseStrategy):
+    """Rejection sampling whose prompt has the reasons why the attempt before was rejected.
 
     Attributes:
-        loop_budget: At most so many attempts.
+        loop_budget: The maximum number of attempts.
 
     Raises:
         InvalidInputError: The budget is below 1.
@@ -44,24 +45,24 @@ class RepairTemplate:
     loop_budget: int = 2
 
     def __post_init__(self) -> None:
-        require_budget(self.loop_budget, "loop_budget")
+        require_positive_int("loop_budget", self.loop_budget)
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds, each with the reasons of the one before."""
 
         async def following(last: Attempt | None) -> Attempt:
-            asked = None if last is None else _repaired(sampler, last)
-            return await sampler.attempt(asked)
+            request = None if last is None else _repaired(sampler, last)
+            return await sampler.attempt(request)
 
         return outcome(await until_accepted(following, self.loop_budget))
 
 
 @dataclass(frozen=True, slots=True)
-class MultiTurn:
-    """Rejection sampling as a conversation: the model sees its answers, and why each was rejected.
+class MultiTurn(BaseStrategy):
+    """Rejection sampling as a conversation: the model sees its answers, and the reasons after each.
 
     Attributes:
-        loop_budget: At most so many attempts.
+        loop_budget: The maximum number of attempts.
 
     Raises:
         InvalidInputError: The budget is below 1.
@@ -70,17 +71,17 @@ class MultiTurn:
     loop_budget: int = 2
 
     def __post_init__(self) -> None:
-        require_budget(self.loop_budget, "loop_budget")
+        require_positive_int("loop_budget", self.loop_budget)
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds, each as a further turn."""
-        asked = sampler.request
+        request = sampler.request
 
         async def following(last: Attempt | None) -> Attempt:
-            nonlocal asked
+            nonlocal request
             if last is not None:
-                asked = _with_turn(sampler, asked, last)
-            return await sampler.attempt(asked)
+                request = _with_turn(sampler, request, last)
+            return await sampler.attempt(request)
 
         return outcome(await until_accepted(following, self.loop_budget))
 
@@ -98,8 +99,8 @@ def _repaired(sampler: Sampler, failed: Attempt) -> Request:
 def _with_turn(sampler: Sampler, request: Request, failed: Attempt) -> Request:
     """The request, the answer that failed, and the reasons as the user's next message."""
     reasons = sampler.render(REPAIR_TURN.given(reasons=failed.reasons))
-    asked = request.messages
-    begun = asked[-1:] if asked[-1].role == "assistant" else ()
-    said = WireMessage("assistant", failed.text, tool_calls=failed.answer.tool_calls)
-    turns = (*asked[: len(asked) - len(begun)], said, WireMessage("user", reasons), *begun)
-    return replace(request, messages=turns)
+    messages = request.messages
+    prefill = messages[-1:] if begins(messages) else ()
+    answer = WireMessage("assistant", failed.text, tool_calls=failed.answer.tool_calls)
+    turns = (answer, WireMessage("user", reasons), *prefill)
+    return replace(request, messages=(*messages[: len(messages) - len(prefill)], *turns))

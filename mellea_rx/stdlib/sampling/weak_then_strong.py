@@ -1,19 +1,20 @@
-"""A cheap backend first; a better one when its budget is spent."""
+"""`WeakThenStrong`: tries a cheap backend first, and a better one when its budget is spent."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mellea_rx.core.arguments import require_positive_int
 from mellea_rx.core.backend import Backend, require_backend
-from mellea_rx.core.sampling import Attempt, Sampler, SamplingResult
-from mellea_rx.stdlib.sampling.budget import outcome, require_budget, until_accepted
+from mellea_rx.core.sampling import Attempt, BaseStrategy, Sampler, SamplingResult
+from mellea_rx.stdlib.sampling.budget import outcome, until_accepted
 
 __all__ = ["WeakThenStrong"]
 
 
 @dataclass(frozen=True, slots=True)
-class WeakThenStrong:
-    """Ask the session's backend, and another one when no attempt of it is accepted::
+class WeakThenStrong(BaseStrategy):
+    """Asks the session's backend, and another one when no attempt of it is accepted::
 
         weak:      --a--x --b--x
         strong:                  ---c---|
@@ -21,11 +22,11 @@ class WeakThenStrong:
 
     Attributes:
         strong: The other backend; its own model options hold for what the call does not set.
-        weak_budget: At most so many attempts of the session's backend.
-        strong_budget: At most so many of the other one.
+        weak_budget: The maximum number of attempts of the session's backend.
+        strong_budget: The maximum number of attempts of the other one.
 
     Raises:
-        InvalidInputError: A budget is below 1, or `strong` is no backend.
+        InvalidInputError: A budget is below 1, or `strong` is not a backend.
     """
 
     strong: Backend
@@ -33,8 +34,8 @@ class WeakThenStrong:
     strong_budget: int = 1
 
     def __post_init__(self) -> None:
-        require_budget(self.weak_budget, "weak_budget")
-        require_budget(self.strong_budget, "strong_budget")
+        require_positive_int("weak_budget", self.weak_budget)
+        require_positive_int("strong_budget", self.strong_budget)
         require_backend(self.strong, "strong")
 
     async def sample(self, sampler: Sampler) -> SamplingResult:

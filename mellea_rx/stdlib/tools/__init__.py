@@ -1,4 +1,4 @@
-"""Tools: functions that a model may ask to have called, and what runs its calls."""
+"""Tools, for users: functions that a model may ask to call, and functions that run the calls."""
 
 from mellea_rx.core.tool import Tool, ToolResult
 from mellea_rx.stdlib.tools.call import acall_tools, call_tools

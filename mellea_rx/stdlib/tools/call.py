@@ -1,4 +1,4 @@
-"""`call_tools`: run what a thunk's model asked for."""
+"""`call_tools`: runs the tool calls of an answer. For users."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ async def acall_tools(
 ) -> list[ToolMessage]:
     """Run the tool calls that an answer asks for, all at once.
 
-    What goes wrong with a call is its result, for the model to read: an unknown tool, arguments
-    that do not fit, what a function raised. A call that the answer's length cut off never runs.
-    Sync functions run in worker threads, async ones on the caller's event loop.
+    The error of a call is its result, for the model to read: an unknown tool, arguments that do not
+    fit, the exception of a function. No call of an answer that was cut off by its length runs. Sync
+    functions run in worker threads, async ones on the caller's event loop.
 
     Args:
-        thunk: The answer; waited for.
-        tools: What may be called; by default the tools that its call offered.
+        thunk: The answer; it is waited for.
+        tools: The tools that may be called; by default those that the call offered.
 
     Returns:
         A message for each call, in order; for an answer without calls, none.
 
     Raises:
-        InvalidInputError: There are no tools, or one that is only a description.
+        InvalidInputError: There are no tools, or one of them is only a description.
         DependencyError: The answer failed; its error is the cause.
         CallerLoopClosedError: The event loop of an async function is closed.
 
@@ -68,7 +68,7 @@ def callable_tools(given: Callables) -> tuple[Tool[..., Any], ...]:
     """Tools and functions as tools.
 
     Raises:
-        InvalidInputError: Something that cannot be called, or two of one name.
+        InvalidInputError: Something cannot be called, or two tools have one name.
     """
     found = offered(given)
     tools = tuple(each for each in found if isinstance(each, Tool))
@@ -89,8 +89,8 @@ def _start(
             raise DependencyError(
                 f"there are no tool calls to run: the call failed: {thunk.error}", text=thunk.text
             ) from thunk.error
-        said = Chunk(tool_calls=thunk.tool_calls, finish_reason=thunk.finish_reason)
-        results = await run_calls(said, tools, loop)
+        answer = Chunk(tool_calls=thunk.tool_calls, finish_reason=thunk.finish_reason)
+        results = await run_calls(answer, tools, loop)
         messages.extend(
             ToolMessage(each.call.name or "unknown", each.content, each.call.id) for each in results
         )

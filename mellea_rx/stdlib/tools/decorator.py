@@ -1,4 +1,4 @@
-"""`@tool`: a function as a tool."""
+"""`@tool`: makes a tool of a function. For users."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def tool(
 ) -> Tool[P, R] | Callable[[Callable[P, R]], Tool[P, R]]:
     """Make a tool of a function: `@tool`, or `@tool(name=..., description=...)`.
 
-    The name, what it does and what it takes are read from the function: see
-    `Tool.from_callable`. The tool can still be called as the function that it is.
+    Its name, description and parameters are read from the function; see `Tool.from_callable`.
+    Calling the tool calls the function.
 
     Example:
         >>> @tool
@@ -40,8 +40,8 @@ def tool(
         (8, 'double', 'Twice a number.')
 
     Raises:
-        InvalidInputError: A parameter without a type, one that cannot be given by name, or a type
-            that JSON does not have; the message names it.
+        InvalidInputError: A parameter has no type, cannot be passed by name, or has a type that
+            JSON does not have; the message names it.
     """
 
     def make(function: Callable[P, R]) -> Tool[P, R]:

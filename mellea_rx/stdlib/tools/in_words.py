@@ -1,8 +1,8 @@
-"""Tools for a model whose template knows none: told of in words, called by a choice in JSON.
+"""Prompted tools: tools for backends without them. `generate` uses it.
 
 The system message describes the tools, and a schema leaves the model a choice: a call,
-`{"tool": name, "arguments": {...}}`, or `{"answer": text}`. What it chooses comes out as a tool
-call or as text, so that nobody above can tell the difference.
+`{"tool": name, "arguments": {...}}`, or `{"answer": text}`. The choice is pushed as a tool call or
+as text, so that callers see no difference.
 """
 
 from __future__ import annotations
@@ -59,15 +59,15 @@ This is known now:
 Is that enough? Then answer in words.""",
     name="tool_results",
 )
-# (A small model that reads a tool's name in its last message calls that tool again.)
+# (A small model that reads a tool's name in the last message calls that tool again.)
 
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """What the model may choose from.
+    """The choices of the model.
 
     Attributes:
-        tools: Descriptions of what it may call.
+        tools: The JSON descriptions of the tools that it may call.
         may_answer: Whether it may answer instead.
     """
 
@@ -76,7 +76,7 @@ class _Choice:
 
 
 def has_tools(request: Request) -> bool:
-    """Whether a request speaks of tools: offers some, or tells of calls that were made."""
+    """Whether a request offers tools, or has messages with tool calls or their results."""
     standard = request.options.standard
     if ModelOption.TOOLS in standard or ModelOption.TOOL_CHOICE in standard:
         return True
@@ -84,28 +84,28 @@ def has_tools(request: Request) -> bool:
 
 
 def check_in_words(options: Options) -> None:
-    """Refuse tools that cannot be told of in words.
+    """Refuse tools that cannot be described in words.
 
     Raises:
-        OptionError: A description without a function's name, or a choice of a tool there is not.
+        OptionError: A description has no function's name, or TOOL_CHOICE names no offered tool.
     """
     _choice_of(options)
 
 
 def without_tools(request: Request, sources: Sources = NO_SOURCES) -> tuple[Request, bool]:
-    """A request without tools that says the same in words.
+    """A request that describes the tools in words instead.
 
     Args:
-        request: What is asked.
-        sources: What takes the place of templates, by their names.
+        request: The request.
+        sources: The user's templates by name, which replace the library's own.
 
     Returns:
-        The request, and whether its answer is a choice, for a `ChoiceReader`.
+        The request, and whether its answer is a choice, to be read by a `ChoiceReader`.
     """
     choice = _choice_of(request.options)
     options = request.options.without(ModelOption.TOOLS, ModelOption.TOOL_CHOICE)
-    messages = tuple(_spoken(request.messages, sources))
-    # An answer whose beginning is given can be no call.
+    messages = tuple(_without_calls(request.messages, sources))
+    # An answer with a prefill cannot be a call.
     if not choice.tools or request.beginning:
         return replace(request, messages=messages, options=options), False
     messages = _with_system(messages, _described(choice, sources))
@@ -141,11 +141,11 @@ def _name_of(description: Mapping[str, Any]) -> str:
     return name
 
 
-# What was said before.
+# Messages with calls and results.
 
 
-def _spoken(messages: Sequence[WireMessage], sources: Sources) -> Iterator[WireMessage]:
-    """The messages with calls and results as text; results that follow each other are one."""
+def _without_calls(messages: Sequence[WireMessage], sources: Sources) -> Iterator[WireMessage]:
+    """The messages with calls and results as text; adjacent results become one message."""
     for is_result, group in groupby(messages, lambda message: message.role == "tool"):
         if is_result:
             results = [message.content for message in group]
@@ -160,8 +160,8 @@ def _with_calls(message: WireMessage) -> WireMessage:
     calls = [
         _to_json({"tool": each.name, "arguments": each.arguments}) for each in message.tool_calls
     ]
-    said = [message.content] if message.content else []
-    return replace(message, content="\n".join([*said, *calls]), tool_calls=())
+    text = [message.content] if message.content else []
+    return replace(message, content="\n".join([*text, *calls]), tool_calls=())
 
 
 def _with_system(messages: tuple[WireMessage, ...], words: str) -> tuple[WireMessage, ...]:
@@ -188,7 +188,7 @@ def _to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-# What may be answered.
+# The schema of the choice.
 
 
 def _schema(choice: _Choice, answer: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -199,8 +199,8 @@ def _schema(choice: _Choice, answer: Mapping[str, Any] | None) -> dict[str, Any]
         arguments = _hoisted(function["name"], function.get("parameters"), definitions)
         branches.append(_object(tool={"const": function["name"]}, arguments=arguments))
     if choice.may_answer:
-        said = {"type": "string"} if answer is None else _hoisted("answer", answer, definitions)
-        branches.append(_object(answer=said))
+        text = {"type": "string"} if answer is None else _hoisted("answer", answer, definitions)
+        branches.append(_object(answer=text))
     schema: dict[str, Any] = {"anyOf": branches} if len(branches) > 1 else branches[0]
     return {**schema, "$defs": definitions} if definitions else schema
 
@@ -217,7 +217,7 @@ def _object(**properties: Any) -> dict[str, Any]:
 def _hoisted(
     owner: str, schema: Mapping[str, Any] | None, definitions: dict[str, Any]
 ) -> dict[str, Any]:
-    """A schema to put into another one: its definitions go to the top, under names of its own."""
+    """A schema as a part of another one: its definitions move to the top, under new names."""
     own = dict(schema or {"type": "object"})
     defined = own.pop("$defs", {})
 
@@ -236,10 +236,10 @@ def _hoisted(
     return hoisted
 
 
-# What was answered.
+# The choice in the answer.
 
 _BEGINS = re.compile(r'\s*\{\s*"answer"\s*:\s*"')
-# As much of a JSON string as can be decoded: no half escape, no half pair of surrogates.
+# The longest part of a JSON string that can be decoded: without half an escape or surrogate pair.
 _WHOLE = re.compile(
     r'(?:[^"\\]|\\(?:["\\/bfnrt]|u(?:[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4}'
     r"|(?![dD][89abAB])[0-9a-fA-F]{4})))*"
@@ -247,36 +247,36 @@ _WHOLE = re.compile(
 
 
 class ChoiceReader:
-    """What a model chose: chunks of JSON in, chunks of text or a tool call out.
+    """Turns the chunks of a choice in JSON into chunks of text, or a tool call.
 
-    The text of an answer goes on as it comes; a call is pushed when it is complete.
+    The text of an answer is pushed live; a call is pushed when it is complete.
 
     Args:
         push: Takes the chunks.
-        who: What messages call the model.
+        who: The name of the backend in messages.
     """
 
     def __init__(self, push: Push, who: str) -> None:
         self._push = push
         self._who = who
-        self._raw = ""  # what has not gone on yet
+        self._raw = ""  # JSON that was not pushed yet
         self._answers = False
         self._last = Chunk()
 
     def take(self, chunk: Chunk) -> None:
-        """One more chunk of the choice."""
+        """Take a chunk of the choice."""
         self._raw += chunk.text
         text = self._next_text() if chunk.text else ""
-        if chunk.finish_reason is not None:  # kept, so that it comes with the call
+        if chunk.finish_reason is not None:  # kept, to be pushed with the call
             self._last, chunk = chunk, Chunk()
         if text or chunk.thinking or chunk.usage is not None:
             self._push(Chunk(text, chunk.thinking, usage=chunk.usage, model=chunk.model))
 
     def finish(self) -> None:
-        """The choice is complete.
+        """Take the end of the choice.
 
         Raises:
-            ProtocolError: It is a call that was cut off.
+            ProtocolError: It is a call that was cut off by its length.
         """
         text, calls = ("", ()) if self._answers else self._choice()
         last = self._last
@@ -305,7 +305,7 @@ class ChoiceReader:
                     f"{self._who} sent a tool call that was cut off by its length "
                     f"({ModelOption.MAX_NEW_TOKENS}): {source[:200]!r}"
                 ) from None
-            return source, ()  # an answer in words, of a model that nothing held to the schema
+            return source, ()  # the model was not held to the schema, and answered in words
         match chosen:
             case {"tool": str() as name, "arguments": dict() as arguments}:
                 return "", (ToolCall(name, arguments),)

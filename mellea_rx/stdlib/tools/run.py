@@ -1,4 +1,7 @@
-"""Runs a model's tool calls. Whatever is wrong with one becomes its result: nothing is raised."""
+"""Runs a model's tool calls; the error of a call becomes its result.
+
+`call_tools`, `react` and `transform` use it.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,17 @@ from mellea_rx.errors import CallerLoopClosedError, ToolCallError, ToolError
 __all__ = ["MAX_ARGUMENTS", "loops_of", "run_calls"]
 
 MAX_ARGUMENTS = 262_144
-"""How large the arguments of one call may be, in bytes of JSON."""
+"""The maximum size of the arguments of one call, in bytes of JSON."""
 
 
 async def run_calls(
     answer: Chunk, tools: Sequence[Tool[..., Any]], loop: asyncio.AbstractEventLoop | None
 ) -> list[ToolResult]:
-    """Run all calls that an answer asks for, at once. Runs on the engine.
+    """Run all tool calls of an answer, at once. Runs on the engine.
 
     Args:
-        answer: What the model said. Where its length cut it off, no call of it is run.
-        tools: Those that it may call. A sync function runs in a worker thread.
+        answer: The model's answer. Where it was cut off by its length, no call of it is run.
+        tools: The tools that it may call. A sync function runs in a worker thread.
         loop: The caller's event loop, for async functions.
 
     Returns:
@@ -81,7 +84,7 @@ def _check(call: ToolCall, tools: dict[str, Tool[..., Any]], *, cut_off: bool) -
 
 
 def _size(arguments: Any) -> int | None:
-    """Bytes of JSON; None where it is nested too deeply to tell."""
+    """The size in bytes of JSON; None where it is nested too deeply."""
     try:
         return len(json.dumps(arguments))  # unlike msgspec, it takes lone surrogates
     except RecursionError:
@@ -91,11 +94,11 @@ def _size(arguments: Any) -> int | None:
 async def _run(
     call: ToolCall, tool: Tool[..., Any], loop: asyncio.AbstractEventLoop | None
 ) -> ToolResult:
-    # Converting runs the user's code as well: validators, __post_init__.
+    # Converting runs the user's code too: validators, __post_init__.
     bound = await call_user(tool.bind, call.arguments, loop=loop)
     try:
         value = await call_user(bound, loop=loop)
-        content = value if isinstance(value, str) else await call_user(_told, value, loop=loop)
+        content = value if isinstance(value, str) else await call_user(_as_text, value, loop=loop)
     except CallerLoopClosedError:
         raise
     except Exception as raised:
@@ -105,7 +108,7 @@ async def _run(
     return ToolResult(call, content, value)
 
 
-def _told(value: Any) -> str:
+def _as_text(value: Any) -> str:
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError):
