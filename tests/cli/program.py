@@ -41,7 +41,7 @@ def on_terminal(
         PROGRAM[0],
         [*PROGRAM[1:], *arguments],
         encoding="utf-8",
-        timeout=20,
+        timeout=60,
         dimensions=(rows, columns),
         env=environment(**env),
     )

@@ -180,7 +180,7 @@ def test_retry_after_of_a_real_server_is_honoured(make: Any, server: ServerProce
         assert m.instruct("Go.", model_options=options()).value == "here"
     first, second = server.log("m")
     assert second["started"] - first["started"] >= 0.3
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 50
 
 
 @pytest.mark.parametrize("make", [OllamaBackend, OpenAIBackend])
@@ -291,7 +291,7 @@ def test_a_restart_fails_a_plain_iterator_that_has_taken_text() -> None:
     hand.answers[0].say("Once ")
     assert next(pieces) == "Once "
     hand.answers[0].fail(broken())
-    assert hand.answers[1].asked.wait(5)
+    assert hand.answers[1].asked.wait(30)
     with pytest.raises(StreamRestartedError):
         next(pieces)
     hand.answers[1].say("Twice").end()
@@ -306,7 +306,7 @@ def test_a_restart_takes_back_what_was_on_its_way() -> None:
         recorder, reader = Recorder(), thunk.astream()
         recorder.to(thunk)
         hand.answers[0].say("Once ").fail(broken())
-        assert hand.answers[1].asked.wait(5)  # and all the while, this loop stands still
+        assert hand.answers[1].asked.wait(30)  # and all the while, this loop stands still
         hand.answers[1].say("Twice").end()
         assert "".join([piece async for piece in reader]) == "Twice"
         await until(lambda: recorder.terminals)

@@ -81,7 +81,7 @@ def test_a_request_that_is_given_up_while_it_waits_takes_no_slot(loop: str, ends
     def serve(peer: Peer) -> None:
         while target := peer.request():
             if target == "/first":
-                go_on.wait(5)
+                go_on.wait(30)
             if ends == "with the connection":
                 peer.send(b"HTTP/1.1 200 OK\r\n\r\n[]")
                 return
@@ -101,7 +101,7 @@ def test_a_request_that_is_given_up_while_it_waits_takes_no_slot(loop: str, ends
         for task in waiting:
             with suppress(asyncio.CancelledError):
                 assert await task == []
-        assert await client.get_json("/last", timeout=5) == []
+        assert await client.get_json("/last", timeout=30) == []
 
     with RawServer(serve) as server:
         run_on(loop, server, main, Limits(connections=1))
@@ -142,7 +142,7 @@ def test_every_end_of_a_request_gives_its_slot_back(loop: str, fault: str) -> No
     async def main(client: HttpClient) -> None:
         for _ in range(5):
             with pytest.raises(Exception, match="http://"):
-                await client.get_json("/", timeout=5)
+                await client.get_json("/", timeout=30)
 
     with RawServer(serve) as server:
         if fault == "refused":
@@ -216,9 +216,9 @@ def test_a_server_that_is_silent_after_the_wait_is_told(server: ServerProcess) -
     options = {ModelOption.STREAM_TIMEOUT: 0.3, ModelOption.RETRIES: 0}
     with MelleaSession(backend, model_options=options) as m:
         first, second = (asyncio.run(m.ainstruct("Go.")) for _ in range(2))
-        assert first.wait(5).value == "a"
+        assert first.wait(30).value == "a"
         with pytest.raises(FirstTokenTimeoutError):
-            second.wait(5)
+            second.wait(30)
 
 
 PROGRAM = """
@@ -261,10 +261,10 @@ def test_a_connection_that_nothing_uses_is_closed_after_a_while(
             peer.send(answer(b"[]"))
 
     async def main(client: HttpClient) -> None:
-        await asyncio.gather(*(client.get_json("/", timeout=5) for _ in range(5)))
+        await asyncio.gather(*(client.get_json("/", timeout=30) for _ in range(5)))
         assert server.open == 5
         await until(lambda: not server.open)
-        assert await client.get_json("/", timeout=5) == []
+        assert await client.get_json("/", timeout=30) == []
 
     with RawServer(serve) as server:
         run_on(loop, server, main)
@@ -317,7 +317,7 @@ def test_a_host_that_does_not_answer_is_a_connect_timeout(loop: str) -> None:
 
     async def main(client: HttpClient) -> None:
         with pytest.raises(ConnectTimeoutError, match=r"within 0\.2 s"):
-            await client.get_json("/", timeout=5)
+            await client.get_json("/", timeout=30)
 
     with socket.socket() as full, RawServer(lambda _: None) as server:
         full.bind(("127.0.0.1", 0))
