@@ -185,9 +185,9 @@ class TestSlots:
         backend = LocalBackend(tiny_model, parallel=1, context_window=8192)
 
         async def main() -> None:
-            first = ask(backend, "hello", {TOKENS: 1500})
+            first = ask(backend, "hello", {TOKENS: 7000})
             assert await first.astream()
-            options = {TOKENS: 2, ModelOption.STREAM_TIMEOUT: 0.3}
+            options = {TOKENS: 2, ModelOption.STREAM_TIMEOUT: 1.0}
             assert await ask(backend, "hello", options)
 
         run(main)

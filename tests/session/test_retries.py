@@ -379,14 +379,14 @@ def test_an_attempt_whose_units_were_judged_does_not_restart() -> None:
     ("answer", "how", "error", "text"),
     [
         ([Pause(60), "a"], {"FIRST_TOKEN_TIMEOUT": 0.02}, FirstTokenTimeoutError, ""),
-        (["a", Pause(60)], {"STREAM_TIMEOUT": 0.02}, IdleTimeoutError, "a"),
+        (["a", Pause(60)], {"STREAM_TIMEOUT": 0.5}, IdleTimeoutError, "a"),
         (
             ["a", Pause(60)],
             {"STREAM_TIMEOUT": 0.02, "FIRST_TOKEN_TIMEOUT": None},
             IdleTimeoutError,
             "a",
         ),
-        (["a", Pause(60)], {"TOTAL_TIMEOUT": 0.02}, TotalTimeoutError, "a"),
+        (["a", Pause(60)], {"TOTAL_TIMEOUT": 0.5}, TotalTimeoutError, "a"),
     ],
 )
 def test_each_limit_has_an_error_of_its_own_with_what_had_come(
@@ -400,7 +400,7 @@ def test_each_limit_has_an_error_of_its_own_with_what_had_come(
 
 
 def test_a_first_token_may_take_longer_than_the_silence_after_it() -> None:
-    value, _ = asked([Pause(0.2), "a", "b"], STREAM_TIMEOUT=0.1, FIRST_TOKEN_TIMEOUT=None)
+    value, _ = asked([Pause(0.7), "a", "b"], STREAM_TIMEOUT=0.5, FIRST_TOKEN_TIMEOUT=None)
     assert value == "ab"
 
 

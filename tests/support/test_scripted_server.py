@@ -181,8 +181,8 @@ def heard(server: ServerProcess, model: str) -> tuple[bytes, str]:
     """All bytes that come after a request, and how they end."""
     body = json.dumps(chat(model)).encode()
     head = f"POST /api/chat HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
-        connection.settimeout(0.3)
+    with socket.create_connection(("127.0.0.1", server.port), 30) as connection:
+        connection.settimeout(1.5)
         connection.sendall(head + body)
         came = b""
         try:

@@ -236,12 +236,12 @@ def test_an_ended_call_closes_its_connection(kind: str, how: str, server: Server
 
 
 def test_calls_keep_to_the_connections_that_the_session_has(server: ServerProcess) -> None:
-    server.script("m", chunks=["a"], delay=0.15)
+    server.script("m", chunks=["a"], delay=0.3)
 
     async def main() -> None:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=2)) as session:
             backend = OllamaBackend("m", base_url=server.url, http_session=session)
-            m = MelleaSession(backend, model_options={ModelOption.STREAM_TIMEOUT: 0.5, **ONCE})
+            m = MelleaSession(backend, model_options={ModelOption.STREAM_TIMEOUT: 1.2, **ONCE})
             thunks = [await m.ainstruct(f"{n}") for n in range(12)]
             assert await asyncio.gather(*(thunk.avalue() for thunk in thunks)) == ["a"] * 12
 
