@@ -264,7 +264,7 @@ def test_connections_are_used_again_and_200_streams_run_at_once(
 ) -> None:
     import asyncio
 
-    server.script("m", chunks=["a"], delay=0.2)
+    server.script("m", chunks=["a"], delay=1.5)
 
     async def main() -> None:
         m = MelleaSession(BACKENDS[name]("m", base_url=server.url))

@@ -132,6 +132,7 @@ def test_a_fork_while_an_http_answer_streams_disturbs_neither_side(server: Serve
     assert not first["client_closed"]
 
 
+@pytest.mark.slow
 def test_a_fork_from_many_threads_never_hangs() -> None:
     code = """
     import threading

@@ -222,6 +222,7 @@ def test_inputs_and_functions_of_operators_that_never_return_hold_up_nobody() ->
 # Threads.
 
 
+@pytest.mark.slow
 def test_threads_are_used_again_and_end_when_they_are_idle() -> None:
     """In a program of its own, so that the threads are all its own."""
     code = """
