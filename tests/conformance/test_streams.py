@@ -11,7 +11,6 @@ from mellea_rx.core.chunk import Chunk
 from mellea_rx.testing import Probe
 from mellea_rx.testing.conformance import LAWS, Bench, Law, request
 
-
 TIMED = {
     "silence_is_a_timeout_of_its_own_kind",
     "a_timeout_is_for_silence_not_for_the_whole",
