@@ -16,7 +16,7 @@ fork_servers: list[ForkServer] = []
 """The one that `tests/cli/conftest.py` has started."""
 
 _OWN_SETTINGS = ("MELLEA_RX_", "OPENAI_", "OLLAMA_")
-_OWN = (*_OWN_SETTINGS, "NO_COLOR", "FORCE_COLOR")
+_OWN = (*_OWN_SETTINGS, "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
 
 
 def environment(**more: str) -> dict[str, str]:
