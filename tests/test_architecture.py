@@ -88,6 +88,7 @@ def dotted(name: str) -> str:
 MODULES = {dotted(name): name for name in NAMES}
 
 
+@cache
 def imports_of(name: str) -> list[Import]:
     """All imports of a file; `from package import module` is of the module."""
     return list(_imports(tree_of(name), late=False, typing_only=False))
