@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
   $$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help run test check bench bench-peers bench-quick coverage fuzz mutants search soak format clean
+.PHONY: help run test test-all test-pythons test-newest check bench bench-peers bench-quick coverage fuzz mutants search soak format clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -31,9 +31,26 @@ run: $(VENV)/.run ## Three prompts at once on the embedded model, live side by s
 	  "Write a poem about mountains." "Write a poem about rivers." "Write a poem about forests." \
 	  < /dev/null
 
-test: $(VENV)/.dev ## The tests
+# Tests in a process for each core, then those that no other test may run beside, one by one.
+# The model is there before the processes start: they need not wait for each other's download.
+PARALLEL := -q -n auto --maxprocesses 8 --dist worksteal
+
+test: $(VENV)/.dev ## The tests, without the slow ones
 	@$(BIN)/python -m mellea_rx.backends.model_files
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not alone"
+	@$(BIN)/python -m pytest -q -m "alone and not slow"
+
+test-all: $(VENV)/.dev ## All tests
+	@$(BIN)/python -m mellea_rx.backends.model_files
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not alone"
+	@$(BIN)/python -m pytest -q -m alone
+
+test-pythons: $(VENV)/.dev ## All tests that need no model, on each of Python 3.11 to 3.13 that is installed
+	@$(BIN)/python -m tests.pythons
+
+test-newest: $(VENV)/.dev ## Core, wire, session and conformance on the newest of these Pythons
+	@$(BIN)/python -m tests.pythons --newest --timeout 600 --markers "not slow and not alone and not model" \
+	  tests/core tests/wire tests/session tests/conformance
 
 check: $(VENV)/.dev ## Lint, format, types, architecture
 	@$(BIN)/ruff check .
@@ -76,5 +93,5 @@ format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format .
 
 clean: ## Remove what set-up made here
-	rm -rf $(VENV) benchmarks/.venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-3.* benchmarks/.venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf .coverage .coverage.* build/mutants

@@ -6,6 +6,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+from functools import cache
 from types import ModuleType
 
 import pytest
@@ -115,14 +116,19 @@ def test_every_public_member_of_a_public_class_has_a_docstring(name: str) -> Non
     assert bare == []
 
 
+@cache
+def run_examples(module: str) -> doctest.TestResults:
+    """The results of the examples in a module's docstrings, which are run once."""
+    return doctest.testmod(load(module), optionflags=doctest.ELLIPSIS)
+
+
 @pytest.mark.parametrize("module", ["mellea_rx", *MODULES])
 def test_examples_in_docstrings_are_true(module: str) -> None:
-    result = doctest.testmod(load(module), optionflags=doctest.ELLIPSIS)
-    assert result.failed == 0
+    assert run_examples(module).failed == 0
 
 
 def test_some_examples_are_run() -> None:
-    assert sum(doctest.testmod(load(module)).attempted for module in MODULES) > 15
+    assert sum(run_examples(module).attempted for module in MODULES) > 15
 
 
 def test_dir_and_getattr_of_the_package_know_the_backends() -> None:

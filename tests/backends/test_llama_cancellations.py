@@ -78,10 +78,12 @@ def survives(backend: LocalBackend, count: int, longest: float, seed: int) -> No
     assert 0 < with_text < count
 
 
+@pytest.mark.slow
 def test_500_cancellations_at_random_moments_leave_every_slot_free(tiny_model: Path) -> None:
     survives(LocalBackend(tiny_model, parallel=SLOTS, context_window=8192), 500, 0.05, seed=1)
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_cancellations_of_the_real_model_leave_every_slot_free(real_model: Path) -> None:
     survives(LocalBackend(real_model, parallel=SLOTS), 20, 1.0, seed=3)

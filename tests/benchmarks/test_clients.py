@@ -41,6 +41,7 @@ def test_live_streams_are_weighed(url: str) -> None:
     assert measure("memory", "astream", Work("paced-3-1", streams=20), url)["kilobytes"] >= 0
 
 
+@pytest.mark.alone
 def test_streaming_is_measured_without_its_beginning_and_end(url: str) -> None:
     numbers = measure("streaming", "astream", Work("paced-3000-2", streams=20, repeats=1), url)
     assert numbers["cpu"] > 0

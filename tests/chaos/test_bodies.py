@@ -249,7 +249,7 @@ def test_keep_alive_bytes_are_no_content(trial: Trial, after: int) -> None:
     frames = [said(trial.wire, word) for word in WORDS[:after]] + [ping] * 500
     wire = [head(trial.wire, CHUNKED), *chunked(*frames)]
     trial.server.script("m", wire=wire, delay=0.02)
-    options: dict[ModelOption, Any] = {ModelOption.STREAM_TIMEOUT: 0.3}
+    options: dict[ModelOption, Any] = {ModelOption.STREAM_TIMEOUT: 1.0}
     error = trial.failure(text="".join(WORDS[:after]), options=options)
     assert type(error) is (IdleTimeoutError if after else FirstTokenTimeoutError)
 

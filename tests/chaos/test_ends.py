@@ -96,7 +96,7 @@ def test_a_signal_ends_the_program_and_its_request(server: ServerProcess, case: 
     first = process.stdout.readline()
     server.wait_for(lambda: server.log("m") and server.log("m")[0]["chunks"])
     process.send_signal(number)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     told = [line for line in err.splitlines() if not line.startswith("Executing <")]
     assert (process.returncode, first + out, told) == (returns, prints, [])
     server.wait_for(lambda: server.log("m")[0]["client_closed"])

@@ -15,6 +15,8 @@ from tests.chaos.trial import Trial, engine_tasks
 from tests.core.hand import until_blocking
 from tests.support.server_process import ROOT
 
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
+
 STREAMS = 1000
 WORDS = [f"wörd {n} " for n in range(5)]
 KB_A_STREAM = 40

@@ -117,7 +117,7 @@ def test_a_random_key_is_in_nothing_that_can_be_printed_of_a_failed_call(
     with logged() as lines, MelleaSession(backend, model_options=ONCE) as m:
         thunk = asyncio.run(m.ainstruct("Go."))
         with pytest.raises(MelleaRxError) as caught:
-            thunk.wait(5)
+            thunk.wait(30)
         shown = [repr(each) for each in (m, backend, thunk, m.ctx, backend._client)]
     for told in (*lines, *shown, *(f"{each} {each!r}" for each in chain(caught.value))):
         assert key not in told

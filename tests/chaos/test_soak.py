@@ -29,6 +29,7 @@ def case_of(kind: str) -> int:
     return next(n for n in range(1000) if fault_of(SEED, n).kind == kind)
 
 
+@pytest.mark.slow
 def test_twenty_seconds_of_random_faults() -> None:
     # The promise of 5% holds after a warm-up: the full soak starts to measure after a minute.
     done = run("--seconds", "20", "--streams", "30", "--least", "100", "--growth", "0.3")

@@ -125,7 +125,7 @@ def test_a_server_that_speaks_no_tls(trial: Trial, says: str, reads: int) -> Non
         thread = threading.Thread(target=refuse)
         thread.start()
         error = trial.failure(f"https://127.0.0.1:{listening.getsockname()[1]}")
-        thread.join(5)
+        thread.join(30)
     assert type(error) is TLSError
     assert "plain http" in str(error)
 

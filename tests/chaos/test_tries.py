@@ -61,7 +61,7 @@ def test_a_pause_that_a_server_asks_for_is_capped(trial: Trial) -> None:
     patience = RetryPolicy(attempts=2, initial=0.01, jitter=0, asked_maximum=0.05)
     began = time.monotonic()
     assert call(trial, RETRIES=patience) == "Once upon a time"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 50
 
 
 def test_a_budget_bounds_all_tries(trial: Trial) -> None:
@@ -111,17 +111,17 @@ def test_a_drip_ends_at_the_total_limit(trial: Trial, where: str) -> None:
         trial.server.script("m", raw_lines=[body], split=1, split_delay=0.002)
     else:
         trial.server.script("m", chunks=["x"] * 400, delay=0.02)
-    with pytest.raises(TotalTimeoutError, match=r"0\.4 s") as caught:
-        call(trial, TOTAL_TIMEOUT=0.4)
+    with pytest.raises(TotalTimeoutError, match=r"1\.5 s") as caught:
+        call(trial, TOTAL_TIMEOUT=1.5)
     assert set(caught.value.text) == {"x"}
     trial.server.wait_for(lambda: trial.server.connections() == 0)
 
 
 def test_content_resets_the_limit_on_silence(trial: Trial) -> None:
-    trial.server.script("m", chunks=["x"] * 12, delay=0.05)
-    assert call(trial, STREAM_TIMEOUT=0.3) == "x" * 12
+    trial.server.script("m", chunks=["x"] * 12, delay=0.15)
+    assert call(trial, STREAM_TIMEOUT=1.2) == "x" * 12
     trial.server.script("m", chunks=["x"] * 12, stall_after=5)
-    error = trial.failure(text="x" * 5, options={ModelOption.STREAM_TIMEOUT: 0.2})
+    error = trial.failure(text="x" * 5, options={ModelOption.STREAM_TIMEOUT: 1.0})
     assert type(error) is IdleTimeoutError
 
 
@@ -155,9 +155,9 @@ def test_arguments_that_are_being_written_reset_the_limit_on_silence(
     on_openai: Trial, said_first: tuple[str, ...]
 ) -> None:
     frames = [*(said("openai", text) for text in said_first), *written_call(*ARGUMENTS), CALLED]
-    on_openai.server.script("m", wire=[head("openai", CHUNKED), *chunked(*frames, b"")], delay=0.05)
+    on_openai.server.script("m", wire=[head("openai", CHUNKED), *chunked(*frames, b"")], delay=0.12)
     with MelleaSession(on_openai.backend(), model_options=ONCE) as m:
-        thunk = m.instruct("Go.", model_options={ModelOption.STREAM_TIMEOUT: 0.3})
+        thunk = m.instruct("Go.", model_options={ModelOption.STREAM_TIMEOUT: 1.2})
     assert [call.arguments for call in thunk.tool_calls] == [{"text": "x" * 12}]
     assert thunk.text == "".join(said_first)
 
@@ -165,7 +165,7 @@ def test_arguments_that_are_being_written_reset_the_limit_on_silence(
 def test_a_call_that_is_no_longer_written_is_silence_that_began(on_openai: Trial) -> None:
     pieces = [*written_call(*ARGUMENTS[:4]), *[b": ping\n\n"] * 100]
     on_openai.server.script("m", wire=[head("openai", CHUNKED), *chunked(*pieces)], delay=0.02)
-    error = on_openai.failure(options={ModelOption.STREAM_TIMEOUT: 0.3})
+    error = on_openai.failure(options={ModelOption.STREAM_TIMEOUT: 1.0})
     assert type(error) is IdleTimeoutError
 
 

@@ -9,8 +9,14 @@ from collections.abc import Mapping
 
 import pexpect
 
+from tests.cli.fork_server import ForkServer
+
 PROGRAM = [sys.executable, "-m", "mellea_rx"]
-_OWN = ("MELLEA_RX_", "OPENAI_", "OLLAMA_", "NO_COLOR", "FORCE_COLOR")
+fork_servers: list[ForkServer] = []
+"""The one that `tests/cli/conftest.py` has started."""
+
+_OWN_SETTINGS = ("MELLEA_RX_", "OPENAI_", "OLLAMA_")
+_OWN = (*_OWN_SETTINGS, "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -22,7 +28,9 @@ def environment(**more: str) -> dict[str, str]:
 def run(
     *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None, timeout: float = 60
 ) -> subprocess.CompletedProcess[str]:
-    """Run the program with pipes, to its end."""
+    """Run the program with pipes, to its end: forked, if its environment changes no import."""
+    if fork_servers and all(name.startswith(_OWN_SETTINGS) for name in env or {}):
+        return fork_servers[0].run(list(arguments), stdin, environment(**(env or {})), timeout)
     return subprocess.run(
         [*PROGRAM, *arguments],
         input=stdin,
@@ -41,7 +49,7 @@ def on_terminal(
         PROGRAM[0],
         [*PROGRAM[1:], *arguments],
         encoding="utf-8",
-        timeout=20,
+        timeout=60,
         dimensions=(rows, columns),
         env=environment(**env),
     )

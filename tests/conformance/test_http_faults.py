@@ -120,7 +120,7 @@ def test_https_on_a_plain_server_is_told_apart(name: str) -> None:
         thread = threading.Thread(target=refuse)
         thread.start()
         error = failure(name, f"https://127.0.0.1:{listening.getsockname()[1]}")
-        thread.join(5)
+        thread.join(30)
     assert type(error) is TLSError
     assert "plain http" in str(error)
 
@@ -264,7 +264,7 @@ def test_connections_are_used_again_and_200_streams_run_at_once(
 ) -> None:
     import asyncio
 
-    server.script("m", chunks=["a"], delay=0.2)
+    server.script("m", chunks=["a"], delay=1.5)
 
     async def main() -> None:
         m = MelleaSession(BACKENDS[name]("m", base_url=server.url))

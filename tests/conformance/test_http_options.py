@@ -159,7 +159,7 @@ def test_a_schema_is_sent(name: str, place: str, server: ServerProcess) -> None:
     }
     recorder = Recorder()
     recorder.to(backend.stream(Request((WireMessage("user", "Go."),), Options(), schema)))
-    assert recorder.ended.wait(5)
+    assert recorder.ended.wait(30)
     backend.close()
     found = server.log("m")[0]["body"][place]
     assert schema in (found, found.get("json_schema", {}).get("schema"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,20 @@ from mellea_rx.core.chunk import Chunk
 from mellea_rx.testing import Probe
 from mellea_rx.testing.conformance import LAWS, BackendHarness, Law, request
 
+TIMED = {
+    "silence_is_a_timeout_of_its_own_kind",
+    "a_timeout_is_for_silence_not_for_the_whole",
+}
+"""The laws whose limits in time a busy machine may exceed by itself."""
 
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+
+def marked(law: Law) -> Any:
+    """A law as a parameter."""
+    marks = [pytest.mark.alone] if law.__name__ in TIMED else []
+    return pytest.param(law, marks=marks, id=law.__name__)
+
+
+@pytest.mark.parametrize("law", map(marked, LAWS))
 def test_it_keeps_the_law(law: Law, harness: BackendHarness) -> None:
     law(harness)
 

@@ -14,7 +14,7 @@ STRICT = ("-X", "dev", "-W", "error")
 
 
 def run_python(
-    code: str, *arguments: str, flags: tuple[str, ...] = (), timeout: float = 30
+    code: str, *arguments: str, flags: tuple[str, ...] = (), timeout: float = 100
 ) -> subprocess.CompletedProcess[str]:
     """Run `code` as a program; its output and exit code."""
     return subprocess.run(
@@ -28,7 +28,7 @@ def run_python(
 
 
 def runs_cleanly(
-    code: str, *arguments: str, flags: tuple[str, ...] = (), timeout: float = 30
+    code: str, *arguments: str, flags: tuple[str, ...] = (), timeout: float = 100
 ) -> str:
     """Run `code`, which must end with code 0 and say nothing on stderr; what it printed."""
     ran = run_python(code, *arguments, flags=flags, timeout=timeout)

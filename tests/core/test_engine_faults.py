@@ -23,7 +23,7 @@ HOW = {
 def kill():
     first = engine()
     first.loop.call_soon_threadsafe(HOW)
-    first._thread.join(5)
+    first._thread.join(30)
     assert not first._thread.is_alive()
 """
 HOW = ["stopped", "left by a callback"]
@@ -46,7 +46,7 @@ ended, waiters = [], []
 for thunk in thunks[:5]:
     def wait(thunk=thunk):
         try:
-            thunk.wait(10)
+            thunk.wait(30)
         except EngineStoppedError as error:
             ended.append(error.text)
     waiters.append(threading.Thread(target=wait))
@@ -65,8 +65,8 @@ async def read():
 
 asyncio.run(read())
 for waiter in waiters:
-    waiter.join(5)
-assert told.wait(5)
+    waiter.join(30)
+assert told.wait(30)
 print(ended, {type(thunk.error).__name__ for thunk in thunks}, {thunk.text for thunk in thunks})
 before = engine()
 print(m.instruct("Go."), before is engine(), asyncio.run(m.ainstruct("Go.")))
@@ -91,9 +91,9 @@ errors = []
 m.backend.stream(request).subscribe(
     lambda _: begun.set(), lambda error: (errors.append(error), ended.set())
 )
-assert begun.wait(5)
+assert begun.wait(30)
 kill()
-assert ended.wait(5)
+assert ended.wait(30)
 print(*(type(error).__name__ for error in errors))
 """
     assert runs_cleanly(HEAD + code, server.url, how) == "EngineStoppedError\n"
@@ -108,7 +108,7 @@ async def main():
     await asyncio.sleep(0.05)
     await asyncio.to_thread(kill)
     try:
-        await asyncio.wait_for(asking, 5)
+        await asyncio.wait_for(asking, 30)
     except EngineStoppedError as error:
         print("told")
 asyncio.run(main())
@@ -138,7 +138,7 @@ for _ in range(10):
     assert m.instruct("Go.").value == "a"
 stop.set()
 for thread in threads:
-    thread.join(10)
+    thread.join(30)
     assert not thread.is_alive()
 print(outcomes <= {"a", "stopped"}, m.instruct("Go."))
 """

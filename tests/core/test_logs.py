@@ -61,7 +61,7 @@ class Kept(logging.Handler):
 
     def wait_for(self, kind: type[LogEvent], count: int = 1) -> list[Any]:
         with self.came:
-            assert self.came.wait_for(lambda: len(self.events(kind)) >= count, 10), self.text
+            assert self.came.wait_for(lambda: len(self.events(kind)) >= count, 30), self.text
         return self.events(kind)
 
     @property

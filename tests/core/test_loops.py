@@ -157,9 +157,9 @@ def test_a_caller_that_blocks_its_own_loop_stalls_no_stream(server: ServerProces
 
     async def main() -> None:
         with MelleaSession(OllamaBackend("m", base_url=server.url)) as m:
-            options = {ModelOption.STREAM: True, ModelOption.STREAM_TIMEOUT: 0.15}
+            options = {ModelOption.STREAM: True, ModelOption.STREAM_TIMEOUT: 1.2}
             thunk = await m.ainstruct("Go.", model_options=options)
-            time.sleep(0.5)  # noqa: ASYNC251  the bad habit that is tested
+            time.sleep(1.5)  # noqa: ASYNC251  the bad habit that is tested
             assert thunk.text == "x" * 10
             assert await soon(thunk.avalue()) == "x" * 10
 

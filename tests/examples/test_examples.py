@@ -46,6 +46,7 @@ def test_every_example_is_run() -> None:
     assert own == set(SHOWS)
 
 
+@pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.parametrize("name", sorted(SHOWS))
 def test_it_shows_what_it_is_there_for(name: str, real_model: Path) -> None:
@@ -53,6 +54,7 @@ def test_it_shows_what_it_is_there_for(name: str, real_model: Path) -> None:
     assert re.search(SHOWS[name], out), out
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_side_by_side_is_side_by_side(real_model: Path) -> None:
     out = run_program(EXAMPLES / "streaming_side_by_side.py")

@@ -47,6 +47,7 @@ def test_each_is_an_example_word_for_word() -> None:
     assert programs == SNIPPETS
 
 
+@pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.timeout(320)
 @snippet(ASYNC)
@@ -55,6 +56,7 @@ def test_an_awaited_call_has_a_text(printed: Printed) -> None:
     assert text.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.timeout(320)
 @snippet(PARALLEL)
@@ -66,6 +68,7 @@ def test_three_calls_are_fired_before_any_is_computed(printed: Printed) -> None:
     assert fired < poems[0][0]
 
 
+@pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.timeout(320)
 @snippet(WAIT_FOR_ALL)
@@ -74,6 +77,7 @@ def test_a_list_of_thunks_is_waited_for(printed: Printed) -> None:
     assert all(text.strip() not in ("", "None") for _, text in printed)
 
 
+@pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.timeout(320)
 @snippet(STREAMING)
@@ -85,6 +89,7 @@ def test_the_text_comes_in_pieces_over_time(printed: Printed) -> None:
     assert pieces[-1][0] - pieces[0][0] > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.timeout(320)
 @snippet(CHAT)

@@ -446,6 +446,6 @@ def test_timers_and_source_on_two_threads_are_serialized(operator: Any) -> None:
     for _ in range(3000):
         source.on_next(text)
     source.on_completed()
-    assert ended.wait(10)
+    assert ended.wait(30)
     assert clashes == []
     assert "".join(said) == text * 3000

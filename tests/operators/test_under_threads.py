@@ -90,6 +90,7 @@ def play(
                 thunk.cancel()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_1000_thunks_under_8_threads(seed: int) -> None:
     async def start() -> list[ModelOutputThunk[str]]:

@@ -17,6 +17,7 @@ from tests.support.server_process import ROOT
 NOTHING: frozenset[str] = frozenset()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_random_programs_keep_every_promise(backend: str) -> None:

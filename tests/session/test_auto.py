@@ -65,12 +65,12 @@ def test_the_a_verb_returns_at_once_though_nothing_is_decided(
     server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.script("llama3.2", chunks=["a"])
-    server.script("/api/tags", first_delay=0.2, body={"models": [{"name": "llama3.2"}]})
+    server.script("/api/tags", first_delay=1.0, body={"models": [{"name": "llama3.2"}]})
     monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{server.port}")
 
     async def main() -> None:
         with start_session() as m:
-            thunks = [await asyncio.wait_for(m.ainstruct(f"{n}"), 0.15) for n in range(3)]
+            thunks = [await asyncio.wait_for(m.ainstruct(f"{n}"), 0.8) for n in range(3)]
             assert [await soon(thunk.avalue()) for thunk in thunks] == ["a"] * 3
 
     asyncio.run(main())

@@ -84,7 +84,7 @@ def test_results_come_in_the_order_of_the_calls() -> None:
 
 
 def test_all_calls_of_an_answer_run_at_once() -> None:
-    together = threading.Barrier(3, timeout=5)
+    together = threading.Barrier(3, timeout=30)
 
     def meet(number: int) -> int:
         together.wait()  # goes on when all three are in it
@@ -266,7 +266,7 @@ def test_a_tool_that_blocks_stops_nobody_else() -> None:
     release = threading.Event()
 
     def block() -> str:
-        assert release.wait(5)
+        assert release.wait(30)
         return "released"
 
     async def main() -> None:

@@ -60,6 +60,11 @@ def after_blocking(wait: Callable[[], Any]) -> Requirement:
     return req("waits", simple_validate(waits))
 
 
+async def until_they_wait(*calls: Thunk) -> None:
+    """Return when each of these calls waits for another: the next wait closes the circle."""
+    await until(lambda: all(call._generation.waits_for for call in calls))
+
+
 def cycle_in(error: BaseException | None) -> DependencyCycleError:
     """The circle that an error came from."""
     while error is not None:
@@ -109,9 +114,13 @@ def test_a_validator_awaits_a_call_that_needs_the_answer(
     async def main() -> None:
         m = session()
         later: list[Thunk] = []
-        first = await m.ainstruct(
-            "First.", requirements=after(lambda: wait(later[0])), strategy=ONCE
-        )
+
+        async def wait_for_the_second() -> None:
+            await until_they_wait(*later)
+            await wait(later[0])
+
+        check = after(wait_for_the_second)
+        first = await m.ainstruct("First.", requirements=check, strategy=ONCE)
         later.append(
             await m.ainstruct("{{it}}", user_variables={"it": first}, model_options=stream)
         )
@@ -217,11 +226,16 @@ def test_a_call_of_a_pipeline_alone_is_named_a_call() -> None:
 def test_a_circle_by_way_of_others_names_all_of_them() -> None:
     async def main() -> None:
         m = session()
-        last: list[Thunk] = []
-        check = after(lambda: last[0].avalue())
+        later: list[Thunk] = []
+
+        async def wait_for_the_last() -> None:
+            await until_they_wait(*later)
+            await later[-1].avalue()
+
+        check = after(wait_for_the_last)
         first = await m.ainstruct("first", requirements=check, strategy=ONCE)
-        second = await m.ainstruct("second {{x}}", user_variables={"x": first})
-        last.append(await m.ainstruct("third {{x}}", user_variables={"x": second}))
+        later.append(await m.ainstruct("second {{x}}", user_variables={"x": first}))
+        later.append(await m.ainstruct("third {{x}}", user_variables={"x": later[0]}))
         told = str(cycle_in(await failure(first)))
         places = [told.index(f"description='{word}") for word in ("first", "third", "second")]
         assert places == sorted(places)

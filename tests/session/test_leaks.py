@@ -21,6 +21,7 @@ from mellea_rx import (
 from mellea_rx.core.engine import engine
 from tests.core.hand import STREAM, Recorder, until, until_blocking
 from tests.support.server_process import ServerProcess
+from tests.support.timing import assert_in_time
 
 BACKENDS = [OllamaBackend, OpenAIBackend]
 
@@ -45,6 +46,7 @@ def cancel(thunk: ModelOutputThunk[str]) -> None:
     thunk.cancel()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("stream", [True, False])
 def test_cancelling_closes_the_servers_connection_within_200_ms(
@@ -52,7 +54,8 @@ def test_cancelling_closes_the_servers_connection_within_200_ms(
 ) -> None:
     server.script("m", chunks=["a", "b"], stall_after=1)
 
-    async def main() -> None:
+    async def main() -> float:
+        server.clear_log()
         with MelleaSession(backend("m", base_url=server.url)) as m:
             thunk = await m.ainstruct("Go.", model_options=STREAM if stream else None)
             await until(lambda: thunk.text == "a")
@@ -61,18 +64,21 @@ def test_cancelling_closes_the_servers_connection_within_200_ms(
             (entry,) = await asyncio.to_thread(
                 server.wait_for, lambda: [e for e in server.log("m") if e["client_closed"]]
             )
-            assert entry["client_closed_at"] - before < 0.2
             assert server.connections() == 0
             with pytest.raises(GenerationCancelledError):
                 await thunk
+        took: float = entry["client_closed_at"] - before
+        return took
 
-    asyncio.run(main())
+    assert_in_time(0.2, lambda: asyncio.run(main()))
 
 
+@pytest.mark.alone
 def test_cancelling_before_the_first_byte_closes_the_connection_too(server: ServerProcess) -> None:
     server.script("m", first_delay=30)
 
-    async def main() -> None:
+    async def main() -> float:
+        server.clear_log()
         with MelleaSession(OllamaBackend("m", base_url=server.url)) as m:
             thunk = await m.ainstruct("Go.")
             await asyncio.to_thread(server.wait_for, lambda: server.log("m"))
@@ -81,9 +87,10 @@ def test_cancelling_before_the_first_byte_closes_the_connection_too(server: Serv
             (entry,) = await asyncio.to_thread(
                 server.wait_for, lambda: [e for e in server.log("m") if e["client_closed"]]
             )
-            assert entry["client_closed_at"] - before < 0.2
+        took: float = entry["client_closed_at"] - before
+        return took
 
-    asyncio.run(main())
+    assert_in_time(0.2, lambda: asyncio.run(main()))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

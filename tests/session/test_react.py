@@ -95,7 +95,7 @@ def test_it_returns_at_once_and_tells_every_step() -> None:
     async def main() -> None:
         hand = Hand(2)
         m = MelleaSession(Native(hand))
-        thunk = await asyncio.wait_for(areact(m, "How is Delft?", TOOLS), 1)
+        thunk = await asyncio.wait_for(areact(m, "How is Delft?", TOOLS), 30)
         assert not thunk.is_computed()
         hand.answers[0].say(Chunk(tool_calls=(DELFT, TEA))).end()
         hand.answers[1].say("Wet.").end()
@@ -268,7 +268,7 @@ def test_cancelling_it_while_a_tool_runs_asks_the_model_no_more() -> None:
 
     def block() -> None:
         begun.set()
-        release.wait(5)
+        release.wait(30)
 
     async def main() -> None:
         backend = ScriptedBackend(calls(ToolCall("block", {})), "Late.")

@@ -180,7 +180,7 @@ def test_retry_after_of_a_real_server_is_honoured(make: Any, server: ServerProce
         assert m.instruct("Go.", model_options=options()).value == "here"
     first, second = server.log("m")
     assert second["started"] - first["started"] >= 0.3
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 50
 
 
 @pytest.mark.parametrize("make", [OllamaBackend, OpenAIBackend])
@@ -291,7 +291,7 @@ def test_a_restart_fails_a_plain_iterator_that_has_taken_text() -> None:
     hand.answers[0].say("Once ")
     assert next(pieces) == "Once "
     hand.answers[0].fail(broken())
-    assert hand.answers[1].asked.wait(5)
+    assert hand.answers[1].asked.wait(30)
     with pytest.raises(StreamRestartedError):
         next(pieces)
     hand.answers[1].say("Twice").end()
@@ -306,7 +306,7 @@ def test_a_restart_takes_back_what_was_on_its_way() -> None:
         recorder, reader = Recorder(), thunk.astream()
         recorder.to(thunk)
         hand.answers[0].say("Once ").fail(broken())
-        assert hand.answers[1].asked.wait(5)  # and all the while, this loop stands still
+        assert hand.answers[1].asked.wait(30)  # and all the while, this loop stands still
         hand.answers[1].say("Twice").end()
         assert "".join([piece async for piece in reader]) == "Twice"
         await until(lambda: recorder.terminals)
@@ -379,14 +379,14 @@ def test_an_attempt_whose_units_were_judged_does_not_restart() -> None:
     ("answer", "how", "error", "text"),
     [
         ([Pause(60), "a"], {"FIRST_TOKEN_TIMEOUT": 0.02}, FirstTokenTimeoutError, ""),
-        (["a", Pause(60)], {"STREAM_TIMEOUT": 0.02}, IdleTimeoutError, "a"),
+        (["a", Pause(60)], {"STREAM_TIMEOUT": 0.5}, IdleTimeoutError, "a"),
         (
             ["a", Pause(60)],
             {"STREAM_TIMEOUT": 0.02, "FIRST_TOKEN_TIMEOUT": None},
             IdleTimeoutError,
             "a",
         ),
-        (["a", Pause(60)], {"TOTAL_TIMEOUT": 0.02}, TotalTimeoutError, "a"),
+        (["a", Pause(60)], {"TOTAL_TIMEOUT": 0.5}, TotalTimeoutError, "a"),
     ],
 )
 def test_each_limit_has_an_error_of_its_own_with_what_had_come(
@@ -400,7 +400,7 @@ def test_each_limit_has_an_error_of_its_own_with_what_had_come(
 
 
 def test_a_first_token_may_take_longer_than_the_silence_after_it() -> None:
-    value, _ = asked([Pause(0.2), "a", "b"], STREAM_TIMEOUT=0.1, FIRST_TOKEN_TIMEOUT=None)
+    value, _ = asked([Pause(0.7), "a", "b"], STREAM_TIMEOUT=0.5, FIRST_TOKEN_TIMEOUT=None)
     assert value == "ab"
 
 

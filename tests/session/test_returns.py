@@ -25,7 +25,7 @@ AT_ONCE: dict[str, Any] = {
 def test_these_return_the_running_thunk_at_once(verb: str) -> None:
     async def main() -> None:
         hand = Hand()
-        thunk = await asyncio.wait_for(AT_ONCE[verb](MelleaSession(hand)), 1)
+        thunk = await asyncio.wait_for(AT_ONCE[verb](MelleaSession(hand)), 30)
         assert isinstance(thunk, ModelOutputThunk)
         assert not thunk.is_computed()
         hand.answers[0].say("all").end()
@@ -59,7 +59,7 @@ def test_with_stream_all_of_them_return_at_once(verb: str) -> None:
     async def main() -> None:
         hand = Hand()
         call = AT_ONCE[verb](MelleaSession(hand), model_options=STREAM)
-        thunk = await asyncio.wait_for(call, 1)
+        thunk = await asyncio.wait_for(call, 30)
         assert not thunk.is_computed()
         hand.answers[0].say("all").end()
         assert await soon(thunk.avalue()) == "all"
@@ -71,7 +71,7 @@ def test_stream_in_the_sessions_options_counts_for_achat() -> None:
     async def main() -> None:
         hand = Hand()
         m = MelleaSession(hand, model_options=STREAM)
-        thunk = await asyncio.wait_for(m.achat("Hi."), 1)
+        thunk = await asyncio.wait_for(m.achat("Hi."), 30)
         assert not thunk.is_computed()
         hand.answers[0].say("all").end()
         assert await soon(thunk.avalue()) == "all"

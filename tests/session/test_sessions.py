@@ -258,9 +258,9 @@ def test_closing_from_another_thread_wakes_whoever_waits() -> None:
 
     thread = threading.Thread(target=wait)
     thread.start()
-    assert hand.answers[0].asked.wait(5)
+    assert hand.answers[0].asked.wait(30)
     m.close()
-    thread.join(5)
+    thread.join(30)
     assert len(caught) == 1
 
 
@@ -367,7 +367,7 @@ def test_a_call_that_begins_while_the_session_closes_is_refused_and_ended() -> N
         m.instruct("Go.", seed=1)  # an option of its own, so that its backend is asked
     assert closed == ["ready", "closed", "closed"]  # again, since the call may have opened it
     if hand.requests:
-        assert hand.answers[0].closed.wait(5)
+        assert hand.answers[0].closed.wait(30)
     m.close()
 
 
@@ -391,6 +391,6 @@ def test_calls_that_begin_in_many_threads_while_the_session_closes_all_end() -> 
     until_blocking(lambda: backend.running)
     m.close()
     for each in threads:
-        each.join(10)
+        each.join(30)
     assert ends.count("SessionClosedError") == 8
     until_blocking(lambda: backend.running == 0)

@@ -67,7 +67,7 @@ def test_turns_are_sent_as_they_are_until_the_summary_is_there() -> None:
     backend = Writer()
     m = session(backend)
     chat(m, 0, 1, 2, 3, 4, 5)
-    assert backend.hand.answers[0].asked.wait(5)
+    assert backend.hand.answers[0].asked.wait(30)
     assert said(backend.requests[5]) == [
         *(text for n in range(5) for text in (f"u:{n}", "a:a")),
         "u:5",
@@ -87,7 +87,7 @@ def test_it_asks_for_the_older_turns_with_the_calls_options() -> None:
     options = {ModelOption.SEED: 7, ModelOption.SYSTEM_PROMPT: "Be.", "top_k": 3}
     m = MelleaSession(backend, ChatContext(compactor=THREE), model_options=options)
     chat(m, 0, 1, 2, 3, 4)
-    assert backend.hand.answers[0].asked.wait(5)
+    assert backend.hand.answers[0].asked.wait(30)
     (request,) = backend.hand.requests
     (message,) = request.messages
     assert message.content.endswith(
@@ -106,7 +106,7 @@ def test_the_next_summary_goes_on_from_the_one_before() -> None:
     backend.write(0, "First.")
     written(m)
     chat(m, 5, 6)
-    assert backend.hand.answers[1].asked.wait(5)
+    assert backend.hand.answers[1].asked.wait(30)
     assert "system: What was said before, in short: First.\nuser: 3\n" in (
         backend.hand.requests[1].messages[0].content
     )
@@ -154,7 +154,7 @@ def test_by_tokens_it_begins_when_the_history_has_more() -> None:
     m.chat("x" * 400)
     assert not backend.hand.answers[0].asked.is_set()
     chat(m, 1)
-    assert backend.hand.answers[0].asked.wait(5)
+    assert backend.hand.answers[0].asked.wait(30)
     assert "user: 0\nassistant: a\n" in backend.hand.requests[0].messages[0].content
     assert "xxx" not in backend.hand.requests[0].messages[0].content
 
@@ -180,7 +180,7 @@ def test_a_summary_that_fails_is_logged_once_and_the_turns_are_sent(
     assert "sent as they are" in record.getMessage()
     assert len(backend.hand.requests) == 1
     chat(m, 6)  # as much again as made the first one due
-    assert backend.hand.answers[1].asked.wait(5)
+    assert backend.hand.answers[1].asked.wait(30)
     assert "user: 0\n" in backend.hand.requests[1].messages[0].content
 
 
@@ -190,14 +190,14 @@ def test_it_ends_with_its_session(how: str) -> None:
     m = session(backend)
     chat(m, 0, 1, 2, 3, 4)
     answer = backend.hand.answers[0]
-    assert answer.asked.wait(5)
+    assert answer.asked.wait(30)
     assert not answer.closed.is_set()
     if how == "drop":
         del m
         gc.collect()
     else:
         getattr(m, how)()
-    assert answer.closed.wait(5)
+    assert answer.closed.wait(30)
 
 
 def test_cancelling_a_turn_does_not_end_it() -> None:
@@ -227,12 +227,12 @@ def test_a_clone_has_the_summaries_that_are_there_and_then_its_own() -> None:
     chat(twin, 5)
     assert said(backend.requests[-1])[0] == "s:What was said before, in short: First."
     chat(twin, 6)
-    assert backend.hand.answers[1].asked.wait(5)
+    assert backend.hand.answers[1].asked.wait(30)
     chat(m, 50, 60)
-    assert backend.hand.answers[2].asked.wait(5)
+    assert backend.hand.answers[2].asked.wait(30)
     assert "user: 5\n" not in backend.hand.requests[2].messages[0].content
     twin.close()
-    assert backend.hand.answers[1].closed.wait(5)
+    assert backend.hand.answers[1].closed.wait(30)
     assert not backend.hand.answers[2].closed.is_set()
 
 
@@ -245,7 +245,7 @@ def test_two_sessions_of_one_context_share_no_summary() -> None:
     written(first)
     chat(second, 0, 1, 2, 3, 4)
     assert said(backend.requests[-1])[0] == "u:0"
-    assert backend.hand.answers[1].asked.wait(5)
+    assert backend.hand.answers[1].asked.wait(30)
 
 
 def test_a_compactor_of_the_users_own_may_ask_for_a_summary() -> None:

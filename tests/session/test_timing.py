@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,9 @@ from mellea_rx.stdlib.requirements import req, simple_validate
 from tests.core.hand import STREAM, until
 from tests.core.python import runs_cleanly
 from tests.support.server_process import ServerProcess
+from tests.support.timing import assert_in_time
+
+pytestmark = pytest.mark.alone
 
 WORDS = [f"word{n} " for n in range(20)]
 WHOLE = "".join(WORDS)
@@ -41,7 +45,7 @@ CHECKED = {"requirements": [req("long", simple_validate(lambda text: len(text) >
 
 @pytest.mark.parametrize("how", [{}, CHECKED], ids=["plain", "with requirements"])
 def test_three_calls_fire_at_once_and_end_together(m: MelleaSession, how: dict[str, Any]) -> None:
-    async def main() -> None:
+    async def main() -> float:
         before = time.monotonic()
         thunks = [await m.ainstruct(f"A poem, number {n}.", **how) for n in range(3)]
         fired = time.monotonic() - before
@@ -49,10 +53,9 @@ def test_three_calls_fire_at_once_and_end_together(m: MelleaSession, how: dict[s
         await wait_for_all_mots(thunks)
         ended = time.monotonic() - before
         assert [thunk.value for thunk in thunks] == [WHOLE] * 3
-        assert fired < 0.05
-        assert ended < 1.2
+        return ended if fired < 0.05 else math.inf
 
-    asyncio.run(main())
+    assert_in_time(1.2, lambda: asyncio.run(main()))
 
 
 def test_the_first_text_comes_with_the_first_chunk(m: MelleaSession, server: ServerProcess) -> None:
@@ -64,11 +67,8 @@ def test_the_first_text_comes_with_the_first_chunk(m: MelleaSession, server: Ser
         sent: float = server.log("m")[-1]["chunks"][0]
         return seen - sent
 
-    async def main() -> None:
-        # The server writes its clock after it wrote the chunk; one clock for all processes here.
-        assert min([await once() for _ in range(3)]) < 0.02
-
-    asyncio.run(main())
+    # The server writes its clock after it wrote the chunk; one clock for all processes here.
+    assert_in_time(0.02, lambda: asyncio.run(once()))
 
 
 async def page_loop(mot: ModelOutputThunk[str]) -> list[str]:
@@ -79,13 +79,14 @@ async def page_loop(mot: ModelOutputThunk[str]) -> list[str]:
 
 
 def test_the_pages_loop_sees_at_least_18_pieces(m: MelleaSession) -> None:
-    async def main() -> None:
+    async def count_pieces() -> int:
         mot = await m.ainstruct("A story.", model_options={ModelOption.STREAM: True})
         pieces = await page_loop(mot)
-        assert len(pieces) >= 18
         assert "".join(pieces) == WHOLE
+        return len(pieces)
 
-    asyncio.run(main())
+    # A process that has to wait for the machine gets what came meanwhile in one piece.
+    assert any(asyncio.run(count_pieces()) >= 18 for _ in range(3))
 
 
 def test_the_pages_loop_gets_the_whole_when_it_starts_after_the_end(m: MelleaSession) -> None:
@@ -98,14 +99,14 @@ def test_the_pages_loop_gets_the_whole_when_it_starts_after_the_end(m: MelleaSes
 
 
 def test_fifty_streams_at_once_take_no_longer_than_one(m: MelleaSession) -> None:
-    async def main() -> None:
+    async def fifty() -> float:
         before = time.monotonic()
         thunks = [await m.ainstruct(f"{n}", model_options=STREAM) for n in range(50)]
         texts = await asyncio.gather(*(page_loop(thunk) for thunk in thunks))
         assert ["".join(pieces) for pieces in texts] == [WHOLE] * 50
-        assert time.monotonic() - before < 1.6
+        return time.monotonic() - before
 
-    asyncio.run(main())
+    assert_in_time(1.6, lambda: asyncio.run(fifty()))
 
 
 def test_the_first_three_calls_of_a_process_fire_in_under_50_ms_too(server: ServerProcess) -> None:
@@ -124,4 +125,4 @@ async def main():
 
 asyncio.run(main())
 """
-    assert min(float(runs_cleanly(code, server.url)) for _ in range(3)) < 0.05
+    assert_in_time(0.05, lambda: float(runs_cleanly(code, server.url)))

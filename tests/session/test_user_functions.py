@@ -197,7 +197,7 @@ def test_an_async_function_of_sync_code_is_cancelled_when_it_is_given_up() -> No
     m = MelleaSession(ScriptedBackend("a"))
     with pytest.raises(TotalTimeoutError):
         m.instruct("Go.", requirements=checked(hang), model_options=BRIEF)
-    assert ended.wait(5)
+    assert ended.wait(30)
 
 
 def test_inputs_and_functions_of_operators_that_never_return_hold_up_nobody() -> None:
@@ -222,6 +222,7 @@ def test_inputs_and_functions_of_operators_that_never_return_hold_up_nobody() ->
 # Threads.
 
 
+@pytest.mark.slow
 def test_threads_are_used_again_and_end_when_they_are_idle() -> None:
     """In a program of its own, so that the threads are all its own."""
     code = """
@@ -299,7 +300,7 @@ begun.wait()
 """
     before = time.monotonic()
     runs_cleanly(HEAD + code, flags=flags)
-    assert time.monotonic() - before < 20
+    assert time.monotonic() - before < 50
 
 
 def test_the_interpreter_ends_beside_an_operators_function_that_never_returns() -> None:
@@ -322,7 +323,7 @@ begun.wait()
 sys.stdout.flush()
 child = os.fork()
 if child == 0:
-    signal.alarm(10)
+    signal.alarm(60)
     print(m.instruct("Go.", requirements=checked(lambda text: True)), flush=True)
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0

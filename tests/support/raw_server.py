@@ -13,7 +13,7 @@ from typing import Self
 
 __all__ = ["Peer", "RawServer", "answer"]
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:

@@ -52,7 +52,7 @@ class ModuleProcess:
         assert process.stdout is not None
         process.stdin.close()
         try:
-            process.wait(5)
+            process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -106,7 +106,7 @@ class ServerProcess(ModuleProcess):
         count: int = self._ask("GET", "/_connections")
         return count
 
-    def wait_for(self, predicate: Callable[[], Any], timeout: float = 5) -> Any:
+    def wait_for(self, predicate: Callable[[], Any], timeout: float = 30) -> Any:
         """Ask again and again until `predicate()` is true; its value.
 
         Raises:
@@ -120,7 +120,7 @@ class ServerProcess(ModuleProcess):
         return value
 
     def _ask(self, method: str, path: str, body: str | None = None) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body, {"Connection": "close"})
             response = connection.getresponse()

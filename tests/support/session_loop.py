@@ -33,7 +33,7 @@ class SessionLoop:
             connector = aiohttp.TCPConnector(**{"limit": 0, "force_close": True, **how})
             return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
-        self._sessions.append(asyncio.run_coroutine_threadsafe(made(), self._loop).result(5))
+        self._sessions.append(asyncio.run_coroutine_threadsafe(made(), self._loop).result(30))
         return self._sessions[-1]
 
     def __exit__(self, *_: object) -> None:
@@ -42,7 +42,7 @@ class SessionLoop:
                 await session.close()
             await asyncio.sleep(0)
 
-        asyncio.run_coroutine_threadsafe(close(), self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(close(), self._loop).result(30)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(30)
         self._loop.close()

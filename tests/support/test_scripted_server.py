@@ -16,7 +16,7 @@ from tests.support.server_process import ServerProcess
 def ask(
     server: ServerProcess, path: str, body: Any = None, method: str = "POST"
 ) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     try:
         connection.request(method, path, json.dumps(body) if body is not None else None)
         response = connection.getresponse()
@@ -152,7 +152,7 @@ def test_a_closed_client_is_noticed(server: ServerProcess) -> None:
 
 def test_connections_are_kept_alive(server: ServerProcess) -> None:
     server.script("m")
-    client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     for _ in range(2):
         client.request("POST", "/api/chat", json.dumps(chat("m")))
         client.getresponse().read()
@@ -181,8 +181,8 @@ def heard(server: ServerProcess, model: str) -> tuple[bytes, str]:
     """All bytes that come after a request, and how they end."""
     body = json.dumps(chat(model)).encode()
     head = f"POST /api/chat HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
-        connection.settimeout(0.3)
+    with socket.create_connection(("127.0.0.1", server.port), 30) as connection:
+        connection.settimeout(1.5)
         connection.sendall(head + body)
         came = b""
         try:

@@ -91,7 +91,7 @@ def test_the_head_of_a_request_is_what_a_server_expects() -> None:
             peer.send(answer(b"[]"))
 
     async def main(client: HttpClient) -> None:
-        await client.get_json("/list", timeout=5)
+        await client.get_json("/list", timeout=30)
         url, login = without_login(server.url.replace("//", "//me:p%40ss@"))
         with_key = open_client(url, credentials(None, login).headers, (), Limits())
         await with_key.exchange("POST", "/x", b"{}", lambda _: False)

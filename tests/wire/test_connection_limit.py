@@ -28,7 +28,7 @@ from mellea_rx import (
 )
 from mellea_rx.wire.http import HttpClient, Limits
 from mellea_rx.wire.slots import Slots, default_connections
-from tests.core.hand import until
+from tests.core.hand import PATIENCE, until
 from tests.core.python import ROOT
 from tests.support.raw_server import Peer, RawServer, answer
 from tests.support.server_process import ServerProcess
@@ -81,7 +81,7 @@ def test_a_request_that_is_given_up_while_it_waits_takes_no_slot(loop: str, ends
     def serve(peer: Peer) -> None:
         while target := peer.request():
             if target == "/first":
-                go_on.wait(5)
+                go_on.wait(30)
             if ends == "with the connection":
                 peer.send(b"HTTP/1.1 200 OK\r\n\r\n[]")
                 return
@@ -101,7 +101,7 @@ def test_a_request_that_is_given_up_while_it_waits_takes_no_slot(loop: str, ends
         for task in waiting:
             with suppress(asyncio.CancelledError):
                 assert await task == []
-        assert await client.get_json("/last", timeout=5) == []
+        assert await client.get_json("/last", timeout=30) == []
 
     with RawServer(serve) as server:
         run_on(loop, server, main, Limits(connections=1))
@@ -142,7 +142,7 @@ def test_every_end_of_a_request_gives_its_slot_back(loop: str, fault: str) -> No
     async def main(client: HttpClient) -> None:
         for _ in range(5):
             with pytest.raises(Exception, match="http://"):
-                await client.get_json("/", timeout=5)
+                await client.get_json("/", timeout=30)
 
     with RawServer(serve) as server:
         if fault == "refused":
@@ -156,14 +156,14 @@ def test_waiting_is_not_connecting(loop: str) -> None:
 
     def serve(peer: Peer) -> None:
         while peer.request():
-            time.sleep(0.2)
+            time.sleep(0.4)
             peer.send(answer(b"[]"))
 
     async def main(client: HttpClient) -> None:
         await asyncio.gather(*(client.get_json("/", timeout=20) for _ in range(4)))
 
     with RawServer(serve) as server:
-        run_on(loop, server, main, Limits(connections=1, connect=0.1))
+        run_on(loop, server, main, Limits(connections=1, connect=1.0))
 
 
 @on_both_loops
@@ -186,8 +186,8 @@ def test_requests_that_wait_when_the_connections_close_fail(loop: str) -> None:
 
 @pytest.mark.parametrize("kind", [OllamaBackend, OpenAIBackend])
 def test_a_wait_for_a_turn_is_no_silence_of_the_server(kind: type, server: ServerProcess) -> None:
-    server.script("m", chunks=["a"], delay=0.15)
-    options = {ModelOption.STREAM_TIMEOUT: 0.5, ModelOption.RETRIES: 0}
+    server.script("m", chunks=["a"], delay=0.3)
+    options = {ModelOption.STREAM_TIMEOUT: 1.2, ModelOption.RETRIES: 0}
     backend = kind("m", base_url=server.url, limits=Limits(connections=2))
 
     async def main() -> list[str]:
@@ -213,12 +213,12 @@ def test_a_wait_for_a_turn_counts_for_the_limit_on_the_whole_call(server: Server
 def test_a_server_that_is_silent_after_the_wait_is_told(server: ServerProcess) -> None:
     server.script("m", [{"chunks": ["a"], "delay": 0.2}, {"stall_after": 0}])
     backend = OllamaBackend("m", base_url=server.url, limits=Limits(connections=1))
-    options = {ModelOption.STREAM_TIMEOUT: 0.3, ModelOption.RETRIES: 0}
+    options = {ModelOption.STREAM_TIMEOUT: 1.0, ModelOption.RETRIES: 0}
     with MelleaSession(backend, model_options=options) as m:
         first, second = (asyncio.run(m.ainstruct("Go.")) for _ in range(2))
-        assert first.wait(5).value == "a"
+        assert first.wait(30).value == "a"
         with pytest.raises(FirstTokenTimeoutError):
-            second.wait(5)
+            second.wait(30)
 
 
 PROGRAM = """
@@ -255,16 +255,19 @@ def test_a_connection_that_nothing_uses_is_closed_after_a_while(
 ) -> None:
     monkeypatch.setattr("mellea_rx.wire.http1.IDLE", 0.1)
 
+    together = threading.Barrier(5)  # so that each of the first five has its own connection
+
     def serve(peer: Peer) -> None:
-        while peer.request():
-            time.sleep(0.02)
+        while target := peer.request():
+            if target == "/first":
+                together.wait(PATIENCE)
             peer.send(answer(b"[]"))
 
     async def main(client: HttpClient) -> None:
-        await asyncio.gather(*(client.get_json("/", timeout=5) for _ in range(5)))
-        assert server.open == 5
+        await asyncio.gather(*(client.get_json("/first", timeout=30) for _ in range(5)))
+        assert server.most == 5
         await until(lambda: not server.open)
-        assert await client.get_json("/", timeout=5) == []
+        assert await client.get_json("/", timeout=30) == []
 
     with RawServer(serve) as server:
         run_on(loop, server, main)
@@ -318,7 +321,7 @@ def test_a_host_that_does_not_answer_is_a_connect_timeout(loop: str) -> None:
 
     async def main(client: HttpClient) -> None:
         with pytest.raises(ConnectTimeoutError, match=r"within 0\.2 s"):
-            await client.get_json("/", timeout=5)
+            await client.get_json("/", timeout=30)
 
     with socket.socket() as full, RawServer(lambda _: None) as server:
         full.bind(("127.0.0.1", 0))

@@ -46,7 +46,7 @@ class Listening:
 
     async def ask(self) -> None:
         """Send one request."""
-        assert await self.client.get_json("/list", timeout=5) == []
+        assert await self.client.get_json("/list", timeout=30) == []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection until the client closes it."""
@@ -248,7 +248,7 @@ def test_an_address_whose_hosts_fail_in_different_ways_tells_all_of_them(
 
         async def main() -> None:
             try:
-                await client.get_json("/list", timeout=5)
+                await client.get_json("/list", timeout=30)
             finally:
                 await client.transport.aclose()
 
@@ -355,7 +355,7 @@ def test_what_is_said_ahead_of_an_answer_is_no_answer(status: int) -> None:
 
     async def main() -> None:
         async with served(twice) as client:
-            assert await client.get_json("/list", timeout=5) == []
+            assert await client.get_json("/list", timeout=30) == []
 
     asyncio.run(main())
 
@@ -370,7 +370,7 @@ def test_another_protocol_is_refused_at_once(head: bytes) -> None:
     async def main() -> None:
         async with served(switch) as client:
             with pytest.raises(ProtocolError, match="status 101"):
-                await client.get_json("/list", timeout=5)
+                await client.get_json("/list", timeout=30)
 
     asyncio.run(main())
 
@@ -385,7 +385,7 @@ def test_a_list_that_is_waited_for_when_its_connections_close_fails() -> None:
             await reader.read()
 
         async with served(never) as client:
-            asking = asyncio.create_task(client.get_json("/list", timeout=5))
+            asking = asyncio.create_task(client.get_json("/list", timeout=30))
             await asked.wait()
             await client.transport.aclose()
             with pytest.raises(ConnectionFailedError):

@@ -28,7 +28,7 @@ def sent(backend: Any, server: ServerProcess, messages: tuple[WireMessage, ...])
     server.script("m", chunks=["ok"])
     recorder = Recorder()
     recorder.to(backend.stream(Request(messages)))
-    assert recorder.ended.wait(5)
+    assert recorder.ended.wait(30)
     assert recorder.error is None
     backend.close()
     return server.log("m")[-1]["body"]["messages"]

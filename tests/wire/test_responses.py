@@ -189,7 +189,7 @@ def test_all_that_was_read_before_a_reset_is_fed() -> None:
         def serve(peer: Peer, read: threading.Event = read) -> None:
             peer.request()
             peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n" + sent)
-            read.wait(5)
+            read.wait(30)
             peer.reset()
 
         def keep(block: bytes, blocks: bytearray = blocks, read: threading.Event = read) -> bool:
@@ -218,7 +218,7 @@ def test_an_answer_that_comes_before_the_request_is_sent_is_taken(loop: str, sta
         while b"\r\n\r\n" not in ahead:
             ahead += peer.socket.recv(100)
         peer.send(answer(b"hi", status=f"{status} Early"))
-        done.wait(5)
+        done.wait(30)
 
     async def main(client: HttpClient) -> None:
         for _ in range(2):
@@ -241,10 +241,10 @@ def test_a_server_that_closes_its_half_and_reads_no_more_is_not_waited_for(loop:
     def serve(peer: Peer) -> None:
         peer.socket.recv(100)
         peer.socket.shutdown(socket.SHUT_WR)
-        done.wait(5)
+        done.wait(30)
 
     async def main(client: HttpClient) -> None:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):
             with pytest.raises(ConnectionFailedError, match="closed the connection before"):
                 await fetch(client, body=b"x" * 8_000_000)
         done.set()

@@ -40,7 +40,7 @@ def in_turn(client: HttpClient, between: Callable[[], Awaitable[None]]) -> Await
     async def ask() -> list[str]:
         answers = []
         for each in ("/1", "/2", "/3"):
-            answers.append(await client.get_json(each, timeout=5))
+            answers.append(await client.get_json(each, timeout=30))
             await between()
         return answers
 
@@ -104,7 +104,7 @@ def test_what_the_loop_has_not_read_yet_is_seen_before_a_request_is_sent(
     go_on, sent = threading.Event(), threading.Event()
 
     def after(peer: Peer) -> None:
-        go_on.wait(5)
+        go_on.wait(30)
         if stray == "a close":
             peer.socket.close()
         else:
@@ -112,10 +112,10 @@ def test_what_the_loop_has_not_read_yet_is_seen_before_a_request_is_sent(
         sent.set()
 
     async def main(client: HttpClient) -> None:
-        assert await client.get_json("/1", timeout=5) == "/1"
+        assert await client.get_json("/1", timeout=30) == "/1"
         go_on.set()
         # The loop is blocked meanwhile: the bytes are in the kernel's buffer only.
-        assert sent.wait(5)
+        assert sent.wait(30)
         for target in ("/2", "/3"):
             blocks: list[bytes] = []
             body = b"{}" if method == "POST" else None
@@ -136,7 +136,7 @@ def test_a_greeting_before_any_request_is_no_answer(loop: str) -> None:
     async def main(client: HttpClient) -> None:
         for _ in range(5):
             with pytest.raises(ProtocolError, match="220 ready"):
-                await client.get_json("/1", timeout=5)
+                await client.get_json("/1", timeout=30)
 
     with RawServer(greet) as server:
         run_on(loop, server, main, Limits(connections=1))
@@ -147,7 +147,7 @@ def test_a_connection_that_closes_at_once_takes_no_slot(loop: str) -> None:
     async def main(client: HttpClient) -> None:
         for _ in range(20):
             with pytest.raises(ConnectionFailedError):
-                await client.get_json("/1", timeout=5)
+                await client.get_json("/1", timeout=30)
 
     with RawServer(lambda peer: peer.reset() if peer.number % 2 else None) as server:
         run_on(loop, server, main, Limits(connections=1))
@@ -202,7 +202,7 @@ def test_only_a_get_is_sent_again_where_nothing_of_an_answer_came(
         peer.request()
 
     async def main(client: HttpClient) -> None:
-        assert await client.get_json("/1", timeout=5) == []
+        assert await client.get_json("/1", timeout=30) == []
         again = client.exchange(method, "/2", b"{}" if method == "POST" else None, lambda _: False)
         if method == "GET":
             await again
@@ -224,9 +224,9 @@ def test_a_get_of_whose_answer_something_came_is_not_sent_again(loop: str) -> No
         peer.send(b"HTTP/1.1 2")
 
     async def main(client: HttpClient) -> None:
-        assert await client.get_json("/1", timeout=5) == []
+        assert await client.get_json("/1", timeout=30) == []
         with pytest.raises(ConnectionFailedError, match="closed the connection before"):
-            await client.get_json("/2", timeout=5)
+            await client.get_json("/2", timeout=30)
 
     with RawServer(serve) as server:
         run_on(loop, server, main)

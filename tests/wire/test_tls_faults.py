@@ -52,7 +52,7 @@ def test_a_connection_with_tls_is_used_again(
 
     async def main(client: HttpClient) -> None:
         for _ in range(3):
-            assert await client.get_json("/", timeout=5) == []
+            assert await client.get_json("/", timeout=30) == []
             await asyncio.sleep(0.02)
 
     with RawServer(serve, tls=context(authority, version)) as server:
