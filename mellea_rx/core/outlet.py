@@ -185,6 +185,15 @@ _loop_outlets: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Outlet] = (
 _guard = threading.Lock()
 
 
+def _no_loop() -> None:
+    return None
+
+
+_latest: tuple[Callable[[], asyncio.AbstractEventLoop | None], Outlet | None] = _no_loop, None
+"""The loop (weakly) that was asked for last, and its outlet: one tuple, so that no thread reads the
+loop of one and the outlet of another."""
+
+
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop that runs in this thread, or None."""
     try:
@@ -195,6 +204,10 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 def loop_outlet(loop: asyncio.AbstractEventLoop) -> Outlet:
     """The one outlet of an event loop."""
+    global _latest
+    latest_loop, latest_outlet = _latest
+    if latest_loop() is loop and latest_outlet is not None:
+        return latest_outlet  # nearly always: programs have one loop
     outlet = _loop_outlets.get(loop)
     if outlet is None:
         with _guard:
@@ -204,6 +217,7 @@ def loop_outlet(loop: asyncio.AbstractEventLoop) -> Outlet:
                 outlet = _loop_outlets[loop] = Outlet(post)
                 if running_loop() is loop:
                     post.listen(loop, outlet)
+    _latest = weakref.ref(loop), outlet
     return outlet
 
 
@@ -280,12 +294,13 @@ def worker_outlet() -> WorkerOutlet:
 
 
 def _start_afresh_in_child() -> None:
-    global _guard, _loop_outlets
+    global _guard, _latest, _loop_outlets
     for outlet in _loop_outlets.values():
         if isinstance(outlet.post, _LoopPost):
             outlet.post.forget()
     _guard = threading.Lock()
     _loop_outlets = weakref.WeakKeyDictionary()
+    _latest = _no_loop, None
 
 
 if hasattr(os, "register_at_fork"):
