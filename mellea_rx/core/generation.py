@@ -226,13 +226,22 @@ class Generation:
             if self._first_at is None and chunk:
                 self._first_at = self._clock()
             self._fold.add(chunk)
-            woken: list[Consumer[Chunk]] | None = None
+            # One consumer is the common case: no list for it.
+            woken: Consumer[Chunk] | None = None
+            others: list[Consumer[Chunk]] | None = None
             if self.live:
                 for consumer in self._consumers:
                     if consumer.add(chunk):
-                        woken = [consumer] if woken is None else [*woken, consumer]
+                        if woken is None:
+                            woken = consumer
+                        elif others is None:
+                            others = [consumer]
+                        else:
+                            others.append(consumer)
             told = None if self._journal is None else self._record(chunk)
-        for consumer in woken or ():
+        if woken is not None:
+            woken.wake()
+        for consumer in others or ():
             consumer.wake()
         for listener in told or ():
             listener.wake()

@@ -64,12 +64,12 @@ class Inbox(PullReader["str | None"]):
             if self._backlog is None:
                 self._backlog = TextBuffer()
             self._backlog.add(text)
-        return self.is_awaited
+        return self._pending is not None
 
     def end(self) -> bool:
         """Note the end. Returns whether a reader waits for it."""
         self.has_ended = True
-        return self.is_awaited
+        return self._pending is not None
 
     def restart(self, error: MelleaRxError) -> bool:
         """What came is void. Fails, where its reader has taken any of it."""

@@ -11,7 +11,8 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol, TypeGuard
 
 from reactivex import abc
@@ -89,8 +90,7 @@ class Outlet:
             self.post(self.drain)
         except RuntimeError:
             self._is_posted = False
-            for consumer in self._taken():
-                consumer.undeliverable()
+            self._lose()
 
     def drain(self) -> None:
         """Call those that are ready now; in that place."""
@@ -108,18 +108,22 @@ class Outlet:
 
     def _deliver(self) -> None:
         # No more than were there: who is woken again by its own delivery has its next turn later.
-        for consumer in self._taken():
+        ready = self._ready
+        for _ in range(len(ready)):
+            try:
+                consumer = ready.popleft()
+            except IndexError:  # another thread of the same scheduler took it
+                return
             try:
                 consumer.deliver()
             except Exception as error:
                 log(FunctionRaised("a consumer of chunks raised; the others go on", error))
 
-    def _taken(self) -> Iterator[Ready]:
-        for _ in range(len(self._ready)):
-            try:
-                yield self._ready.popleft()
-            except IndexError:  # another thread of the same scheduler took it
-                return
+    def _lose(self) -> None:
+        """Tell all that are ready that this place is gone."""
+        with suppress(IndexError):  # none is left
+            while True:
+                self._ready.popleft().undeliverable()
 
 
 class _LoopPost:

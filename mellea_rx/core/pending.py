@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextvars import Context, copy_context
 from typing import Any, Protocol
 
@@ -33,8 +33,8 @@ class Pending(Protocol):
         """End the wait. From any thread; idempotent; never blocks."""
         ...
 
-    def pause(self) -> Iterator[Any]:
-        """Wait. An iterator for a coroutine's `yield from`; a thread is blocked at once."""
+    def pause(self) -> object | None:
+        """Wait: a thread is blocked at once, and a coroutine has to yield what this returns."""
         ...
 
     def leave(self) -> None:
@@ -93,11 +93,12 @@ class LoopWait:
     def undeliverable(self) -> None:
         """Its loop is closed: nobody waits any more."""
 
-    def pause(self) -> Iterator[Any]:
+    def pause(self) -> LoopWait:
         self._asyncio_future_blocking = True
-        yield self
+        return self
 
-    __await__ = pause
+    def __await__(self) -> Generator[LoopWait, None, None]:
+        yield self.pause()
 
     def leave(self) -> None:
         self._is_over = True
@@ -151,9 +152,8 @@ class ThreadWait:
     def wake(self) -> None:
         self._event.set()
 
-    def pause(self) -> Iterator[Any]:
+    def pause(self) -> None:
         self.wait(None)
-        return iter(())
 
     def leave(self) -> None:
         self.is_void = True

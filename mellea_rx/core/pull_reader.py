@@ -76,14 +76,6 @@ class PullReader(ABC, Generic[T]):
 
     # The reader's side.
 
-    def __await__(self) -> Generator[Any, Any, T]:
-        """The next of it, on the running loop.
-
-        Raises:
-            ConcurrentReaderError: Another reader waits.
-        """
-        return self._read(LoopWait)
-
     def read_blocking(self) -> T:
         """The next of it; blocks this thread.
 
@@ -97,34 +89,46 @@ class PullReader(ABC, Generic[T]):
             return taken
         raise AssertionError("a wait that blocks its thread has ended when it returns")
 
-    def _read(self, wait: Callable[[], Pending]) -> Generator[Any, Any, T]:
+    def _read(self, wait: Callable[[], Pending] = LoopWait) -> Generator[Any, Any, T]:
+        """The next item; by default awaited on the running loop.
+
+        Raises:
+            ConcurrentReaderError: Another reader waits.
+        """
         mine: Pending | None = None
+        # A wait is made without the lock: it calls the user's event loop, which may be of any kind.
+        fresh = None if self._has_news() else wait()
         try:
             while True:
-                fresh = None if self._has_news() else wait()  # made without the lock: not ours
                 with self.lock:
-                    self._admit(mine)
+                    # A reader keeps its place from its first wait until it has taken something, so
+                    # that a second one cannot take what the first was woken for. Only a reader that
+                    # was cancelled, or whose loop is closed, has lost it.
+                    other = self._pending
+                    if other is not None and other is not mine and not other.is_void:
+                        raise ConcurrentReaderError(self.REFUSAL)
                     if self._has_news():
                         self._pending = None
                         return self._take()
-                    if fresh is None:
-                        continue  # another reader took it, just now
-                    # Woken by what comes from here on: nobody could add to it before.
-                    mine = self._pending = fresh
-                begun = self._begin_wait(mine)
+                    # Woken by all that is added from here on: nothing is, while this holds the lock.
+                    if fresh is not None:
+                        mine = self._pending = fresh
+                if fresh is None:  # another reader has just taken the item
+                    fresh = wait()
+                    continue
+                begun = self._begin_wait(fresh)
                 try:
-                    yield from mine.pause()
+                    suspended = fresh.pause()
+                    fresh = None
+                    if suspended is not None:
+                        yield suspended
                 finally:
-                    self._end_wait(begun)
+                    if begun is not None:
+                        self._end_wait(begun)
         finally:
             # Without the lock: a coroutine that is dropped ends here, and that may be anywhere,
             # also where this thread holds the lock already.
             if mine is not None:
                 mine.leave()
 
-    def _admit(self, mine: Pending | None) -> None:
-        # A reader keeps its place from its first wait until it has taken something, so that a
-        # second one cannot take what the first was woken for. Only who was cancelled has lost it.
-        other = self._pending
-        if other is not None and other is not mine and not other.is_void:
-            raise ConcurrentReaderError(self.REFUSAL)
+    __await__ = _read
