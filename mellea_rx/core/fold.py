@@ -63,15 +63,13 @@ class Fold:
         """Add one more chunk."""
         text = self._text
         if text is None:
-            if self._only is None:
+            first = self._only
+            if first is None:
                 self._only = chunk
                 return
+            self._only = None
             text = self._text = TextBuffer()
-            first, self._only = self._only, None
-            self._write(text, first)
-        self._write(text, chunk)
-
-    def _write(self, text: TextBuffer, chunk: Chunk) -> None:
+            self.add(first)
         if chunk.text:
             text.add(chunk.text)
         if (

@@ -26,6 +26,7 @@ from reactivex.scheduler.eventloop import AsyncIOScheduler
 from mellea_rx.core.delivery_threads import SerialPost
 from mellea_rx.core.engine import engine_loop
 from mellea_rx.core.logs import FunctionRaised, log
+from mellea_rx.core.loops import HERE
 from mellea_rx.core.waits import RUNNING
 
 __all__ = [
@@ -218,7 +219,7 @@ def loop_outlet(loop: asyncio.AbstractEventLoop) -> Outlet:
             outlet = _loop_outlets.get(loop)
             if outlet is None:
                 post = _LoopPost(loop)
-                outlet = _loop_outlets[loop] = Outlet(post)
+                outlet = _loop_outlets[loop] = LoopOutlet(post)
                 if running_loop() is loop:
                     post.listen(loop, outlet)
     _latest = weakref.ref(loop), outlet
@@ -252,6 +253,19 @@ def has_a_place(scheduler: abc.SchedulerBase | None) -> TypeGuard[abc.SchedulerB
     return scheduler is not None and not isinstance(
         scheduler, (CurrentThreadScheduler, ImmediateScheduler, TrampolineScheduler)
     )
+
+
+class LoopOutlet(Outlet):
+    """Calls consumers in callbacks of an event loop."""
+
+    __slots__ = ()
+
+    def drain(self) -> None:
+        HERE.loop = running_loop()
+        try:
+            super().drain()
+        finally:
+            HERE.loop = None
 
 
 class WorkerOutlet(Outlet):
@@ -305,6 +319,7 @@ def _start_afresh_in_child() -> None:
     _guard = threading.Lock()
     _loop_outlets = weakref.WeakKeyDictionary()
     _latest = _no_loop, None
+    HERE.loop = None  # forked within a drain: no loop runs in the child
 
 
 if hasattr(os, "register_at_fork"):

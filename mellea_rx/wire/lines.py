@@ -10,6 +10,10 @@ MAX_LINE = 16 * 1024 * 1024
 """The longest line that is taken, in bytes."""
 
 
+_CR = ord("\r")
+"""As a number: `b"\\r" in data` first tries to make a number of the bytes, at a multiple of the cost."""
+
+
 class LineDecoder:
     """Splits a byte stream at LF; a CR before it goes too. However it is cut, the same lines.
 
@@ -41,7 +45,7 @@ class LineDecoder:
         """
         lines = data.split(b"\n")
         rest = lines.pop()
-        has_cr = b"\r" in data
+        has_cr = _CR in data
         if lines and self._size:
             self._parts.append(lines[0])
             lines[0] = b"".join(self._parts)
