@@ -9,10 +9,10 @@ from typing import Generic, TypeVar, cast
 
 from reactivex import abc
 
+from mellea_rx.core.broadcast import Broadcast, Buffer
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine, engine_loop
 from mellea_rx.core.generation import Generation, Notice
-from mellea_rx.core.hub import Backlog, Hub
 from mellea_rx.core.loops import asyncio_loop
 from mellea_rx.core.observers import finish, give
 from mellea_rx.core.outlet import Outlet, loop_outlet, running_loop
@@ -29,7 +29,7 @@ __all__ = [
     "CompletionCallback",
     "EndWatch",
     "Hold",
-    "Subscriber",
+    "ObserverSubscription",
     "refuse_deadlock",
 ]
 
@@ -67,27 +67,27 @@ def refuse_deadlock(generation: Generation) -> None:
             )
 
 
-class Subscriber(Generic[T]):
-    """Pushes a hub's items to an Rx observer: serialized, with one terminal at most.
+class ObserverSubscription(Generic[T]):
+    """Pushes a broadcast's items to an Rx observer: serialized, with one terminal at most.
 
     Args:
-        hub: Where the items come from.
+        broadcast: Where the items come from.
         observer: Gets them, on `outlet`.
         outlet: Where it is called.
-        backlog: Keeps what came and was not delivered yet; it may join items into one.
+        buffer: Keeps what came and was not delivered yet; it may join items into one.
         keep: Kept alive as long as the subscription lasts.
     """
 
     is_idle = False
 
     __slots__ = (
-        "_backlog",
+        "_broadcast",
+        "_buffer",
         "_busy",
         "_context",
         "_done",
         "_failure",
         "_got",
-        "_hub",
         "_keep",
         "_observer",
         "_outlet",
@@ -97,18 +97,18 @@ class Subscriber(Generic[T]):
 
     def __init__(
         self,
-        hub: Hub[T],
+        broadcast: Broadcast[T],
         observer: abc.ObserverBase[T],
         outlet: Outlet,
-        backlog: Backlog[T],
+        buffer: Buffer[T],
         keep: object,
         told: Callable[[Exception], Exception] = lambda error: error,
     ) -> None:
-        self._hub = hub
+        self._broadcast = broadcast
         self._told = told
         self._observer = observer
         self._outlet = outlet
-        self._backlog = backlog
+        self._buffer = buffer
         self._keep = keep
         self._busy = False
         self.has_ended = False
@@ -119,10 +119,10 @@ class Subscriber(Generic[T]):
         # but not as a part of a call that was subscribed from, which does not wait for it.
         self._context = copy_context()
         self._context.run(RUNNING.set, None)
-        hub.attach(self)
+        broadcast.attach(self)
 
     def add(self, item: T) -> bool:
-        self._backlog.add(item)
+        self._buffer.add(item)
         return self._claim()
 
     def end(self) -> bool:
@@ -130,8 +130,8 @@ class Subscriber(Generic[T]):
         return self._claim()
 
     def restart(self, error: MelleaRxError) -> bool:
-        while self._backlog:
-            self._backlog.take()
+        while self._buffer:
+            self._buffer.take()
         if self._got:
             self._failure = error
             self.end()
@@ -148,14 +148,14 @@ class Subscriber(Generic[T]):
         self._outlet.wake(self)
 
     def deliver(self) -> None:
-        with self._hub.lock:
+        with self._broadcast.lock:
             if self._done:
                 return
-            has_item = bool(self._backlog)
+            has_item = bool(self._buffer)
             if not has_item and not self.has_ended:
                 self._busy = False
                 return
-            item = self._backlog.take() if has_item else None
+            item = self._buffer.take() if has_item else None
             self._got = self._got or has_item
         # Only the observer is called in the context: while this is busy no other thread calls it,
         # but one may be here as soon as this is not, or is woken again, before this thread goes on;
@@ -176,10 +176,10 @@ class Subscriber(Generic[T]):
         return goes_on
 
     def _finish(self) -> None:
-        hub, observer = self._hub, self._observer
+        broadcast, observer = self._broadcast, self._observer
         self.dispose()
-        hub.taken()
-        error = self._failure or hub.error
+        broadcast.end_delivered()
+        error = self._failure or broadcast.error
         finish(observer, None if error is None else self._told(error))
 
     def undeliverable(self) -> None:
@@ -188,7 +188,7 @@ class Subscriber(Generic[T]):
     def dispose(self) -> None:
         """End the subscription; nothing is delivered after it returned on the outlet's thread."""
         self._done = True
-        self._hub.detach(self)
+        self._broadcast.detach(self)
         self._keep = None
 
 
@@ -232,13 +232,13 @@ class EndWatch(_ForTheEnd):
 
     def deliver(self) -> None:
         if self._notice is not None:
-            self._generation.seen = True
+            self._generation.end_observed = True
         if self._waiting is not None:
             self._waiting.deliver()
 
     def undeliverable(self) -> None:
         if self._notice is not None:
-            self._generation.seen = True
+            self._generation.end_observed = True
 
     async def wait(self) -> None:
         """Return when the generation has ended. Cancelling this wait ends nothing else.
@@ -384,7 +384,7 @@ class Announcement(_ForTheEnd):
         self.outlet.wake(self)
 
     def deliver(self) -> None:
-        self._generation.seen = True
+        self._generation.end_observed = True
 
     def undeliverable(self) -> None:
-        self._generation.seen = True
+        self._generation.end_observed = True

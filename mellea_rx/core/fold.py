@@ -1,4 +1,4 @@
-"""Chunks in, one chunk out: the same fold keeps a thunk's whole answer and a slow reader's backlog.
+"""Joins chunks into one: a generation's whole answer so far, and the backlog of a slow subscriber.
 
 Nothing is kept per chunk. Text goes into a growing buffer, so that a stream of n characters costs
 O(n) time and memory, however many chunks it came in.
@@ -112,6 +112,10 @@ class Fold:
             rest.model,
             rest.arguments_size,
         )
+
+    def replay(self) -> tuple[Chunk, ...]:
+        """The same as the history of a `Broadcast`: one chunk, or none."""
+        return (self.peek(),) if self else ()
 
     def take(self) -> Chunk:
         """All that was added since the last `take`, as one chunk."""

@@ -105,7 +105,7 @@ class Inbox(PullReader["str | None"]):
         failure = self._failure or generation.error
         if piece and failure is not None:
             return piece  # the error comes with the next look
-        generation.seen = True
+        generation.end_observed = True
         if failure is not None:
             generation.error_observed = True
             raise raisable(failure)

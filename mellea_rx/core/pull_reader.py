@@ -110,7 +110,8 @@ class PullReader(ABC, Generic[T]):
                     if self._has_news():
                         self._pending = None
                         return self._take()
-                    # Woken by all that is added from here on: nothing is, while this holds the lock.
+                    # Woken by all that is added from here on: the lock keeps writers out until
+                    # the wait is in its place, so that no wake-up is lost.
                     if fresh is not None:
                         mine = self._pending = fresh
                 if fresh is None:  # another reader has just taken the item

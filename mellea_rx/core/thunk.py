@@ -10,6 +10,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
+from mellea_rx.core.broadcast import Queue
 from mellea_rx.core.call_log import report_unseen
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
 from mellea_rx.core.consumers import (
@@ -17,13 +18,12 @@ from mellea_rx.core.consumers import (
     CompletionCallback,
     EndWatch,
     Hold,
-    Subscriber,
+    ObserverSubscription,
 )
 from mellea_rx.core.events import Event
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.generation import Generation, Pipeline
 from mellea_rx.core.inbox import Inbox
-from mellea_rx.core.journal import EventQueue
 from mellea_rx.core.locks import ProcessLock
 from mellea_rx.core.outlet import Outlet, outlet_for, running_loop
 from mellea_rx.core.output import OutputView
@@ -144,7 +144,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
 
     def _reader(self) -> Inbox:
         # Not `is_computed`: an end that the reader has not been told of is still its own to find.
-        if self._generation.has_ended and self._generation.seen:
+        if self._generation.has_ended and self._generation.end_observed:
             fresh = Inbox(self._generation)
             if self._generation.error is not None:
                 fresh.skip()
@@ -204,7 +204,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         Its class changes, not the object: contexts, sets and callers hold this very thunk. The end
         never changes again, so a thread that still sees the other class reads the same.
         """
-        self._generation.seen = True
+        self._generation.end_observed = True
         self._result()
         self.__class__ = ComputedThunk  # pyright: ignore[reportAttributeAccessIssue]
         return cast("ComputedThunk[T]", self)
@@ -241,11 +241,11 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         if not generation.has_ended:
             return False
         if self._inbox is not None and self._inbox.has_all:
-            generation.seen = True
-        if generation.seen:
+            generation.end_observed = True
+        if generation.end_observed:
             return True
         # A caller that polls without ever running its loop gets its True on the next look.
-        generation.seen = not generation.live
+        generation.end_observed = not generation.is_live
         return False
 
     @property
@@ -377,7 +377,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         def told() -> None:
             if self._generation.error is None:
                 self._waited_for()
-            self._generation.seen = True
+            self._generation.end_observed = True
             ended()
 
         return CompletionCallback(self._generation, outlet, told, lost)
@@ -397,7 +397,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         self, observer: abc.ObserverBase[Chunk], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         outlet = outlet_for(scheduler)
-        subscriber = Subscriber(
+        subscriber = ObserverSubscription(
             self._generation, observer, outlet, Fold(), keep=self, told=raisable
         )
         return Disposable(subscriber.dispose)
@@ -508,6 +508,7 @@ class EventStream(Stream[Event]):
         self, observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         thunk = self._thunk
-        journal = thunk._generation.journal()
+        log = thunk._generation.event_log()
         outlet = outlet_for(scheduler)
-        return Disposable(Subscriber(journal, observer, outlet, EventQueue(), keep=thunk).dispose)
+        subscription = ObserverSubscription(log, observer, outlet, Queue(), keep=thunk)
+        return Disposable(subscription.dispose)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from reactivex import Observable
 
-from mellea_rx.core.emitter import AsyncSource, Emit
+from mellea_rx.core.emitter import CoroutineObservable, Emit
 from mellea_rx.core.worker_threads import in_worker_thread
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.operators.iterators import to_async_iterator
@@ -58,7 +58,7 @@ def from_async_iterable(iterable: AsyncIterable[T]) -> Observable[T]:
             async for item in items:
                 await emit(item)
 
-    return AsyncSource(produce)
+    return CoroutineObservable(produce)
 
 
 def inputs_of(name: str, inputs: Inputs[T]) -> Inputs[T]:

@@ -15,7 +15,7 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 from reactivex.notification import OnError
 
 from mellea_rx.core.chunk import Chunk
-from mellea_rx.core.emitter import AsyncSource, Emit
+from mellea_rx.core.emitter import CoroutineObservable, Emit
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.observers import Serialized
 from mellea_rx.core.stream import Stream
@@ -119,7 +119,7 @@ class Branch(Generic[S]):
                 )
             return rx.using(lambda: opening.hold(source), lambda _: opening.bind(then(source)))
 
-        coming = from_future(given) if asyncio.isfuture(given) else AsyncSource(self._await)
+        coming = from_future(given) if asyncio.isfuture(given) else CoroutineObservable(self._await)
         return opening.bind(coming).pipe(ops.flat_map(came))
 
     async def _await(self, emit: Emit[S]) -> None:

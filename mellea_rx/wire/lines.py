@@ -11,7 +11,8 @@ MAX_LINE = 16 * 1024 * 1024
 
 
 _CR = ord("\r")
-"""As a number: `b"\\r" in data` first tries to make a number of the bytes, at a multiple of the cost."""
+"""As a number: for `b"\\r" in data` Python first tries to make a number of the bytes, which fails
+and costs a multiple of the search."""
 
 
 class LineDecoder:
