@@ -1,4 +1,7 @@
-"""The ways to take a generation's chunks by push (Rx), or only its end."""
+"""Subscribers of broadcasts: an Rx observer, a wait for the end, and others that take no items.
+
+A thunk's `subscribe`, `avalue`, `wait`, `hold` and `when_ended` are made of them.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +40,11 @@ T = TypeVar("T")
 
 
 def refuse_deadlock(generation: Generation) -> None:
-    """Raise when blocking this thread would stop what the generation waits for.
+    """Raise where a blocking wait for the generation would stop something that it depends on.
 
     Raises:
-        BlockingWaitError: Its callables run on this thread's event loop, or on one that stands
-            still; or this is the engine's own thread.
+        BlockingWaitError: Functions of the user's that it calls run on this thread's event loop, or
+            on one that does not run; or this is the engine's own thread.
     """
     if generation.has_ended:
         return
@@ -71,11 +74,12 @@ class ObserverSubscription(Generic[T]):
     """Pushes a broadcast's items to an Rx observer: serialized, with one terminal at most.
 
     Args:
-        broadcast: Where the items come from.
-        observer: Gets them, on `outlet`.
-        outlet: Where it is called.
-        buffer: Keeps what came and was not delivered yet; it may join items into one.
+        broadcast: The source of the items.
+        observer: Called with them.
+        outlet: The dispatcher that calls the observer.
+        buffer: Keeps the items that were not delivered yet; it may join items into one.
         keep: Kept alive as long as the subscription lasts.
+        told: Makes the error that the observer is given of the broadcast's.
     """
 
     is_idle = False
@@ -115,8 +119,9 @@ class ObserverSubscription(Generic[T]):
         self._done = False
         self._got = False
         self._failure: MelleaRxError | None = None
-        # Called with the variables of where it was subscribed, wherever the wake-up comes from;
-        # but not as a part of a call that was subscribed from, which does not wait for it.
+        # The observer is called with the context variables of `subscribe`, whatever thread the
+        # wake-up comes from; but not as a part of a call whose code subscribed: that call does not
+        # wait for it.
         self._context = copy_context()
         self._context.run(RUNNING.set, None)
         broadcast.attach(self)
@@ -138,7 +143,8 @@ class ObserverSubscription(Generic[T]):
         return self._got
 
     def _claim(self) -> bool:
-        # Busy until `deliver` finds nothing left, so that no two threads of a scheduler call it.
+        # Called with the lock held. Busy until `deliver` finds nothing left, so that no two threads
+        # of a scheduler call the observer at once, and one wake-up is enough for many items.
         if self._busy or self._done:
             return False
         self._busy = True
@@ -157,16 +163,16 @@ class ObserverSubscription(Generic[T]):
                 return
             item = self._buffer.take() if has_item else None
             self._got = self._got or has_item
-        # Only the observer is called in the context: while this is busy no other thread calls it,
-        # but one may be here as soon as this is not, or is woken again, before this thread goes on;
-        # and a context is entered by one thread at a time.
+        # Only one thread at a time may be inside a context. So it is entered for the observer's
+        # call alone: as long as this is busy, no other thread gets here; as soon as it is woken
+        # again, or not busy any more, another thread may, while this one is still returning.
         if not has_item:
             self._context.run(self._finish)
         elif self._context.run(self._hand_over, cast(T, item)):
             self._outlet.wake(self)
 
     def _hand_over(self, item: T) -> bool:
-        """Returns whether there may be more."""
+        """Call `on_next`. Returns whether the subscription goes on."""
         goes_on = False
         try:
             goes_on = give(self._observer, item)
@@ -186,14 +192,17 @@ class ObserverSubscription(Generic[T]):
         self.dispose()
 
     def dispose(self) -> None:
-        """End the subscription; nothing is delivered after it returned on the outlet's thread."""
+        """End the subscription.
+
+        Called on the outlet's thread, nothing is delivered after it has returned.
+        """
         self._done = True
         self._broadcast.detach(self)
         self._keep = None
 
 
-class _ForTheEnd:
-    """Takes no chunk: it is there until the end."""
+class _EndSubscriber:
+    """A subscriber that ignores all chunks, and is woken at the end."""
 
     __slots__ = ()
 
@@ -209,11 +218,11 @@ class _ForTheEnd:
         return False
 
 
-class EndWatch(_ForTheEnd):
-    """Waits for a generation's end only: no chunk wakes it.
+class EndWatch(_EndSubscriber):
+    """Waits for the end of a generation; no chunk wakes it.
 
     Args:
-        generation: The one to wait for.
+        generation: Waited for.
     """
 
     __slots__ = ("_generation", "_notice", "_pending", "_waiting")
@@ -248,11 +257,11 @@ class EndWatch(_ForTheEnd):
             DependencyCycleError: It waits for the very call that this wait is made in.
         """
         generation = self._generation
-        asyncio_loop()  # also where nothing is left to wait for: it fails always, or never
+        asyncio_loop()  # also where it has ended: a wrong caller fails always, and not sometimes
         if not generation.has_ended:
             waiter = begin_wait(generation)
             self._waiting = waiting = LoopWait()
-            # This wait tells its loop of the end: one wake-up for both.
+            # This wait delivers the notice as well: one wake-up of the loop for both.
             self._notice = generation.take_notice(waiting.outlet)
             generation.attach(self)
             try:
@@ -264,13 +273,13 @@ class EndWatch(_ForTheEnd):
                 end_wait(waiter, generation)
 
     def wait_blocking(self, timeout: float | None = None) -> None:
-        """As `wait`, blocking this thread.
+        """Block this thread until the generation has ended.
 
         Args:
             timeout: Seconds; None for ever.
 
         Raises:
-            BlockingWaitError: It could never end.
+            BlockingWaitError: The wait could never end.
             DependencyCycleError: It waits for the very call that this wait is made in.
             WaitTimeoutError: The time ran out; the generation goes on.
         """
@@ -291,15 +300,14 @@ class EndWatch(_ForTheEnd):
                 end_wait(waiter, generation)
 
 
-class CompletionCallback(_ForTheEnd):
-    """Calls a function once, on an outlet, when a generation has ended.
+class CompletionCallback(_EndSubscriber):
+    """Calls a function once, when a generation has ended.
 
     Args:
-        generation: The one to wait for; it counts as waited for by the call that runs here, if one
-            does.
-        outlet: Where the function is called; never before this constructor has returned.
-        callback: Called at the end.
-        lost: Called instead, on any thread, when the outlet is gone.
+        generation: Waited for; where a call's code makes this, that call counts as the waiter.
+        outlet: Calls the function; never before this constructor has returned.
+        callback: The function.
+        lost: Called instead, on any thread, when the outlet's place is gone.
 
     Raises:
         DependencyCycleError: The generation waits for the very call that runs here.
@@ -335,18 +343,18 @@ class CompletionCallback(_ForTheEnd):
         self._lost()
 
     def dispose(self) -> None:
-        """Call nothing any more. Idempotent."""
+        """Call nothing from now on. Idempotent."""
         self._callback = None
         self._generation.detach(self)
         waiter, self._waiter = self._waiter, None
         end_wait(waiter, self._generation)
 
 
-class Hold(_ForTheEnd):
-    """Wants a generation, and takes nothing of it.
+class Hold(_EndSubscriber):
+    """Keeps a generation running without consuming it.
 
     Args:
-        generation: The one that is wanted.
+        generation: Kept running.
         keep: Kept alive meanwhile.
     """
 
@@ -361,16 +369,16 @@ class Hold(_ForTheEnd):
         pass
 
     def dispose(self) -> None:
-        """Let go of it; the last one to do so ends it."""
+        """Stop keeping it; the last subscriber that leaves ends the generation."""
         self._generation.leave(self, "nobody takes it any more")
         self._keep = None
 
 
-class Announcement(_ForTheEnd):
-    """Tells a caller's loop that a generation ended, in a turn of that loop.
+class Announcement(_EndSubscriber):
+    """Notes on the caller's loop, in a callback of it, that a generation has ended.
 
-    So a thunk is never computed in the very turn in which its verb returned, even with a backend
-    that answers at once. A wait for the end on the same loop does that meanwhile.
+    So a thunk is never computed in the very iteration of the loop in which its verb returned, even
+    with a backend that answers at once. A wait for the end on the same loop does it instead.
     """
 
     __slots__ = ("_generation", "outlet")

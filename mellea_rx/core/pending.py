@@ -1,4 +1,4 @@
-"""One wait of one coroutine or thread, that any thread may end."""
+"""Waits of one coroutine or one thread that any thread may end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Pending(Protocol):
 
     @property
     def is_void(self) -> bool:
-        """Whether the one who waits was cancelled, or can never go on."""
+        """Whether its coroutine was cancelled or resumed, or can never be resumed."""
         ...
 
     def wake(self) -> None:
@@ -38,7 +38,7 @@ class Pending(Protocol):
         ...
 
     def leave(self) -> None:
-        """Nobody waits any more: from here on it is void, and refers to nobody."""
+        """Note that the waiter has gone on: from here on the wait is void."""
         ...
 
 
@@ -92,7 +92,7 @@ class LoopWait:
             self._context.run(resume, self)
 
     def undeliverable(self) -> None:
-        """Its loop is closed: nobody waits any more."""
+        """Its loop is closed: there is nothing to resume."""
 
     def pause(self) -> LoopWait:
         self._asyncio_future_blocking = True

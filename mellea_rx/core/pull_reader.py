@@ -1,4 +1,7 @@
-"""The reader of whatever is pulled: one at a time, a coroutine of any loop or a blocked thread."""
+"""The reader behind all that is pulled: `astream`, `stream`, `to_async_iterator`, `to_iterator`.
+
+One reader at a time: a coroutine on any event loop, or a blocked thread.
+"""
 
 from __future__ import annotations
 
@@ -18,58 +21,58 @@ T = TypeVar("T")
 
 
 class PullReader(ABC, Generic[T]):
-    """A buffer that its one reader takes from, and waits in while it is empty.
+    """A buffer with one reader, which waits while the buffer is empty. A subclass has the buffer.
 
-    All that counts is decided under one lock: whether there is something to take, and who waits
-    for it. So no wake-up is lost, and of two readers that begin together one is refused.
+    Two things are decided under one lock: whether there is an item, and which wait is woken for
+    one. So no wake-up is lost, and of two readers that begin together one is refused.
     """
 
     __slots__ = ("_pending",)
 
     REFUSAL: ClassVar[str]
-    """What `ConcurrentReaderError` says."""
+    """Message of the `ConcurrentReaderError`."""
 
     def __init__(self) -> None:
         self._pending: Pending | None = None
 
-    # The buffer, which a subclass has. The first three are called with the lock held.
+    # The buffer. `_has_news` and `_take` are called with the lock held (`_has_news` also without).
 
     @property
     @abstractmethod
     def lock(self) -> AbstractContextManager[Any]:
-        """Guards the buffer, and who waits for it."""
+        """Guards the buffer and the wait."""
 
     @abstractmethod
     def _has_news(self) -> bool:
-        """Whether a reader that looks now need not wait."""
+        """Whether a read need not wait now: there is an item, or the end."""
 
     @abstractmethod
     def _take(self) -> T:
-        """What a reader gets."""
+        """Remove the next item, for the reader; at the end, return or raise that."""
 
     def _event(self) -> threading.Event:
-        """What a blocked reader waits for."""
+        """The event that a blocked reader waits for."""
         return engine().event()
 
     def _begin_wait(self, pending: Pending) -> Any:
-        """A reader is about to wait; what it raises refuses that.
+        """Called before a reader waits; an exception refuses the wait.
 
         Returns:
-            Handed to `_end_wait`.
+            The argument of `_end_wait`; None where that need not be called.
         """
 
     def _end_wait(self, begun: Any) -> None:
-        """It waits no more."""
+        """Called when the wait is over."""
 
     # Its writer's side.
 
     @property
     def is_awaited(self) -> bool:
-        """Whether a reader waits, and so has to be woken for news."""
+        """Whether a reader waits, and so has to be woken."""
         return self._pending is not None
 
     def wake(self) -> None:
-        """Have the reader look, where one waits. Without the lock."""
+        """Resume the reader, where one waits. Called without the lock."""
         pending = self._pending
         if pending is not None:
             pending.wake()
@@ -77,7 +80,7 @@ class PullReader(ABC, Generic[T]):
     # The reader's side.
 
     def read_blocking(self) -> T:
-        """The next of it; blocks this thread.
+        """The next item; blocks this thread.
 
         Raises:
             ConcurrentReaderError: Another reader waits.
