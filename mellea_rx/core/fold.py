@@ -54,7 +54,7 @@ class Fold:
     __slots__ = ("_only", "_rest", "_text")
 
     def __init__(self) -> None:
-        # A consumer as fast as the model gets the very chunks that came.
+        # A subscriber as fast as the model is given the model's very chunks.
         self._only: Chunk | None = None
         self._text: TextBuffer | None = None
         self._rest = _NOTHING
@@ -83,7 +83,7 @@ class Fold:
             self._join(chunk)
 
     def _join(self, chunk: Chunk) -> None:
-        """Add what is not text."""
+        """Add the parts that are not text."""
         rest = self._rest
         if rest is _NOTHING:
             rest = self._rest = _Rest()
@@ -98,7 +98,7 @@ class Fold:
         rest.arguments_size += chunk.arguments_size
 
     def peek(self) -> Chunk:
-        """All that was added, as one chunk."""
+        """All chunks so far, as one."""
         text = self._text
         if text is None:
             return self._only if self._only is not None else _EMPTY
@@ -118,7 +118,7 @@ class Fold:
         return (self.peek(),) if self else ()
 
     def take(self) -> Chunk:
-        """All that was added since the last `take`, as one chunk."""
+        """All chunks since the last `take`, as one."""
         whole = self.peek()
         self._only = self._text = None
         self._rest = _NOTHING
@@ -130,7 +130,7 @@ class Fold:
 
 
 class _Rest:
-    """What is not text: few chunks have any of it."""
+    """The parts of chunks that are not text: few chunks have any."""
 
     __slots__ = (
         "arguments_size",

@@ -1,4 +1,6 @@
-"""Calling an observer that may raise: it loses its subscription, and nobody else anything."""
+"""Calls observers that may raise: an observer that does loses its subscription, and affects no
+other.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,14 @@ T = TypeVar("T")
 
 
 def give(observer: abc.ObserverBase[T], item: T) -> bool:
-    """Hand an item to an observer.
+    """Call an observer's `on_next`.
 
     Returns:
-        False when it raised, which is logged: its subscription has to end.
+        False when it raised, which is logged: the caller has to end its subscription.
 
     Raises:
-        SystemExit: It raised this, or KeyboardInterrupt, on an event loop: its subscription has to
-            end, too.
+        SystemExit: It raised this, or KeyboardInterrupt, on an event loop: the caller has to end
+            its subscription as well.
     """
     try:
         observer.on_next(item)
@@ -37,10 +39,10 @@ def give(observer: abc.ObserverBase[T], item: T) -> bool:
 
 
 def finish(observer: abc.ObserverBase[T], error: Exception | None) -> None:
-    """Give an observer its terminal. What it raises is logged.
+    """Call an observer's `on_error` or `on_completed`. An exception of it is logged.
 
     Args:
-        observer: Who is told.
+        observer: The observer.
         error: Why the source failed; None when it is complete.
     """
     try:
@@ -49,7 +51,7 @@ def finish(observer: abc.ObserverBase[T], error: Exception | None) -> None:
         else:
             observer.on_completed()
     except BaseException as raised:
-        # Rx's default for a subscriber without `on_error` raises what it is given.
+        # Rx's default for a subscriber without `on_error` raises its argument.
         if error is not None and raised is error:
             log(FailureUnhandled(error_summary(error)))
         else:
@@ -59,21 +61,21 @@ def finish(observer: abc.ObserverBase[T], error: Exception | None) -> None:
 
 
 def is_for_the_loop(error: BaseException) -> bool:
-    """Whether it ends the program by way of the event loop that runs here, as asyncio has it.
+    """Whether an exception has to reach the event loop that runs here, and end it, as in asyncio.
 
-    A thread of ours, or of a scheduler, is nobody's program: there `SystemExit` is a subscriber's
+    In a thread without a loop (of this library, or of a scheduler) `SystemExit` is a subscriber's
     fault like any other.
     """
     return isinstance(error, (SystemExit, KeyboardInterrupt)) and running_loop() is not None
 
 
 class Serialized(Generic[T]):
-    """Stands between sources on any threads and one observer: serial calls, one terminal, no more.
+    """Serializes the calls of sources on any threads to one observer, with one terminal at most.
 
     It is an observer, and the subscription. An observer that raises loses its subscription.
 
     Args:
-        observer: Gets what comes.
+        observer: Called.
     """
 
     def __init__(self, observer: abc.ObserverBase[T]) -> None:
@@ -87,7 +89,7 @@ class Serialized(Generic[T]):
         self._owned.add(resource)
 
     def on_next(self, item: T) -> None:
-        """One more item."""
+        """Pass an item on."""
         with self._lock:
             if self._ended:
                 return
@@ -99,11 +101,11 @@ class Serialized(Generic[T]):
                     self.dispose()
 
     def on_error(self, error: Exception) -> None:
-        """The source failed."""
+        """Pass an error on, and end."""
         self._finish(error)
 
     def on_completed(self) -> None:
-        """The source is complete."""
+        """Pass the completion on, and end."""
         self._finish(None)
 
     def _finish(self, error: Exception | None) -> None:
