@@ -24,7 +24,7 @@ class Sink(Protocol):
         """Whether any content has come."""
         ...
 
-    def push(self, chunk: Chunk) -> None:
+    def push(self, chunk: Chunk, /) -> None:
         """Receive a chunk."""
         ...
 

@@ -142,7 +142,7 @@ class Delivery(Protocol):
         """Cancel this work when the subscriber has gone."""
         ...
 
-    def post(self, item: Any, told: Callable[[], object]) -> None:
+    def post(self, item: Any, told: Callable[[], object], /) -> None:
         """Hand over an item; `told` is called, on any thread, when the subscriber takes it."""
         ...
 

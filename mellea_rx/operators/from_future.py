@@ -30,8 +30,9 @@ def from_future(
 
     (`later` stands for a future that is done after three seconds.)
 
-    Any number of subscribers share it, on any threads; a late one gets the result at once. Leaving
-    it cancels nothing. (`reactivex.from_future` cancels it for all when one subscriber leaves.)
+    Any number of subscribers share it, on any threads; a late one gets the result at once.
+    Disposing a subscription does not cancel the future. (`reactivex.from_future` cancels it for all
+    subscribers when one leaves.)
 
     Example:
         >>> from concurrent.futures import Future
@@ -41,7 +42,7 @@ def from_future(
         'done'
 
     Args:
-        future: Of asyncio (of any loop), or of a thread pool.
+        future: A future of asyncio (of any loop), or of a thread pool.
 
     Returns:
         An Observable of its result; it fails with the future's exception, and with

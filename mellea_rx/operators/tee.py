@@ -1,4 +1,4 @@
-"""Several readers of one stream, each at its own pace."""
+"""Shares one subscription to a stream among several subscribers, each at its own pace."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ def tee(
 ) -> Callable[[Observable[object]], tuple[Observable[Chunk], ...]]:
     """`n` observables over one subscription of the source.
 
-    The source is subscribed to with the first of them, and left when the last subscription is
-    disposed; who subscribes after that gets the text so far, then a `GenerationCancelledError`. Who
-    subscribes late gets the text so far as one chunk. Nobody waits for a slow one: it gets chunks
-    joined, so the memory is the text and not the chunks.
+    The first subscription subscribes to the source, and disposing the last one disposes that; later
+    subscribers get the text so far, then a `GenerationCancelledError`. A late subscriber gets the
+    text so far as one chunk. A slow subscriber delays no other one: it gets chunks joined, so the
+    memory is the text and not the chunks.
 
-    Each is called where it subscribed, as a thunk's subscribers are; the source is where the first
-    one subscribed, but not on a scheduler of that one's own, which may be slow.
+    Each subscriber is called on the loop or thread where it subscribed, like a thunk's subscribers.
+    The source runs where the first one subscribed, but not on that one's scheduler, which may be
+    slow.
 
         source:                        -a--b----c--|
         tee(2)(source)[0]:             -a--b----c--|
@@ -46,12 +47,12 @@ def tee(
         ('ab', 'ab')
 
     Args:
-        n: How many.
-        scheduler: What the source is subscribed to with.
+        n: Number of observables.
+        scheduler: The scheduler of the subscription to the source.
 
     Returns:
-        An operator that takes chunks or strings. An error of the source that is not one of this
-        library's comes as an `UnexpectedError` with its cause, as from a thunk.
+        An operator for streams of chunks or strings. An error of the source that is not one of this
+        library's becomes an `UnexpectedError` with its cause, as in a thunk.
 
     Raises:
         InvalidInputError: `n` is not an int of 1 or more.
