@@ -213,7 +213,7 @@ class Broadcast(Generic[T]):
     # The subscribers' side.
 
     def attach(self, subscriber: Subscriber[T]) -> None:
-        """Give a subscriber the history, and then what is written."""
+        """Give a subscriber the history now, and then each item that is written."""
         with self.lock:
             if self.has_ended:
                 is_due = self._end_for(subscriber, replays=True)

@@ -79,7 +79,7 @@ class ObserverSubscription(Generic[T]):
         outlet: The dispatcher that calls the observer.
         buffer: Keeps the items that were not delivered yet; it may join items into one.
         keep: Kept alive as long as the subscription lasts.
-        told: Makes the error that the observer is given of the broadcast's.
+        map_error: Makes of the broadcast's error the one that the observer is given.
     """
 
     is_idle = False
@@ -95,7 +95,7 @@ class ObserverSubscription(Generic[T]):
         "_keep",
         "_observer",
         "_outlet",
-        "_told",
+        "_map_error",
         "has_ended",
     )
 
@@ -106,10 +106,10 @@ class ObserverSubscription(Generic[T]):
         outlet: Outlet,
         buffer: Buffer[T],
         keep: object,
-        told: Callable[[Exception], Exception] = lambda error: error,
+        map_error: Callable[[Exception], Exception] = lambda error: error,
     ) -> None:
         self._broadcast = broadcast
-        self._told = told
+        self._map_error = map_error
         self._observer = observer
         self._outlet = outlet
         self._buffer = buffer
@@ -186,7 +186,7 @@ class ObserverSubscription(Generic[T]):
         self.dispose()
         broadcast.end_delivered()
         error = self._failure or broadcast.error
-        finish(observer, None if error is None else self._told(error))
+        finish(observer, None if error is None else self._map_error(error))
 
     def undeliverable(self) -> None:
         self.dispose()

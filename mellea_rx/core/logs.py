@@ -205,7 +205,7 @@ class CallEnded(LogEvent):
 
     @property
     def args(self) -> tuple[Any, ...]:
-        """As the template shows them: "-" where the server told nothing, times with their unit."""
+        """The values in the template's form: "-" where the server gave none, times with their unit."""
         tokens = (
             "-" if each is None else each for each in (self.prompt_tokens, self.completion_tokens)
         )

@@ -399,7 +399,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
     ) -> abc.DisposableBase:
         outlet = outlet_for(scheduler)
         subscriber = ObserverSubscription(
-            self._generation, observer, outlet, Fold(), keep=self, told=raisable
+            self._generation, observer, outlet, Fold(), keep=self, map_error=raisable
         )
         return Disposable(subscriber.dispose)
 
