@@ -93,9 +93,9 @@ class ObserverSubscription(Generic[T]):
         "_failure",
         "_got",
         "_keep",
+        "_map_error",
         "_observer",
         "_outlet",
-        "_map_error",
         "has_ended",
     )
 

@@ -205,7 +205,7 @@ class CallEnded(LogEvent):
 
     @property
     def args(self) -> tuple[Any, ...]:
-        """The values in the template's form: "-" where the server gave none, times with their unit."""
+        """The values in the template's form: "-" for what the server left out."""
         tokens = (
             "-" if each is None else each for each in (self.prompt_tokens, self.completion_tokens)
         )

@@ -272,6 +272,14 @@ class LoopOutlet(Outlet):
         finally:
             HERE.loop = None
 
+    def _deliver(self) -> None:
+        # A consumer may run this very loop from within its call (`nest_asyncio` does, in notebooks)
+        # and wait there for one of the others: those get a drain of their own beforehand.
+        if len(self._ready) > 1:
+            self._is_posted = True
+            self._post_drain()
+        super()._deliver()
+
 
 class WorkerOutlet(Outlet):
     """Calls the subscribers of code without an event loop, on one thread at a time.

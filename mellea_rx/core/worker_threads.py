@@ -163,7 +163,7 @@ class WorkerThreads(Executor):
         self.forget_all()
 
     def forget_all(self) -> None:
-        """Start afresh in a forked child, where none of the threads runs, and the lock may be held."""
+        """Start afresh in a forked child, where no thread runs, and the lock may be held."""
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
         self._waiting: deque[_Job] = deque()
