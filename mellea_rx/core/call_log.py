@@ -31,16 +31,16 @@ def log_call(generation: Generation, backend: Backend) -> None:
 
 
 def log_prompt(generation: Generation, request: Request) -> None:
-    """Log what a call asks, where its start was logged and content is switched on."""
+    """Log a call's prompt, where its start was logged and content is switched on."""
     if generation.witness is not None and logs_content():
         said = [(message.role, message.content) for message in request.messages]
         log(PromptSent(generation.number, said))
 
 
 def report_unseen(generation: Generation) -> None:
-    """Log a failure that reached nobody; for the finalizer of the last reference. Takes no lock.
+    """Log an error that nobody has seen; for the finalizer of the last reference. Takes no lock.
 
-    To be cancelled is what somebody wanted, and a stopped engine has nobody left to tell.
+    Cancellations are not logged, since they were wanted; nor that the engine has stopped.
     """
     error = generation.error
     if error is None or generation.error_observed:
@@ -50,7 +50,7 @@ def report_unseen(generation: Generation) -> None:
 
 
 class _EndLog:
-    """Told of a generation's end like a consumer; takes none of its chunks."""
+    """Logs a generation's end; a subscriber that ignores its chunks."""
 
     has_ended = True
     is_idle = False

@@ -1,4 +1,6 @@
-"""Calls the user's functions from a pipeline: never on the engine's thread."""
+"""Calls the user's functions from a pipeline: sync ones in a worker thread, async ones on the
+caller's event loop, and none on the engine's thread.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,13 @@ from mellea_rx.errors import CallerLoopClosedError
 __all__ = ["call_method", "call_user", "is_async", "loops_for"]
 
 _CLOSED_LOOP_CHECK = 1.0
-"""Seconds between two looks at whether the caller's loop is still there."""
+"""Seconds between two checks whether the caller's loop is closed."""
 
 
 async def call_user(
     function: Callable[..., Any], *args: Any, loop: asyncio.AbstractEventLoop | None
 ) -> Any:
-    """Call a function of the user's and return what it returns.
+    """Call a function of the user's and return its result.
 
     Args:
         function: A sync one runs in a worker thread; an async one on `loop`.
@@ -32,7 +34,7 @@ async def call_user(
 
     Raises:
         CallerLoopClosedError: `loop` is closed.
-        Exception: What the function raises.
+        Exception: The function's own.
     """
     if not is_async(function):
         result = await in_worker_thread(function, *args)
@@ -45,17 +47,17 @@ async def call_user(
 def loops_for(
     functions: Iterable[Callable[..., Any]], loop: asyncio.AbstractEventLoop | None
 ) -> tuple[asyncio.AbstractEventLoop, ...]:
-    """The caller's loop, where a function is async and so has to run on it."""
+    """The event loops that functions need: the caller's, where one of them is async."""
     if loop is not None and any(map(is_async, functions)):
         return (loop,)
     return ()
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether a function's calls have to be awaited; of a class, those of its objects.
+    """Whether calls of a function, or of a class's objects, have to be awaited.
 
-    (`inspect.iscoroutinefunction` finds nothing in objects with an async `__call__`.) An object
-    may say so itself, with an attribute `is_async`.
+    (`inspect.iscoroutinefunction` misses objects with an async `__call__`.) An object may declare
+    it, with an attribute `is_async`.
     """
     while isinstance(function, partial):
         function = function.func
@@ -66,12 +68,16 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 
 def call_method(kind: type) -> Any:
-    """The method that calling an object of this class calls; None where it cannot be called."""
+    """The method `__call__` of a class; None where its objects cannot be called."""
     return next((vars(c)["__call__"] for c in kind.__mro__ if "__call__" in vars(c)), None)
 
 
 async def _awaiting(begin: Callable[[], Awaitable[Any]]) -> Any:
-    """Await what `begin` gives; a cancellation that nobody asked for is an error of its own."""
+    """Await the result of `begin`.
+
+    Raises:
+        RuntimeError: It raised `CancelledError` though nobody cancelled this task.
+    """
     try:
         return await begin()
     except asyncio.CancelledError as error:
@@ -86,7 +92,7 @@ async def _await_user(
 ) -> Any:
     if loop is None:
         return await _in_own_loop(coroutine)
-    # Where the call was made on the engine, its loop is there as long as this task is.
+    # A call that was made on the engine has the engine's loop, which outlives this task.
     here = loop is asyncio.get_running_loop()
     waiting = asyncio.ensure_future(coroutine) if here else _sent(coroutine, loop)
     try:
@@ -118,21 +124,22 @@ class _OwnLoop:
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._coroutine = coroutine
         self._lock = threading.Lock()
-        self._cancel: Callable[[], object] = coroutine.close  # as long as it has not begun
+        self._cancel: Callable[[], object] = coroutine.close  # until it begins
 
     def run(self) -> Any:
         return asyncio.run(self._main())
 
     async def _main(self) -> Any:
-        # The lock makes "has it begun?" and what follows one step: a coroutine that was closed
-        # is not run, and one that runs is not closed but cancelled.
+        # `cancel` comes from another thread. The lock makes "it begins" and "this is how it is
+        # cancelled from now on" one step: a coroutine that was closed is not run, and one that
+        # runs is cancelled instead of closed.
         with self._lock:
             task = asyncio.ensure_future(self._coroutine)
             self._cancel = lambda: task.get_loop().call_soon_threadsafe(task.cancel)
         return await task
 
     def cancel(self) -> None:
-        """End it, from another thread. Nothing, where it has ended."""
+        """End it, from another thread. Does nothing where it has ended."""
         with self._lock, suppress(RuntimeError):  # its loop may be closed already
             self._cancel()
 

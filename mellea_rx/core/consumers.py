@@ -1,4 +1,7 @@
-"""The ways to take a generation's chunks by push (Rx), or only its end."""
+"""Subscribers of broadcasts: an Rx observer, a wait for the end, and others that take no items.
+
+A thunk's `subscribe`, `avalue`, `wait`, `hold` and `when_ended` are made of them.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from typing import Generic, TypeVar, cast
 
 from reactivex import abc
 
+from mellea_rx.core.broadcast import Broadcast, Buffer
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.engine import engine, engine_loop
 from mellea_rx.core.generation import Generation, Notice
-from mellea_rx.core.hub import Backlog, Hub
 from mellea_rx.core.loops import asyncio_loop
 from mellea_rx.core.observers import safe_on_next, safe_terminate
 from mellea_rx.core.outlet import Outlet, loop_outlet, running_loop
@@ -29,7 +32,7 @@ __all__ = [
     "CompletionCallback",
     "EndWatch",
     "Hold",
-    "Subscriber",
+    "ObserverSubscription",
     "refuse_deadlock",
 ]
 
@@ -37,11 +40,11 @@ T = TypeVar("T")
 
 
 def refuse_deadlock(generation: Generation) -> None:
-    """Raise when blocking this thread would stop what the generation waits for.
+    """Raise where a blocking wait for the generation would stop something that it depends on.
 
     Raises:
-        BlockingWaitError: Its callables run on this thread's event loop, or on one that stands
-            still; or this is the engine's own thread.
+        BlockingWaitError: Functions of the user's that it calls run on this thread's event loop, or
+            on one that does not run; or this is the engine's own thread.
     """
     if generation.has_ended:
         return
@@ -67,62 +70,64 @@ def refuse_deadlock(generation: Generation) -> None:
             )
 
 
-class Subscriber(Generic[T]):
-    """Pushes a hub's items to an Rx observer: serialized, with one terminal at most.
+class ObserverSubscription(Generic[T]):
+    """Pushes a broadcast's items to an Rx observer: serialized, with one terminal at most.
 
     Args:
-        hub: Where the items come from.
-        observer: Gets them, on `outlet`.
-        outlet: Where it is called.
-        backlog: Keeps what came and was not delivered yet; it may join items into one.
+        broadcast: The source of the items.
+        observer: Called with them.
+        outlet: The dispatcher that calls the observer.
+        buffer: Keeps the items that were not delivered yet; it may join items into one.
         keep: Kept alive as long as the subscription lasts.
+        map_error: Makes of the broadcast's error the one that the observer is given.
     """
 
     is_idle = False
 
     __slots__ = (
-        "_backlog",
+        "_broadcast",
+        "_buffer",
         "_busy",
         "_context",
         "_done",
         "_failure",
         "_got",
-        "_hub",
         "_keep",
+        "_map_error",
         "_observer",
         "_outlet",
-        "_told",
         "has_ended",
     )
 
     def __init__(
         self,
-        hub: Hub[T],
+        broadcast: Broadcast[T],
         observer: abc.ObserverBase[T],
         outlet: Outlet,
-        backlog: Backlog[T],
+        buffer: Buffer[T],
         keep: object,
-        told: Callable[[Exception], Exception] = lambda error: error,
+        map_error: Callable[[Exception], Exception] = lambda error: error,
     ) -> None:
-        self._hub = hub
-        self._told = told
+        self._broadcast = broadcast
+        self._map_error = map_error
         self._observer = observer
         self._outlet = outlet
-        self._backlog = backlog
+        self._buffer = buffer
         self._keep = keep
         self._busy = False
         self.has_ended = False
         self._done = False
         self._got = False
         self._failure: MelleaRxError | None = None
-        # Called with the variables of where it was subscribed, wherever the wake-up comes from;
-        # but not as a part of a call that was subscribed from, which does not wait for it.
+        # The observer is called with the context variables of `subscribe`, whatever thread the
+        # wake-up comes from; but not as a part of a call whose code subscribed: that call does not
+        # wait for it.
         self._context = copy_context()
         self._context.run(RUNNING.set, None)
-        hub.attach(self)
+        broadcast.attach(self)
 
     def add(self, item: T) -> bool:
-        self._backlog.add(item)
+        self._buffer.add(item)
         return self._claim()
 
     def end(self) -> bool:
@@ -130,15 +135,16 @@ class Subscriber(Generic[T]):
         return self._claim()
 
     def restart(self, error: MelleaRxError) -> bool:
-        while self._backlog:
-            self._backlog.take()
+        while self._buffer:
+            self._buffer.take()
         if self._got:
             self._failure = error
             self.end()
         return self._got
 
     def _claim(self) -> bool:
-        # Busy until `deliver` finds nothing left, so that no two threads of a scheduler call it.
+        # Called with the lock held. Busy until `deliver` finds nothing left, so that no two threads
+        # of a scheduler call the observer at once, and one wake-up is enough for many items.
         if self._busy or self._done:
             return False
         self._busy = True
@@ -148,25 +154,25 @@ class Subscriber(Generic[T]):
         self._outlet.wake(self)
 
     def deliver(self) -> None:
-        with self._hub.lock:
+        with self._broadcast.lock:
             if self._done:
                 return
-            has_item = bool(self._backlog)
+            has_item = bool(self._buffer)
             if not has_item and not self.has_ended:
                 self._busy = False
                 return
-            item = self._backlog.take() if has_item else None
+            item = self._buffer.take() if has_item else None
             self._got = self._got or has_item
-        # Only the observer is called in the context: while this is busy no other thread calls it,
-        # but one may be here as soon as this is not, or is woken again, before this thread goes on;
-        # and a context is entered by one thread at a time.
+        # Only one thread at a time may be inside a context. So it is entered for the observer's
+        # call alone: as long as this is busy, no other thread gets here; as soon as it is woken
+        # again, or not busy any more, another thread may, while this one is still returning.
         if not has_item:
             self._context.run(self._finish)
         elif self._context.run(self._hand_over, cast(T, item)):
             self._outlet.wake(self)
 
     def _hand_over(self, item: T) -> bool:
-        """Returns whether there may be more."""
+        """Call `on_next`. Returns whether the subscription goes on."""
         goes_on = False
         try:
             goes_on = safe_on_next(self._observer, item)
@@ -176,24 +182,27 @@ class Subscriber(Generic[T]):
         return goes_on
 
     def _finish(self) -> None:
-        hub, observer = self._hub, self._observer
+        broadcast, observer = self._broadcast, self._observer
         self.dispose()
-        hub.taken()
-        error = self._failure or hub.error
-        safe_terminate(observer, None if error is None else self._told(error))
+        broadcast.end_delivered()
+        error = self._failure or broadcast.error
+        safe_terminate(observer, None if error is None else self._map_error(error))
 
     def undeliverable(self) -> None:
         self.dispose()
 
     def dispose(self) -> None:
-        """End the subscription; nothing is delivered after it returned on the outlet's thread."""
+        """End the subscription.
+
+        Called on the outlet's thread, nothing is delivered after it has returned.
+        """
         self._done = True
-        self._hub.detach(self)
+        self._broadcast.detach(self)
         self._keep = None
 
 
-class _ForTheEnd:
-    """Takes no chunk: it is there until the end."""
+class _EndSubscriber:
+    """A subscriber that ignores all chunks, and is woken at the end."""
 
     __slots__ = ()
 
@@ -209,11 +218,11 @@ class _ForTheEnd:
         return False
 
 
-class EndWatch(_ForTheEnd):
-    """Waits for a generation's end only: no chunk wakes it.
+class EndWatch(_EndSubscriber):
+    """Waits for the end of a generation; no chunk wakes it.
 
     Args:
-        generation: The one to wait for.
+        generation: Waited for.
     """
 
     __slots__ = ("_generation", "_notice", "_pending", "_waiting")
@@ -232,13 +241,13 @@ class EndWatch(_ForTheEnd):
 
     def deliver(self) -> None:
         if self._notice is not None:
-            self._generation.seen = True
+            self._generation.end_observed = True
         if self._waiting is not None:
             self._waiting.deliver()
 
     def undeliverable(self) -> None:
         if self._notice is not None:
-            self._generation.seen = True
+            self._generation.end_observed = True
 
     async def wait(self) -> None:
         """Return when the generation has ended. Cancelling this wait ends nothing else.
@@ -248,11 +257,11 @@ class EndWatch(_ForTheEnd):
             DependencyCycleError: It waits for the very call that this wait is made in.
         """
         generation = self._generation
-        asyncio_loop()  # also where nothing is left to wait for: it fails always, or never
+        asyncio_loop()  # also where it has ended: a wrong caller fails always, and not sometimes
         if not generation.has_ended:
             waiter = begin_wait(generation)
             self._waiting = waiting = LoopWait()
-            # This wait tells its loop of the end: one wake-up for both.
+            # This wait delivers the notice as well: one wake-up of the loop for both.
             self._notice = generation.take_notice(waiting.outlet)
             generation.attach(self)
             try:
@@ -264,13 +273,13 @@ class EndWatch(_ForTheEnd):
                 end_wait(waiter, generation)
 
     def wait_blocking(self, timeout: float | None = None) -> None:
-        """As `wait`, blocking this thread.
+        """Block this thread until the generation has ended.
 
         Args:
             timeout: Seconds; None for ever.
 
         Raises:
-            BlockingWaitError: It could never end.
+            BlockingWaitError: The wait could never end.
             DependencyCycleError: It waits for the very call that this wait is made in.
             WaitTimeoutError: The time ran out; the generation goes on.
         """
@@ -291,15 +300,14 @@ class EndWatch(_ForTheEnd):
                 end_wait(waiter, generation)
 
 
-class CompletionCallback(_ForTheEnd):
-    """Calls a function once, on an outlet, when a generation has ended.
+class CompletionCallback(_EndSubscriber):
+    """Calls a function once, when a generation has ended.
 
     Args:
-        generation: The one to wait for; it counts as waited for by the call that runs here, if one
-            does.
-        outlet: Where the function is called; never before this constructor has returned.
-        callback: Called at the end.
-        lost: Called instead, on any thread, when the outlet is gone.
+        generation: Waited for; where a call's code makes this, that call counts as the waiter.
+        outlet: Calls the function; never before this constructor has returned.
+        callback: The function.
+        lost: Called instead, on any thread, when the outlet's place is gone.
 
     Raises:
         DependencyCycleError: The generation waits for the very call that runs here.
@@ -335,18 +343,18 @@ class CompletionCallback(_ForTheEnd):
         self._lost()
 
     def dispose(self) -> None:
-        """Call nothing any more. Idempotent."""
+        """Call nothing from now on. Idempotent."""
         self._callback = None
         self._generation.detach(self)
         waiter, self._waiter = self._waiter, None
         end_wait(waiter, self._generation)
 
 
-class Hold(_ForTheEnd):
-    """Wants a generation, and takes nothing of it.
+class Hold(_EndSubscriber):
+    """Keeps a generation running without consuming it.
 
     Args:
-        generation: The one that is wanted.
+        generation: Kept running.
         keep: Kept alive meanwhile.
     """
 
@@ -361,16 +369,16 @@ class Hold(_ForTheEnd):
         pass
 
     def dispose(self) -> None:
-        """Let go of it; the last one to do so ends it."""
+        """Stop keeping it; the last subscriber that leaves ends the generation."""
         self._generation.leave(self, "nobody takes it any more")
         self._keep = None
 
 
-class Announcement(_ForTheEnd):
-    """Tells a caller's loop that a generation ended, in a turn of that loop.
+class Announcement(_EndSubscriber):
+    """Notes on the caller's loop, in a callback of it, that a generation has ended.
 
-    So a thunk is never computed in the very turn in which its verb returned, even with a backend
-    that answers at once. A wait for the end on the same loop does that meanwhile.
+    So a thunk is never computed in the very iteration of the loop in which its verb returned, even
+    with a backend that answers at once. A wait for the end on the same loop does it instead.
     """
 
     __slots__ = ("_generation", "outlet")
@@ -384,7 +392,7 @@ class Announcement(_ForTheEnd):
         self.outlet.wake(self)
 
     def deliver(self) -> None:
-        self._generation.seen = True
+        self._generation.end_observed = True
 
     def undeliverable(self) -> None:
-        self._generation.seen = True
+        self._generation.end_observed = True

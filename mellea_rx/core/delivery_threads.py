@@ -1,4 +1,4 @@
-"""The threads on which subscribers of code without an event loop are called."""
+"""Threads that call the subscribers of code without an event loop."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mellea_rx.core.worker_threads import WorkerThreads
 __all__ = ["SerialPost"]
 
 _threads = WorkerThreads(name="mellea-rx-delivery", prompt=1)
-# One thread does, as long as nobody blocks it: what waits for 10 ms gets another one.
+# One thread is enough as long as no subscriber blocks it: work that waits for 10 ms gets another.
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_threads.forget_all)
 
 
 class SerialPost:
-    """Calls what is posted on delivery threads: one at a time, and each time on any of them.
+    """Calls posted functions on delivery threads: one at a time, and each on any of the threads.
 
-    Where something is posted while one is at work, the last of it is called after that one (an
-    outlet posts its own `drain`, always the same).
+    Of the functions that are posted while one runs, only the last is called after it: an outlet
+    always posts the same one, its `drain`.
     """
 
     __slots__ = ("_due", "_is_at_work", "_lock")
@@ -38,6 +38,8 @@ class SerialPost:
         Raises:
             RuntimeError: No thread can be started.
         """
+        # The lock keeps "is a thread at work?" and the decision to start one in one step: `_next`
+        # may find nothing due in another thread, and end, between the two.
         with self._lock:
             self._due = function
             if self._is_at_work:
@@ -54,7 +56,7 @@ class SerialPost:
             try:
                 function()
             except BaseException as error:
-                # SystemExit, too: it would end this thread, which is not its subscriber's own.
+                # SystemExit as well: it would end this thread, which serves other subscribers too.
                 log(FunctionRaised("a subscriber raised; the others go on", error))
             if self._goes_on_elsewhere():
                 return
@@ -67,7 +69,7 @@ class SerialPost:
             return function
 
     def _goes_on_elsewhere(self) -> bool:
-        """Whether what is due is behind what other subscribers wait for."""
+        """Let other subscribers' work go first. Returns whether a job was queued for the rest."""
         with self._lock:
             if self._due is None:
                 return False  # and `_next` finds the end

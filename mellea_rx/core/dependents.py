@@ -1,4 +1,4 @@
-"""What depends on an engine, and what it is told when that stops."""
+"""Protocols of the objects that an engine notifies when it stops or is left behind by a fork."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mellea_rx.errors import EngineStoppedError
 __all__ = ["Lost", "Orphan", "Owner", "Resource"]
 
 Lost = Callable[[EngineStoppedError], object]
-"""Takes the error that a piece of work ends with when its engine stops under it."""
+"""Called with the error that a piece of work ends with when its engine stops under it."""
 
 
 class Orphan(Protocol):
-    """What a fork leaves behind: it is told in the child that its engine does not run there."""
+    """Is notified in a forked child that its engine does not run there."""
 
     def orphaned(self) -> None:
         """End with an `EngineStoppedError`. Called in the child, when it has one thread only."""
@@ -22,7 +22,7 @@ class Orphan(Protocol):
 
 
 class Owner(Orphan, Protocol):
-    """Whose work a task is."""
+    """The object that a task works for."""
 
     def unbegun(self) -> None:
         """End: the work was cancelled before it began. Called on the engine."""
@@ -30,8 +30,8 @@ class Owner(Orphan, Protocol):
 
 
 class Resource(Protocol):
-    """Something that lives on the engine's loop and has to be closed on it."""
+    """An object that lives on the engine's loop and has to be closed on it."""
 
     async def aclose(self) -> None:
-        """Let go of it. Idempotent."""
+        """Close it. Idempotent."""
         ...

@@ -1,43 +1,47 @@
-"""Observables made by a coroutine that runs where their subscriber lives."""
+"""Observables made by a coroutine, which runs anew for each subscriber, on its subscriber's loop.
+
+`CoroutineObservable` is behind the operators that await something of the user's (`from_async`,
+`map_generate`). `AckChannel` hands over its items, and acknowledges each when it is delivered.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from reactivex import abc
 from reactivex.disposable import Disposable
 
-from mellea_rx.core.consumers import Subscriber
+from mellea_rx.core.broadcast import Broadcast, Buffer, NoHistory, Subscriber
+from mellea_rx.core.consumers import ObserverSubscription
 from mellea_rx.core.home import home_for
-from mellea_rx.core.hub import Consumer
+from mellea_rx.core.pending import LoopWait
 from mellea_rx.core.stream import Stream
 from mellea_rx.errors import GenerationCancelledError, UnexpectedError
 
-__all__ = ["AsyncSource", "Emit", "Emitter"]
+__all__ = ["AckChannel", "CoroutineObservable", "Emit"]
 
 T = TypeVar("T")
 
 Emit = Callable[[T], Awaitable[None]]
-"""Gives the subscriber an item; returns when it takes it. So a slow one holds the source up."""
+"""Emits an item; returns when it is delivered. So a slow subscriber holds the source up."""
 
 
-class AsyncSource(Stream[T]):
+class CoroutineObservable(Stream[T]):
     """An Observable that runs `produce` on its subscriber's loop, anew for each subscription.
 
     Without a loop (sync code, or a scheduler of another kind) it runs on one of its own, in a
-    thread. Disposing the subscription cancels it; what it raises goes to `on_error`.
+    thread. Disposing the subscription cancels it; its exception goes to `on_error`.
 
         produce:   emit a   emit b   return
         source:    ---a--------b--------|
 
     Args:
-        produce: Calls what it is given for every item, awaits it, and returns at the end.
+        produce: Awaits its argument, `emit`, with every item, and returns at the end.
     """
 
     def __init__(self, produce: Callable[[Emit[T]], Awaitable[None]]) -> None:
@@ -48,124 +52,115 @@ class AsyncSource(Stream[T]):
         self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         home = home_for(scheduler)
-        emitter: Emitter[T] = Emitter()
-        subscriber = Subscriber(emitter, observer, home.outlet, emitter, keep=self)
-        emitter.runs(home.spawn(partial(self._run, emitter)))
-        return Disposable(subscriber.dispose)
+        channel: AckChannel[T] = AckChannel()
+        subscription = ObserverSubscription(
+            channel, observer, home.outlet, channel.buffer, keep=self
+        )
+        channel.runs(home.spawn(partial(self._run, channel)))
+        return Disposable(subscription.dispose)
 
-    async def _run(self, emitter: Emitter[T]) -> None:
+    async def _run(self, channel: AckChannel[T]) -> None:
         try:
-            await self._produce(emitter.emit)
+            await self._produce(channel.emit)
         except Exception as error:
-            emitter.end(error)
+            channel.end(error)
         except asyncio.CancelledError:
-            emitter.end(GenerationCancelledError("the source was cancelled"))
+            channel.end(GenerationCancelledError("the source was cancelled"))
             raise
-        except BaseException as error:  # the loop ends by it: nobody else would tell of the end
-            emitter.end(UnexpectedError(f"the source raised {type(error).__name__}"))
+        except BaseException as error:  # it ends the loop: nothing else would end the channel
+            channel.end(UnexpectedError(f"the source raised {type(error).__name__}"))
             raise
         else:
-            emitter.end(None)
+            channel.end()
 
 
-class Emitter(Generic[T]):
-    """A hub of items for one subscriber, which takes them in order, one by one."""
+class _Posted(NamedTuple, Generic[T]):
+    """An item on its way.
+
+    Attributes:
+        item: The item.
+        acknowledge: Called when it is delivered.
+    """
+
+    item: T
+    acknowledge: Callable[[], object] | None
+
+
+class _AckQueue(Generic[T]):
+    """A buffer that acknowledges an item as it is taken for delivery."""
+
+    __slots__ = ("_posted",)
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.error: Exception | None = None
-        self._items: deque[T] = deque()
-        self._told: deque[Callable[[], object]] = deque()
-        self._consumer: Consumer[T] | None = None
+        self._posted: deque[_Posted[T]] = deque()
+
+    def add(self, posted: _Posted[T]) -> None:
+        self._posted.append(posted)
+
+    def take(self) -> T:
+        item, acknowledge = self._posted.popleft()
+        if acknowledge is not None:
+            acknowledge()
+        return item
+
+    def __bool__(self) -> bool:
+        return bool(self._posted)
+
+
+class AckChannel(Broadcast[Any], Generic[T]):
+    """Hands items to one subscriber, in order, and acknowledges each.
+
+    Attributes:
+        buffer: The buffer that its subscriber has to use.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(NoHistory())
+        self.buffer: Buffer[Any] = _AckQueue()
         self._work: Future[None] | None = None
+        self._is_attached = False
 
     # The writer's side, from any thread.
 
     async def emit(self, item: T) -> None:
-        """Give the subscriber an item; returns when it takes it."""
-        loop = asyncio.get_running_loop()
-        taken = loop.create_future()
-        self.post(item, partial(_settle, loop, taken))
-        await taken
+        """Hand over an item; returns when it is delivered."""
+        delivered = LoopWait()
+        self.post(item, delivered.wake)
+        try:
+            await delivered
+        finally:
+            delivered.leave()
 
-    def post(self, item: T, told: Callable[[], object] | None = None) -> None:
-        """Leave an item for the subscriber.
+    def post(self, item: T, acknowledge: Callable[[], object] | None = None) -> None:
+        """Hand over an item. Ignored when the subscriber has left.
 
         Args:
             item: Delivered after those before it.
-            told: Called when the subscriber takes it.
+            acknowledge: Called when it is delivered, with the lock held: it must not block.
         """
-        with self.lock:
-            consumer = self._consumer
-            if consumer is None:
-                return
-            self._told.append(told or _nobody)
-            woken = consumer.add(item)
-        if woken:
-            consumer.wake()
-
-    def end(self, error: Exception | None) -> None:
-        """No more items. Once.
-
-        Args:
-            error: Why the source failed; None when it is complete.
-        """
-        with self.lock:
-            self.error = error
-            consumer = self._consumer
-            woken = consumer is not None and consumer.end()
-        if woken and consumer is not None:
-            consumer.wake()
+        self.write(_Posted(item, acknowledge))
 
     @property
     def is_left(self) -> bool:
-        """Whether the subscriber has gone."""
-        return self._consumer is None
+        """Whether the subscriber has left."""
+        return not self._is_attached
 
     def runs(self, work: Future[None]) -> None:
-        """Cancel this work when the subscriber has gone."""
+        """Cancel this work when the subscriber leaves."""
         self._work = work
-        if self._consumer is None:
+        # Set before the look at the subscriber, which may leave in another thread meanwhile:
+        # `detach` looks in the other order, so one of the two cancels the work.
+        if not self._is_attached:
             work.cancel()
 
-    # The subscriber's side: a hub, and its backlog.
+    # The subscriber's side.
 
-    def attach(self, consumer: Consumer[T]) -> None:
-        """The one subscriber."""
-        self._consumer = consumer
+    def attach(self, subscriber: Subscriber[Any]) -> None:
+        self._is_attached = True
+        super().attach(subscriber)
 
-    def detach(self, consumer: Consumer[T]) -> None:
-        """It has gone."""
-        self._consumer = None
+    def detach(self, subscriber: Subscriber[Any]) -> None:
+        self._is_attached = False
+        super().detach(subscriber)
         if self._work is not None:
             self._work.cancel()
-
-    def taken(self) -> None:
-        """It has got the end."""
-
-    def add(self, item: T) -> None:
-        """Keep an item until it is taken."""
-        self._items.append(item)
-
-    def take(self) -> T:
-        """The next item."""
-        self._told.popleft()()
-        return self._items.popleft()
-
-    def __bool__(self) -> bool:
-        return bool(self._items)
-
-
-def _nobody() -> None:
-    pass
-
-
-def _settle(loop: asyncio.AbstractEventLoop, taken: asyncio.Future[None]) -> None:
-    def settle() -> None:
-        if not taken.done():
-            taken.set_result(None)
-
-    try:
-        loop.call_soon_threadsafe(settle)
-    except RuntimeError:
-        pass  # that loop is closed, and what waited on it has ended

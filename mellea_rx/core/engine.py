@@ -9,8 +9,8 @@ nothing is torn down under a running generation. Should something stop the loop 
 that exits, a backend that stops the loop that it runs on), all that ran on it ends with an
 `EngineStoppedError`, and the next call starts a fresh engine.
 
-Whoever runs a loop of another kind (virtual time) puts an `Engine` on it, and `use_engine` makes
-that the engine of all code that goes on from there.
+Code that runs a loop of another kind (virtual time) makes an `Engine` for it, and `use_engine`
+makes that the engine of all code that is called from there.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ EXIT_PATIENCE = 5.0
 
 
 class Engine:
-    """Work on an event loop that somebody runs, and what has to be told when that loop ends.
+    """Runs work on an event loop, and notifies the objects that depend on that loop at its end.
 
     Args:
         loop: The event loop. Use it from other threads only through its thread-safe calls.
-        clock: Seconds, from any thread: what durations are measured by.
+        clock: Measures durations, in seconds; called from any thread.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Engine:
         return self._stopping
 
     def event(self) -> threading.Event:
-        """What a thread blocks on until something on the engine sets it."""
+        """An event for a thread that blocks until code on the engine sets it."""
         return threading.Event()
 
     def spawn(
@@ -109,7 +109,7 @@ class Engine:
         Args:
             work: Makes the coroutine; called on the engine.
             context: The contextvars that it runs with; a copy of the caller's by default.
-            owner: Who has to be told when this work never begins, or a fork leaves it behind.
+            owner: Notified when this work never begins, or a fork leaves it behind.
             lost: Called on the engine, before the work is cancelled, should a fault stop it.
 
         Returns:
@@ -176,15 +176,15 @@ class Engine:
             raise EngineStoppedError("the engine has stopped") from error
 
     def adopt(self, orphan: Orphan) -> None:
-        """Remember (weakly) who has to be told when a fork leaves this engine behind."""
+        """Remember (weakly) an object to notify when a fork leaves this engine behind."""
         self._orphans.add(orphan)
 
     def keep(self, resource: Resource) -> None:
-        """Remember what has to be closed before the loop is, whoever else forgets it."""
+        """Remember a resource, and close it before the loop is closed."""
         self._resources.add(resource)
 
     def close(self, resource: Resource) -> None:
-        """Close a kept resource soon, from any thread; it is waited for until it is closed."""
+        """Close a kept resource soon, from any thread; `drain` waits until it is closed."""
         self.call(lambda: self.loop.create_task(self._close(resource)))
 
     async def aclose(self, resource: Resource) -> None:
@@ -196,7 +196,7 @@ class Engine:
         self._resources.discard(resource)
 
     async def drain(self) -> None:
-        """Take nothing more, cancel every task, wait for their ends, close what is kept.
+        """Refuse further work, cancel every task, wait for their ends, close all kept resources.
 
         Runs on the engine, as the last of its loop's work. Tasks have half of `EXIT_PATIENCE`.
         """
@@ -208,7 +208,7 @@ class Engine:
             await asyncio.wait(tasks, timeout=EXIT_PATIENCE / 2)
         for resource in list(self._resources):
             await resource.aclose()
-        # Transports that were closed just now tell their protocols in the loop's next turns.
+        # Transports that were closed just now call their protocols in the loop's next iterations.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
@@ -262,7 +262,7 @@ class ThreadEngine(Engine):
                     _forget(self)
 
     def _lose_all(self) -> None:
-        """Let nothing wait for a loop that something has stopped."""
+        """End all work: something has stopped the loop."""
         self._stopping = True
         for handle in list(self._tasks):
             handle._lose()
@@ -292,7 +292,7 @@ class TaskHandle:
         try:
             self._engine.call(self._cancel)
         except EngineStoppedError:
-            pass  # what stops the engine cancels all its tasks
+            pass  # the engine cancels all its tasks as it stops
 
     async def ended(self) -> None:
         """Wait for the end of the work, `EXIT_PATIENCE` at most. On the engine."""
@@ -310,7 +310,7 @@ class TaskHandle:
         self._task.add_done_callback(self._done, context=context)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
-        # An owner's work takes its own cancellation, where it gets the chance to.
+        # Work of an owner handles its own cancellation, unless it never began.
         self._finish(begun=not task.cancelled())
 
     def _finish(self, *, begun: bool) -> None:
@@ -350,7 +350,7 @@ def engine() -> Engine:
 
 
 def running_engine() -> Engine | None:
-    """The engine of this code, where there is one already; it starts none."""
+    """The engine of this code; None where none has been started."""
     used = _used.get()
     return _current if used is None or used.is_parents else used
 
@@ -383,7 +383,7 @@ def leave_engine(token: Token[Engine | None]) -> None:
 
 
 def load_engine() -> None:
-    """Import what the engine runs on now: some 20 ms, once, that its start then does not take."""
+    """Import the engine's event loop now: some 20 ms, once, which its start then does not take."""
     loop_factory()
 
 
@@ -392,7 +392,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """Makes event loops for engines: of uvloop where that is installed, else of asyncio."""
     with no_fork:
         try:
-            import uvloop  # not with the package: a program may never run anything
+            import uvloop  # late: a program may import the package and never run anything
         except ImportError:
             return asyncio.new_event_loop
         return uvloop.new_event_loop

@@ -1,4 +1,4 @@
-"""Chunks in, one chunk out: the same fold keeps a thunk's whole answer and a slow reader's backlog.
+"""Joins chunks into one: a generation's whole answer so far, and the backlog of a slow subscriber.
 
 Nothing is kept per chunk. Text goes into a growing buffer, so that a stream of n characters costs
 O(n) time and memory, however many chunks it came in.
@@ -54,7 +54,7 @@ class Fold:
     __slots__ = ("_only", "_rest", "_text")
 
     def __init__(self) -> None:
-        # A consumer as fast as the model gets the very chunks that came.
+        # A subscriber as fast as the model is given the model's very chunks.
         self._only: Chunk | None = None
         self._text: TextBuffer | None = None
         self._rest = _NOTHING
@@ -63,15 +63,13 @@ class Fold:
         """Add one more chunk."""
         text = self._text
         if text is None:
-            if self._only is None:
+            first = self._only
+            if first is None:
                 self._only = chunk
                 return
+            self._only = None
             text = self._text = TextBuffer()
-            first, self._only = self._only, None
-            self._write(text, first)
-        self._write(text, chunk)
-
-    def _write(self, text: TextBuffer, chunk: Chunk) -> None:
+            self.add(first)
         if chunk.text:
             text.add(chunk.text)
         if (
@@ -85,7 +83,7 @@ class Fold:
             self._join(chunk)
 
     def _join(self, chunk: Chunk) -> None:
-        """Add what is not text."""
+        """Add the parts that are not text."""
         rest = self._rest
         if rest is _NOTHING:
             rest = self._rest = _Rest()
@@ -100,7 +98,7 @@ class Fold:
         rest.arguments_size += chunk.arguments_size
 
     def peek(self) -> Chunk:
-        """All that was added, as one chunk."""
+        """All chunks so far, as one."""
         text = self._text
         if text is None:
             return self._only if self._only is not None else _EMPTY
@@ -115,8 +113,12 @@ class Fold:
             rest.arguments_size,
         )
 
+    def replay(self) -> tuple[Chunk, ...]:
+        """The same as the history of a `Broadcast`: one chunk, or none."""
+        return (self.peek(),) if self else ()
+
     def take(self) -> Chunk:
-        """All that was added since the last `take`, as one chunk."""
+        """All chunks since the last `take`, as one."""
         whole = self.peek()
         self._only = self._text = None
         self._rest = _NOTHING
@@ -128,7 +130,7 @@ class Fold:
 
 
 class _Rest:
-    """What is not text: few chunks have any of it."""
+    """The parts of chunks that are not text: few chunks have any."""
 
     __slots__ = (
         "arguments_size",

@@ -1,4 +1,4 @@
-"""Blocking waits that hold up a running event loop: measured, and told of once a place."""
+"""Measures blocking waits that hold up a running event loop, and logs each place once."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mellea_rx.core.outlet import running_loop
 __all__ = ["HeldLoop"]
 
 PATIENCE = 0.1
-"""Seconds that a wait may hold a loop before it is told of."""
+"""Seconds that a wait may hold up a loop before it is logged."""
 
 _PACKAGE = __name__.partition(".")[0]
 _MOST_PLACES = 1000
 _CELLS = ("<ipython-input", "ipykernel_")
-"""Parts of the file names of notebook cells: there a wait is meant, and each cell is a new file."""
+"""Parts of the file names of notebook cells: blocking is meant there, and each is a new file."""
 
 _told: set[str] = set()
 
 
 class HeldLoop:
-    """Around a blocking wait: logs it where it held the running loop for too long."""
+    """A context manager for a blocking wait: logs it where it held up the running loop too long."""
 
     __slots__ = ("_began",)
 

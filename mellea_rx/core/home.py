@@ -1,4 +1,4 @@
-"""Where a subscriber lives: where it is called, and which loop runs its async functions."""
+"""The loop and dispatcher that a subscription runs on. Operators ask for it as they subscribe."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ __all__ = ["Home", "home_for"]
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where a subscriber lives.
+    """The loop and dispatcher that a subscription runs on.
 
     Attributes:
-        outlet: Where it is called.
-        loop: Its event loop; None where it has none.
+        outlet: Calls the subscriber.
+        loop: Runs the subscriber's async functions; None where the subscriber has no event loop.
     """
 
     outlet: Outlet
     loop: asyncio.AbstractEventLoop | None
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Future[None]:
-        """Run a coroutine of the subscriber's: on its loop, else on one of its own, in a thread.
+        """Run a coroutine on the subscriber's loop, or on a new loop in a thread where it has none.
 
         Args:
             work: Makes the coroutine.
 
         Returns:
-            What cancels it, from any thread.
+            A future that cancels the coroutine, from any thread.
 
         Raises:
             CallerLoopClosedError: The subscriber's loop is closed.
@@ -53,24 +53,24 @@ class Home:
         def stop(_: Future[None]) -> None:
             loop.call_soon_threadsafe(loop.stop)
 
-        # Added on the loop, and so after what passes a cancellation on to the coroutine there:
-        # callbacks are called in order, and that one must not find the loop closed.
+        # Added on the loop, so that it stands behind the callback by which a cancellation of the
+        # future reaches the coroutine: they are called in order, and that one needs the loop open.
         loop.call_soon_threadsafe(future.add_done_callback, stop)
         return future
 
     def call(self, function: Callable[[], object], lost: Callable[[], object]) -> None:
-        """Call a function where the subscriber is called, soon; with the context variables of here.
+        """Have the dispatcher call a function soon, with the context variables of this code.
 
         Args:
-            function: What to call.
-            lost: Called instead when that place is gone.
+            function: The function.
+            lost: Called instead, on any thread, when the dispatcher's place is gone.
         """
-        self.outlet.wake(_Errand(function, lost, copy_context()))
+        self.outlet.wake(_ScheduledCall(function, lost, copy_context()))
 
 
 @dataclass(frozen=True, slots=True)
-class _Errand:
-    """Delivered once, so its context is entered once."""
+class _ScheduledCall:
+    """A function that a dispatcher calls; once, so its context is entered once."""
 
     function: Callable[[], object]
     lost: Callable[[], object]
@@ -84,7 +84,7 @@ class _Errand:
 
 
 def home_for(scheduler: abc.SchedulerBase | None) -> Home:
-    """The home of a subscriber that is made here, now, with this scheduler."""
+    """The loop and dispatcher of a subscription that is made here, now, with this scheduler."""
     return Home(outlet_for(scheduler), loop_for(scheduler))
 
 

@@ -1,4 +1,4 @@
-"""The text that a thunk's one reader has not taken yet."""
+"""The buffer and waits of a thunk's single reader: `astream()` and `stream()` read from it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["Inbox"]
 
 
 class Inbox(PullReader["str | None"]):
-    """All text that came since its reader looked last, as one piece.
+    """Reads the text of a generation: all text since the last read, as one piece.
 
-    Reading gives the next piece, or None at the end. It raises, beside what each reader raises,
-    `DependencyCycleError` where it waits for the very call that it is made in, and what the
-    generation failed with, after all its text.
+    A read returns the next piece, or None at the end. Besides the errors of every `PullReader` it
+    raises `DependencyCycleError` where it waits for the very call that it is made in, and the
+    generation's error after all its text.
 
     Args:
-        generation: Where the text comes from.
+        generation: The source of the text.
 
     Attributes:
-        has_ended: Whether nothing more will come.
-        is_idle: Whether its reader was closed, and nobody has read since.
+        has_ended: Whether no more text comes.
+        is_idle: Whether the reader was closed, and nobody has read since.
     """
 
     __slots__ = ("_backlog", "_failure", "_generation", "_piece", "_taken", "has_ended", "is_idle")
@@ -41,7 +41,7 @@ class Inbox(PullReader["str | None"]):
     def __init__(self, generation: Generation) -> None:
         super().__init__()
         self._generation = generation
-        # One piece as it came; only a reader that is slower than the model needs a buffer.
+        # The first piece as it is; only a reader that is slower than the model needs a buffer.
         self._piece = ""
         self._backlog: TextBuffer | None = None
         self.has_ended = False
@@ -63,15 +63,15 @@ class Inbox(PullReader["str | None"]):
             if self._backlog is None:
                 self._backlog = TextBuffer()
             self._backlog.add(text)
-        return self.is_awaited
+        return self._pending is not None
 
     def end(self) -> bool:
         """Note the end. Returns whether a reader waits for it."""
         self.has_ended = True
-        return self.is_awaited
+        return self._pending is not None
 
     def restart(self, error: MelleaRxError) -> bool:
-        """What came is void. Fails, where its reader has taken any of it."""
+        """Forget the text so far. Returns whether the reader has taken any of it, and so fails."""
         self._piece, self._backlog = "", None
         if self._taken:
             self._failure = error
@@ -103,8 +103,8 @@ class Inbox(PullReader["str | None"]):
         generation = self._generation
         failure = self._failure or generation.error
         if piece and failure is not None:
-            return piece  # the error comes with the next look
-        generation.seen = True
+            return piece  # the next read raises the error
+        generation.end_observed = True
         if failure is not None:
             generation.error_observed = True
             raise raisable(failure)
@@ -121,23 +121,23 @@ class Inbox(PullReader["str | None"]):
 
     @property
     def has_all(self) -> bool:
-        """Whether its reader has taken all text of a generation that ended well."""
+        """Whether the reader has taken all text of a generation that is complete."""
         ended = self.has_ended and self._failure is None and self._generation.error is None
         return ended and self._taken and not self._piece
 
     def skip(self) -> None:
-        """Leave out what came so far."""
+        """Leave out the text so far."""
         with self._generation.lock:
             self._piece, self._backlog = "", None
 
     def leave(self) -> None:
-        """Take nothing more. Ends the generation when nobody else takes it.
+        """Stop reading. Ends the generation when nobody else reads it.
 
-        It stays attached: who reads again goes on where this reader stopped, and gets the end.
+        The buffer stays attached: a later read goes on where this one stopped, and gets the end.
         """
         with self.lock:
             pending = self._pending
             if pending is not None and not pending.is_void:
-                return  # another reader has begun, and waits here
+                return  # another reader waits here
             self.is_idle = True
         self._generation.cancel_unless_watched("its reader was closed before its end")

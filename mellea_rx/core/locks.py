@@ -1,4 +1,4 @@
-"""Locks that a forked child finds open, whoever held them in the parent."""
+"""Locks that are free in a forked child, whichever thread held them in the parent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import TracebackType
 __all__ = ["ProcessLock", "no_fork"]
 
 no_fork = threading.RLock()
-"""Held for what takes locks of others' that a forked child would find shut: no fork meanwhile.
+"""Held while code takes locks of other packages: no fork meanwhile, which would copy them locked.
 
 (A late import takes Python's lock of that module; Jinja has locks of its own while it parses.)
 """
@@ -23,10 +23,10 @@ if hasattr(os, "register_at_fork"):
 
 
 class ProcessLock:
-    """A `threading.Lock` of this process: a fork's child has a fresh one.
+    """A `threading.Lock` of this process: a forked child has a fresh one.
 
     Another thread of the parent may hold it in the moment of the fork, and does not exist in the
-    child to let go of it.
+    child to release it.
     """
 
     __slots__ = ("_lock", "_process")

@@ -1,7 +1,7 @@
 """The package's log: frozen events in, records of the logger `mellea_rx` out.
 
-Code that knows a fact makes an event of it and hands it to `log`. A record keeps its event as
-`record.event`, for handlers that want values instead of text.
+Each module makes events of the facts that it knows, and calls `log` with them. A record keeps its
+event as `record.event`, for handlers that want values instead of text.
 
 No record holds a key. None holds content (prompts, answers, values of the user's) but those of
 `PromptSent` and `AnswerReceived`, at DEBUG, where `MELLEA_RX_LOG_CONTENT` is set.
@@ -81,7 +81,7 @@ class LogEvent:
 
 
 def log(event: LogEvent) -> None:
-    """Log an event, where its level is on, on one line: texts in it may be a stranger's.
+    """Log an event, where its level is on, on one line: its texts may come from a server.
 
     Handlers take locks and run code of the user's: the caller must hold no lock of this package,
     and must not be a finalizer (there: `log_later`).
@@ -102,8 +102,8 @@ def logs_content() -> bool:
 
 
 # The garbage collector runs finalizers anywhere, also in a thread that holds a handler's lock or
-# one of ours. So an event of a finalizer is only put down, which takes no lock (`SimpleQueue` is
-# made for that), and logged from the loop's next turn.
+# one of this package. So a finalizer only queues its event, which takes no lock (`SimpleQueue` is
+# made for that), and a callback of the loop logs it.
 _later: SimpleQueue[LogEvent] = SimpleQueue()
 
 
@@ -142,7 +142,7 @@ _WITHOUT_CONTENT = (
 
 
 def error_summary(error: BaseException) -> str:
-    """An error without content: its class, and its message where that is only of our own words."""
+    """An error without content: its class, and its message where the library alone wrote that."""
     name = type(error).__name__
     # Other messages may quote a prompt or an answer.
     failed = type(error) is GenerationFailedError and not error.quotes
@@ -157,7 +157,7 @@ def error_summary(error: BaseException) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CallStarted(LogEvent):
-    """A call goes on its way.
+    """A call has started.
 
     Attributes:
         call: The call's number in this process.
@@ -204,7 +204,7 @@ class CallEnded(LogEvent):
 
     @property
     def args(self) -> tuple[Any, ...]:
-        """As the template shows them: "-" where the server told nothing, times with their unit."""
+        """The values in the template's form: "-" for what the server left out."""
         tokens = (
             "-" if each is None else each for each in (self.prompt_tokens, self.completion_tokens)
         )
@@ -340,11 +340,11 @@ class FailureUnhandled(LogEvent):
 
 @dataclass(frozen=True, slots=True)
 class FunctionRaised(LogEvent):
-    """A function of the user's raised where nobody else can be told.
+    """A function of the user's raised, and no caller can be given the exception.
 
     Attributes:
-        text: Which one it is, and what follows.
-        error: What it raised.
+        text: The kind of function, and the consequence.
+        error: The exception.
     """
 
     level: ClassVar[int] = logging.ERROR
@@ -360,7 +360,7 @@ class FunctionRaised(LogEvent):
 
     @property
     def raised(self) -> BaseException:
-        """What the function raised."""
+        """The exception."""
         return self.error
 
 
@@ -388,7 +388,7 @@ class RecordingEnded(LogEvent):
     Attributes:
         path: Its file.
         lines: How many lines that has.
-        reason: What is wrong.
+        reason: The fault.
     """
 
     level: ClassVar[int] = logging.WARNING
@@ -424,11 +424,11 @@ class BackendChosen(LogEvent):
 
 @dataclass(frozen=True, slots=True)
 class ContextClamped(LogEvent):
-    """More context was asked for than the model has.
+    """The user set a larger context window than the model has.
 
     Attributes:
         model: The model's name.
-        asked: Tokens that were asked for.
+        asked: Tokens that the user set.
         has: Tokens that the model has.
     """
 
@@ -444,7 +444,7 @@ class ContextClamped(LogEvent):
 
 @dataclass(frozen=True, slots=True)
 class StaleContext(LogEvent):
-    """A turn of a chat began while the one before it ran."""
+    """A message of a chat was sent while the answer before it still streamed."""
 
     level: ClassVar[int] = logging.WARNING
     template: ClassVar[str] = (
@@ -470,7 +470,7 @@ class PlaceholderLeft(LogEvent):
 
     Attributes:
         place: The argument that the text was given as.
-        advice: What to do.
+        advice: The remedy.
     """
 
     level: ClassVar[int] = logging.WARNING

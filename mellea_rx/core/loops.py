@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 from mellea_rx.errors import AsyncioRequiredError
 
-__all__ = ["asyncio_loop"]
+__all__ = ["HERE", "asyncio_loop"]
+
+
+class _Here(threading.local):
+    loop: asyncio.AbstractEventLoop | None = None
+    """The loop that is known to run in this thread just now; None where that is not known."""
+
+
+HERE = _Here()
+"""Set while a loop's dispatcher calls its consumers. `asyncio.get_running_loop()` is a system call
+in some versions of Python (it asks for the process's number), which is much for each chunk."""
 
 
 def asyncio_loop() -> asyncio.AbstractEventLoop:
@@ -15,6 +26,9 @@ def asyncio_loop() -> asyncio.AbstractEventLoop:
     Raises:
         AsyncioRequiredError: None does: trio, another library or a test drives the await.
     """
+    loop = HERE.loop
+    if loop is not None:
+        return loop
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

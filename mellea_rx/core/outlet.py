@@ -1,7 +1,8 @@
-"""Where consumers are called: their own event loop, a scheduler, or a delivery thread.
+"""Calls consumers on the loop, scheduler or delivery thread that they belong to.
 
-The engine marks a consumer as ready; the consumer's outlet is woken once for all that became ready
-since (one `call_soon_threadsafe` per loop, not one per chunk), and calls each of them there.
+Subscriptions and waits are consumers. Whatever thread has something for a consumer marks it as
+ready, and the outlet of its place is woken once for all consumers that became ready meanwhile (one
+wake-up of a loop, and not one for each chunk). There the outlet calls them one after another.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol, TypeGuard
 
 from reactivex import abc
@@ -25,6 +27,7 @@ from reactivex.scheduler.eventloop import AsyncIOScheduler
 from mellea_rx.core.delivery_threads import SerialPost
 from mellea_rx.core.engine import engine_loop
 from mellea_rx.core.logs import FunctionRaised, log
+from mellea_rx.core.loops import HERE
 from mellea_rx.core.waits import RUNNING
 
 __all__ = [
@@ -40,26 +43,26 @@ __all__ = [
 
 
 class Ready(Protocol):
-    """A consumer that can be called on its outlet."""
+    """A consumer that an outlet calls."""
 
     def deliver(self) -> None:
-        """Hand over all that came since the last call."""
+        """Deliver what there is. Called in the outlet's place."""
         ...
 
     def undeliverable(self) -> None:
-        """The outlet is gone (its loop closed): nothing will be delivered any more."""
+        """The outlet's place is gone (its loop is closed): `deliver` is not called again."""
         ...
 
 
 class Outlet:
     """Calls consumers in the order in which they became ready, always in one place.
 
-    A wake-up is posted once for all that become ready until it is there. On the engine it is
-    posted after all that this turn of the engine reads, so that a burst of chunks, or the ends of
-    many calls, are one wake-up.
+    A wake-up is posted once for all consumers that become ready until it arrives. The engine's
+    thread posts it after all that the engine reads in this iteration of its loop, so that a burst
+    of chunks, or the ends of many calls, are one wake-up.
 
     Args:
-        post: Schedules a function there; raises RuntimeError when the place is gone.
+        post: Schedules a function in that place; raises RuntimeError when the place is gone.
     """
 
     __slots__ = ("__weakref__", "_is_posted", "_ready", "post")
@@ -71,9 +74,11 @@ class Outlet:
 
     def wake(self, consumer: Ready) -> None:
         """Have `consumer.deliver` called soon. Thread-safe, never blocks."""
-        # Without a lock. The order matters: appended before the mark is read, while `drain` clears
-        # the mark before it looks. So who finds the mark set is seen by the drain that it stands
-        # for. Two threads that both find it unset post twice, and the second drain finds nothing.
+        # Without a lock. The order matters: this appends before it reads the mark, and `drain`
+        # clears the mark before it looks into the queue. So a consumer whose thread finds the mark
+        # set is seen by the drain that the mark stands for; in the other order it could be missed,
+        # and nothing would wake it. Two threads that both find the mark unset post twice: then
+        # the second drain finds nothing to do.
         self._ready.append(consumer)
         if self._is_posted:
             return
@@ -89,47 +94,51 @@ class Outlet:
             self.post(self.drain)
         except RuntimeError:
             self._is_posted = False
-            for consumer in self._taken():
-                consumer.undeliverable()
+            self._lose()
 
     def drain(self) -> None:
-        """Call those that are ready now; in that place."""
+        """Call the consumers that are ready now. Runs in the outlet's place."""
         self._is_posted = False
-        # Posted from within some call, which does not wait for what its consumers do.
+        # The wake-up may have been posted by code of some call: the consumers are no part of it.
         token = RUNNING.set(None)
         try:
             self._deliver()
         finally:
             RUNNING.reset(token)
-            # Also where one was cut off by Ctrl-C: the others go on in a later turn.
+            # Also where Ctrl-C interrupted one of them: the others are called in a later drain.
             if self._ready and not self._is_posted:
                 self._is_posted = True
                 self._post_drain()
 
     def _deliver(self) -> None:
-        # No more than were there: who is woken again by its own delivery has its next turn later.
-        for consumer in self._taken():
+        # Only as many as there were at the beginning: a consumer that is woken again by its own
+        # delivery is called again in the next drain, so that it keeps no other one waiting.
+        ready = self._ready
+        for _ in range(len(ready)):
+            try:
+                consumer = ready.popleft()
+            except IndexError:  # another thread of the same scheduler has taken it
+                return
             try:
                 consumer.deliver()
             except Exception as error:
                 log(FunctionRaised("a consumer of chunks raised; the others go on", error))
 
-    def _taken(self) -> Iterator[Ready]:
-        for _ in range(len(self._ready)):
-            try:
-                yield self._ready.popleft()
-            except IndexError:  # another thread of the same scheduler took it
-                return
+    def _lose(self) -> None:
+        """Tell all consumers that are ready that this place is gone."""
+        with suppress(IndexError):  # raised when none is left
+            while True:
+                self._ready.popleft().undeliverable()
 
 
 class _LoopPost:
-    """Calls an outlet's `drain` in a turn of its event loop, from any thread.
+    """Calls an outlet's `drain` in a callback of its event loop, from any thread.
 
-    asyncio's own way writes a byte to a pair of sockets, and reads it with a buffer of 4 KiB. An
-    eventfd is one number, written and read: 50 us less for a call and its answer.
+    asyncio's own wake-up writes a byte to a pair of sockets, and reads it with a buffer of 4 KiB.
+    An eventfd is one number, written and read: 50 us less for a call and its answer.
 
     Args:
-        loop: Not kept alive: the table of outlets is keyed by it.
+        loop: Not kept alive by this: the table of outlets is keyed by it, weakly.
     """
 
     __slots__ = ("_fd", "_loop")
@@ -139,8 +148,9 @@ class _LoopPost:
         self._fd: int | None = None
 
     def __call__(self, function: Callable[[], None]) -> None:
-        # A strong reference, as long as this takes: with the loop dies the eventfd, and another
-        # file may get its number.
+        # The reference keeps the loop alive while this runs. Without it, the loop could be
+        # collected meanwhile and its eventfd closed, and the write would go to whatever file gets
+        # that number next.
         loop = self._loop()
         if loop is None or loop.is_closed():
             raise RuntimeError("the event loop is gone")
@@ -152,10 +162,10 @@ class _LoopPost:
             os.eventfd_write(self._fd, 1)
 
     def listen(self, loop: asyncio.AbstractEventLoop, outlet: Outlet) -> None:
-        """Use an eventfd from here on, where there is one; on the loop's own thread.
+        """Use an eventfd from here on, where the system has them. Called on the loop's thread.
 
         Only on asyncio's own loop: uvloop has an eventfd itself, and a loop of another kind may
-        have to see each call that comes from outside.
+        have to see each call from outside.
         """
         if self._fd is not None or type(loop) is not _EVENTFD_LOOP:
             return
@@ -173,7 +183,7 @@ class _LoopPost:
         self._fd = fd
 
     def forget(self) -> None:
-        """In a forked child the eventfd is the parent's as well: do without it."""
+        """Stop using the eventfd: in a forked child it is shared with the parent."""
         self._fd = None
 
 
@@ -183,6 +193,15 @@ _loop_outlets: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Outlet] = (
     weakref.WeakKeyDictionary()
 )
 _guard = threading.Lock()
+
+
+def _no_loop() -> None:
+    return None
+
+
+_latest: tuple[Callable[[], asyncio.AbstractEventLoop | None], Outlet | None] = _no_loop, None
+"""The loop (weakly) that was asked for last, and its outlet: one tuple, so that no thread reads the
+loop of one and the outlet of another."""
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -195,24 +214,29 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 def loop_outlet(loop: asyncio.AbstractEventLoop) -> Outlet:
     """The one outlet of an event loop."""
+    global _latest
+    latest_loop, latest_outlet = _latest
+    if latest_loop() is loop and latest_outlet is not None:
+        return latest_outlet  # nearly always: programs have one loop
     outlet = _loop_outlets.get(loop)
     if outlet is None:
         with _guard:
             outlet = _loop_outlets.get(loop)
             if outlet is None:
                 post = _LoopPost(loop)
-                outlet = _loop_outlets[loop] = Outlet(post)
+                outlet = _loop_outlets[loop] = LoopOutlet(post)
                 if running_loop() is loop:
                     post.listen(loop, outlet)
+    _latest = weakref.ref(loop), outlet
     return outlet
 
 
 def outlet_for(scheduler: abc.SchedulerBase | None) -> Outlet:
-    """A subscriber's outlet: its scheduler's, else its running loop's, else one of its own.
+    """A subscriber's outlet: its scheduler's, else the running loop's, else one of its own.
 
     Args:
-        scheduler: What Rx was given as `scheduler=`. Those that run work where they are called
-            (immediate, current thread, trampoline) would run it on the engine, and count as none.
+        scheduler: The argument `scheduler=` of Rx. Schedulers that run work where they are called
+            (immediate, current thread, trampoline) would run it on the engine: they count as none.
     """
     loop = loop_for(scheduler)
     if loop is not None:
@@ -223,25 +247,46 @@ def outlet_for(scheduler: abc.SchedulerBase | None) -> Outlet:
 
 
 def loop_for(scheduler: abc.SchedulerBase | None) -> asyncio.AbstractEventLoop | None:
-    """The event loop that a subscriber is called on; None for a thread without one."""
+    """The event loop that calls a subscriber; None for one without an event loop."""
     if isinstance(scheduler, AsyncIOScheduler):  # its own `schedule` is not thread-safe
         return scheduler._loop
     return None if has_a_place(scheduler) else running_loop()
 
 
 def has_a_place(scheduler: abc.SchedulerBase | None) -> TypeGuard[abc.SchedulerBase]:
-    """Whether it runs work in a place of its own, and not where it is called."""
+    """Whether a scheduler runs work in a place of its own, and not in the thread that calls it."""
     return scheduler is not None and not isinstance(
         scheduler, (CurrentThreadScheduler, ImmediateScheduler, TrampolineScheduler)
     )
 
 
-class WorkerOutlet(Outlet):
-    """Where a subscriber of code without an event loop is called: on one thread at a time.
+class LoopOutlet(Outlet):
+    """Calls consumers in callbacks of an event loop."""
 
-    Each subscription has its own, so that one which blocks holds up no other. What is subscribed
-    to within it (the sources of an operator, what an `on_next` subscribes to) shares it, as it
-    would share a loop: operators get serial calls.
+    __slots__ = ()
+
+    def drain(self) -> None:
+        HERE.loop = running_loop()
+        try:
+            super().drain()
+        finally:
+            HERE.loop = None
+
+    def _deliver(self) -> None:
+        # A consumer may run this very loop from within its call (`nest_asyncio` does, in notebooks)
+        # and wait there for one of the others: those get a drain of their own beforehand.
+        if len(self._ready) > 1:
+            self._is_posted = True
+            self._post_drain()
+        super()._deliver()
+
+
+class WorkerOutlet(Outlet):
+    """Calls the subscribers of code without an event loop, on one thread at a time.
+
+    Each subscription has its own outlet, so that a subscriber that blocks delays no other one.
+    Subscriptions that are made within it (to the sources of an operator, or in an `on_next`) share
+    it, as they would share a loop: so operators get serial calls.
     """
 
     __slots__ = ()
@@ -259,20 +304,21 @@ class WorkerOutlet(Outlet):
 
 class _Here(threading.local):
     outlet: WorkerOutlet | None = None
-    """The outlet that this thread serves, or of the subscription that it is making."""
+    """The outlet that runs in this thread, or that of the subscription that it is making."""
 
 
 _here = _Here()
 
 
 def worker_outlet() -> WorkerOutlet:
-    """The outlet of what is subscribed to here, where no loop runs."""
+    """The outlet of a subscription that is made here, where no event loop runs."""
     outlet = _here.outlet
     if outlet is None:
         outlet = WorkerOutlet()
         subscribing = CurrentThreadScheduler.singleton()
-        # RxPY makes a whole subscription in one run of this thread's trampoline: what else is
-        # subscribed to in it belongs to the same one. Scheduled there, this comes after that.
+        # RxPY makes a whole subscription in one run of this thread's trampoline, so all that is
+        # subscribed to in that run belongs to the same subscription. The function that is
+        # scheduled here runs at its end.
         if not subscribing.schedule_required():
             _here.outlet = outlet
             subscribing.schedule(lambda *_: setattr(_here, "outlet", None))
@@ -280,12 +326,14 @@ def worker_outlet() -> WorkerOutlet:
 
 
 def _start_afresh_in_child() -> None:
-    global _guard, _loop_outlets
+    global _guard, _latest, _loop_outlets
     for outlet in _loop_outlets.values():
         if isinstance(outlet.post, _LoopPost):
             outlet.post.forget()
     _guard = threading.Lock()
     _loop_outlets = weakref.WeakKeyDictionary()
+    _latest = _no_loop, None
+    HERE.loop = None  # forked within a drain: no loop runs in the child
 
 
 if hasattr(os, "register_at_fork"):

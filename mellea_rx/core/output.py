@@ -1,4 +1,4 @@
-"""What somebody sees of a generation who does not keep it running."""
+"""Views of a generation that do not keep it running: results and contexts hold them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["OutputView"]
 
 
 class OutputView:
-    """What can be read of a generation by somebody who does not keep it running."""
+    """Reads a generation without keeping it running."""
 
     __slots__ = ("_generation",)
 
@@ -20,7 +20,7 @@ class OutputView:
 
     @classmethod
     def of(cls, answer: Chunk) -> OutputView:
-        """A view of an answer that is there already."""
+        """A view of a complete answer."""
         generation = Generation()
         generation.push(answer)
         generation.end(None)
@@ -48,7 +48,7 @@ class OutputView:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it ended well."""
+        """Whether it ended without an error."""
         return self._generation.has_ended and self._generation.error is None
 
     @property
@@ -61,13 +61,13 @@ class OutputView:
 
     @property
     def generation(self) -> Generation:
-        """What is seen."""
+        """The generation."""
         return self._generation
 
     async def work_ended(self) -> None:
-        """Wait until nothing of its work runs any more. On the engine."""
+        """Wait until its pipeline has ended. On the engine."""
         await self._generation.work_ended()
 
     async def settled(self) -> None:
-        """Wait for the end, good or bad."""
+        """Wait for the end, with or without an error."""
         await EndWatch(self._generation).wait()

@@ -1,10 +1,11 @@
-"""One wait of one coroutine or thread, that any thread may end."""
+"""Waits of one coroutine or one thread that any thread may end."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator
+from contextvars import Context, copy_context
 from typing import Any, Protocol
 
 from mellea_rx.core.held_loop import HeldLoop
@@ -25,72 +26,113 @@ class Pending(Protocol):
 
     @property
     def is_void(self) -> bool:
-        """Whether the one who waits was cancelled, or can never go on."""
+        """Whether its coroutine was cancelled or resumed, or can never be resumed."""
         ...
 
     def wake(self) -> None:
         """End the wait. From any thread; idempotent; never blocks."""
         ...
 
-    def pause(self) -> Iterator[Any]:
-        """Wait. An iterator for a coroutine's `yield from`; a thread is blocked at once."""
+    def pause(self) -> object | None:
+        """Wait: a thread is blocked at once, and a coroutine has to yield what this returns."""
         ...
 
     def leave(self) -> None:
-        """Nobody waits any more: from here on it is void, and refers to nobody."""
+        """Note that the waiter has gone on: from here on the wait is void."""
         ...
 
 
 class LoopWait:
-    """A coroutine's wait: a future of the running loop, made for this wait alone.
+    """A coroutine's wait, on the running loop: awaitable once, by one task.
 
-    A wake-up that is on its way when its reader is cancelled, or goes on elsewhere, so finds this
-    future done, and nobody else is resumed by it.
+    It is a future to asyncio (a task waits for whatever has `_asyncio_future_blocking`), with one
+    difference: its loop's dispatcher resumes the task itself, where a future would schedule that
+    for the loop's next iteration. Each wait is an object of its own, so a wake-up that arrives
+    after its reader was cancelled, or went on in another loop, finds this wait over and resumes
+    nobody.
+
+    Raises:
+        AsyncioRequiredError: No asyncio event loop runs here.
     """
 
-    __slots__ = ("_cancels", "_future", "_has_left", "_is_woken", "_task", "outlet")
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "_cancelled",
+        "_context",
+        "_is_over",
+        "_is_woken",
+        "_loop",
+        "_resume",
+        "outlet",
+    )
 
     blocks = False
 
     def __init__(self) -> None:
-        loop = asyncio_loop()
-        self._future: asyncio.Future[None] = loop.create_future()
+        self._loop = loop = asyncio_loop()
         self.outlet = loop_outlet(loop)
-        self._is_woken = False
-        self._task = asyncio.current_task(loop)
-        self._cancels = 0 if self._task is None else self._task.cancelling()
-        self._has_left = False
+        self._asyncio_future_blocking = False
+        self._is_woken = self._is_over = False
+        self._resume: Callable[[LoopWait], object] | None = None
+        self._cancelled: asyncio.CancelledError | None = None
 
     @property
     def is_void(self) -> bool:
-        future, task = self._future, self._task
-        if self._has_left or future.cancelled() or future.get_loop().is_closed():
-            return True
-        # Cancelled after it was woken: the future has its result, and the task will not go on.
-        return task is not None and task.cancelling() > self._cancels
+        return self._is_over or self._loop.is_closed()
 
     def wake(self) -> None:
-        if not self._is_woken:  # once, however many chunks come before its turn
+        if not self._is_woken:  # once, however many chunks come before the loop's turn
             self._is_woken = True
             self.outlet.wake(self)
 
     def deliver(self) -> None:
-        """Its loop's turn: the task goes on in the next one."""
-        if not self._future.done():
-            self._future.set_result(None)
+        """Resume the task; called in a callback of its loop."""
+        resume, self._resume = self._resume, None
+        if resume is not None:
+            self._context.run(resume, self)
 
     def undeliverable(self) -> None:
-        """Its loop is closed: nobody waits any more."""
+        """Its loop is closed: there is nothing to resume."""
 
-    def __await__(self) -> Generator[Any, None, None]:
-        return self._future.__await__()
+    def pause(self) -> LoopWait:
+        self._asyncio_future_blocking = True
+        return self
 
-    def pause(self) -> Iterator[Any]:
-        return self._future.__await__()
+    def __await__(self) -> Generator[LoopWait, None, None]:
+        yield self.pause()
 
     def leave(self) -> None:
-        self._has_left = True
-        self._task = None  # a buffer that still knows this wait must not keep the task's frames
+        self._is_over = True
+
+    # A task's side: the part of a future's interface that asyncio calls.
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def add_done_callback(
+        self, resume: Callable[[LoopWait], object], *, context: Context | None = None
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._resume = resume
+
+    def cancel(self, msg: Any = None) -> bool:
+        """End the wait with a `CancelledError`, in a later callback of the loop."""
+        resume, self._resume = self._resume, None
+        if resume is None:
+            return False  # the task runs already: asyncio cancels it at its next wait
+        self._is_over = True
+        self._cancelled = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
+        self._loop.call_soon(resume, self, context=self._context)
+        return True
+
+    def result(self) -> None:
+        """Called by the task when it is resumed."""
+        cancelled, self._cancelled = self._cancelled, None
+        if cancelled is not None:
+            try:
+                raise cancelled
+            finally:
+                del cancelled  # it holds this frame
 
 
 class ThreadWait:
@@ -111,9 +153,8 @@ class ThreadWait:
     def wake(self) -> None:
         self._event.set()
 
-    def pause(self) -> Iterator[Any]:
+    def pause(self) -> None:
         self.wait(None)
-        return iter(())
 
     def leave(self) -> None:
         self.is_void = True

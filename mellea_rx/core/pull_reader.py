@@ -1,4 +1,7 @@
-"""The reader of whatever is pulled: one at a time, a coroutine of any loop or a blocked thread."""
+"""The reader behind all that is pulled: `astream`, `stream`, `to_async_iterator`, `to_iterator`.
+
+One reader at a time: a coroutine on any event loop, or a blocked thread.
+"""
 
 from __future__ import annotations
 
@@ -18,74 +21,66 @@ T = TypeVar("T")
 
 
 class PullReader(ABC, Generic[T]):
-    """A buffer that its one reader takes from, and waits in while it is empty.
+    """A buffer with one reader, which waits while the buffer is empty. A subclass has the buffer.
 
-    All that counts is decided under one lock: whether there is something to take, and who waits
-    for it. So no wake-up is lost, and of two readers that begin together one is refused.
+    Two things are decided under one lock: whether there is an item, and which wait is woken for
+    one. So no wake-up is lost, and of two readers that begin together one is refused.
     """
 
     __slots__ = ("_pending",)
 
     REFUSAL: ClassVar[str]
-    """What `ConcurrentReaderError` says."""
+    """Message of the `ConcurrentReaderError`."""
 
     def __init__(self) -> None:
         self._pending: Pending | None = None
 
-    # The buffer, which a subclass has. The first three are called with the lock held.
+    # The buffer. `_has_news` and `_take` are called with the lock held (`_has_news` also without).
 
     @property
     @abstractmethod
     def lock(self) -> AbstractContextManager[Any]:
-        """Guards the buffer, and who waits for it."""
+        """Guards the buffer and the wait."""
 
     @abstractmethod
     def _has_news(self) -> bool:
-        """Whether a reader that looks now need not wait."""
+        """Whether a read need not wait now: there is an item, or the end."""
 
     @abstractmethod
     def _take(self) -> T:
-        """What a reader gets."""
+        """Remove the next item, for the reader; at the end, return or raise that."""
 
     def _event(self) -> threading.Event:
-        """What a blocked reader waits for."""
+        """The event that a blocked reader waits for."""
         return engine().event()
 
     def _begin_wait(self, pending: Pending) -> Any:
-        """A reader is about to wait; what it raises refuses that.
+        """Called before a reader waits; an exception refuses the wait.
 
         Returns:
-            Handed to `_end_wait`.
+            The argument of `_end_wait`; None where that need not be called.
         """
 
     def _end_wait(self, begun: Any) -> None:
-        """It waits no more."""
+        """Called when the wait is over."""
 
     # Its writer's side.
 
     @property
     def is_awaited(self) -> bool:
-        """Whether a reader waits, and so has to be woken for news."""
+        """Whether a reader waits, and so has to be woken."""
         return self._pending is not None
 
     def wake(self) -> None:
-        """Have the reader look, where one waits. Without the lock."""
+        """Resume the reader, where one waits. Called without the lock."""
         pending = self._pending
         if pending is not None:
             pending.wake()
 
     # The reader's side.
 
-    def __await__(self) -> Generator[Any, Any, T]:
-        """The next of it, on the running loop.
-
-        Raises:
-            ConcurrentReaderError: Another reader waits.
-        """
-        return self._read(LoopWait)
-
     def read_blocking(self) -> T:
-        """The next of it; blocks this thread.
+        """The next item; blocks this thread.
 
         Raises:
             ConcurrentReaderError: Another reader waits.
@@ -97,34 +92,47 @@ class PullReader(ABC, Generic[T]):
             return taken
         raise AssertionError("a wait that blocks its thread has ended when it returns")
 
-    def _read(self, wait: Callable[[], Pending]) -> Generator[Any, Any, T]:
+    def _read(self, wait: Callable[[], Pending] = LoopWait) -> Generator[Any, Any, T]:
+        """The next item; by default awaited on the running loop.
+
+        Raises:
+            ConcurrentReaderError: Another reader waits.
+        """
         mine: Pending | None = None
+        # A wait is made without the lock: it calls the user's event loop, which may be of any kind.
+        fresh = None if self._has_news() else wait()
         try:
             while True:
-                fresh = None if self._has_news() else wait()  # made without the lock: not ours
                 with self.lock:
-                    self._admit(mine)
+                    # A reader keeps its place from its first wait until it has taken something, so
+                    # that a second one cannot take what the first was woken for. Only a reader that
+                    # was cancelled, or whose loop is closed, has lost it.
+                    other = self._pending
+                    if other is not None and other is not mine and not other.is_void:
+                        raise ConcurrentReaderError(self.REFUSAL)
                     if self._has_news():
                         self._pending = None
                         return self._take()
-                    if fresh is None:
-                        continue  # another reader took it, just now
-                    # Woken by what comes from here on: nobody could add to it before.
-                    mine = self._pending = fresh
-                begun = self._begin_wait(mine)
+                    # Woken by all that is added from here on: the lock keeps writers out until
+                    # the wait is in its place, so that no wake-up is lost.
+                    if fresh is not None:
+                        mine = self._pending = fresh
+                if fresh is None:  # another reader has just taken the item
+                    fresh = wait()
+                    continue
+                begun = self._begin_wait(fresh)
                 try:
-                    yield from mine.pause()
+                    suspended = fresh.pause()
+                    fresh = None
+                    if suspended is not None:
+                        yield suspended
                 finally:
-                    self._end_wait(begun)
+                    if begun is not None:
+                        self._end_wait(begun)
         finally:
             # Without the lock: a coroutine that is dropped ends here, and that may be anywhere,
             # also where this thread holds the lock already.
             if mine is not None:
                 mine.leave()
 
-    def _admit(self, mine: Pending | None) -> None:
-        # A reader keeps its place from its first wait until it has taken something, so that a
-        # second one cannot take what the first was woken for. Only who was cancelled has lost it.
-        other = self._pending
-        if other is not None and other is not mine and not other.is_void:
-            raise ConcurrentReaderError(self.REFUSAL)
+    __await__ = _read

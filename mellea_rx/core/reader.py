@@ -1,4 +1,4 @@
-"""The reader of a thunk: pieces of text, pulled."""
+"""The reader that `ModelOutputThunk.astream()` returns: pieces of text, pulled."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["ThunkStream"]
 class ThunkStream(AsyncIterator[str]):
     """The reader that `astream()` gives: an async iterator, an awaitable, a context manager.
 
-    As a context manager it ends the generation when it is left early, unless somebody else
-    subscribes to it or waits for it.
+    As a context manager it ends the generation when it is left early, unless another subscriber
+    reads it or a caller waits for it.
 
     Args:
-        inbox: The backlog of the thunk's one reader.
+        inbox: The buffer of the thunk's single reader.
         keep: Kept alive as long as this reader is.
     """
 
@@ -54,5 +54,5 @@ class ThunkStream(AsyncIterator[str]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop reading. Ends the generation when nobody else takes it."""
+        """Stop reading. Ends the generation when nobody else reads it."""
         self._inbox.leave()

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 from mellea_rx.core.backend import Backend
 from mellea_rx.core.component import Template
-from mellea_rx.core.journal import Journal
+from mellea_rx.core.journal import EventLog
 from mellea_rx.core.optional import optional_member
 from mellea_rx.core.request import Request
 from mellea_rx.core.sampling_result import Attempt, SamplingResult
@@ -40,7 +40,7 @@ class Sampler(Protocol):
     def request(self) -> Request: ...
 
     @property
-    def journal(self) -> Journal: ...
+    def journal(self) -> EventLog: ...
 
     async def backend(self) -> Backend:
         """The call's backend; of a deferred backend, the one that it resolved to."""

@@ -1,4 +1,4 @@
-"""Where an answer goes while it comes: who keeps it, and is told when it is asked for again."""
+"""Receivers of one answer while it streams: the retry loop writes to a `Sink`."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ __all__ = ["Gathered", "Sink"]
 
 
 class Sink(Protocol):
-    """Takes one answer."""
+    """Receives one answer."""
 
     @property
     def text(self) -> str:
-        """The answer so far."""
+        """The text so far."""
         ...
 
     @property
     def spoke(self) -> bool:
-        """Whether anything of the model's has come."""
+        """Whether any content has come."""
         ...
 
-    def push(self, chunk: Chunk) -> None:
-        """One more chunk."""
+    def push(self, chunk: Chunk, /) -> None:
+        """Receive a chunk."""
         ...
 
     def retrying(self, error: MelleaRxError, pause: float, *, restarts: bool) -> None:
-        """The answer will be asked for again.
+        """Note that the request will be repeated.
 
         Args:
             error: Why.
             pause: Seconds until then.
-            restarts: Whether what came so far is void.
+            restarts: Whether the answer so far is void.
         """
         ...
 
     def restart(self, error: MelleaRxError) -> bool:
-        """Take back what came; False where that cannot be."""
+        """Discard the answer so far. Returns False where that is impossible."""
         ...
 
 
 class Gathered:
-    """A sink that only gathers."""
+    """A sink that collects the chunks."""
 
     def __init__(self) -> None:
         self._fold = Fold()
@@ -61,17 +61,17 @@ class Gathered:
 
     @property
     def spoke(self) -> bool:
-        """Whether anything has come."""
+        """Whether any chunk has come."""
         return bool(self._fold)
 
     def push(self, chunk: Chunk) -> None:
-        """Gather a chunk."""
+        """Add a chunk."""
         self._fold.add(chunk)
 
     def retrying(self, error: MelleaRxError, pause: float, *, restarts: bool) -> None:
-        """Of no consequence here."""
+        """Does nothing."""
 
     def restart(self, error: MelleaRxError) -> bool:
-        """Begin with nothing."""
+        """Discard the chunks."""
         self._fold = Fold()
         return True

@@ -1,4 +1,7 @@
-"""Cold observables of chunks that run on the engine, and how a pipeline takes from one."""
+"""Cold observables of chunks that run on the engine, and `forward`, which drains one.
+
+A backend returns a `ChunkSource` for each request, and the pipeline of a call drains it.
+"""
 
 from __future__ import annotations
 
@@ -22,22 +25,22 @@ __all__ = ["ChunkSource", "Push", "forward", "forward_at"]
 T = TypeVar("T")
 
 Push = Callable[[Chunk], None]
-"""Takes one chunk; never blocks."""
+"""Accepts one chunk; never blocks."""
 
 _CLOSED_LOOP_CHECK = 1.0
-"""Seconds between two looks at whether the user's loop is still there."""
+"""Seconds between two checks whether the user's loop is closed."""
 
 
 class ChunkSource(Stream[Chunk]):
     """An Observable that runs `produce` on the engine, anew for each subscription.
 
-    Disposing the subscription cancels it; what it raises goes to `on_error`.
+    Disposing the subscription cancels it; its exception goes to `on_error`.
 
         produce:   push a   push b   return
         source:    ---a--------b--------|
 
     Args:
-        produce: Calls what it is given for every chunk, and returns at the end.
+        produce: Calls its argument, `push`, with every chunk, and returns at the end.
     """
 
     def __init__(self, produce: Callable[[Push], Awaitable[None]]) -> None:
@@ -66,10 +69,10 @@ def forward(source: Observable[Chunk], push: Push) -> Awaitable[None]:
     Runs on the engine. The source may emit on any thread; being cancelled disposes it.
 
     Raises:
-        Exception: (when awaited) What the source failed with.
+        Exception: (when awaited) The source's error.
     """
     if isinstance(source, ChunkSource):
-        # Ours runs on the engine as well: in this very task, without a subscription in between.
+        # It runs on the engine as well: so in this very task, without a subscription in between.
         return source.produce(push)
     return _forward(source, push)
 
@@ -84,11 +87,16 @@ async def _forward(source: Observable[Chunk], push: Push) -> None:
 
 
 async def forward_at(home: Home, source: Observable[T], push: Callable[[T], None]) -> None:
-    """As `forward`, for a source of the user's: it is subscribed to, and calls, at their home.
+    """Drain a source of the user's; it is subscribed to on the loop or thread of its user.
+
+    Args:
+        home: The loop and dispatcher that the source is subscribed to on.
+        source: The source.
+        push: Called with each item, by the source.
 
     Raises:
-        CallerLoopClosedError: The home's loop is closed.
-        Exception: What the source failed with.
+        CallerLoopClosedError: That loop is closed.
+        Exception: The source's error.
     """
     end = _End()
     subscription = SingleAssignmentDisposable()
@@ -108,7 +116,7 @@ async def forward_at(home: Home, source: Observable[T], push: Callable[[T], None
 
 
 class _End:
-    """How a source ended, told from any thread to the coroutine that waits for it on the engine."""
+    """The end of a source, set from any thread, for a coroutine on the engine."""
 
     def __init__(self) -> None:
         self._engine = engine()

@@ -1,8 +1,8 @@
-"""Observables that say what to write where they are taken for a sequence or a text.
+"""Observables that raise a helpful error where they are used as a sequence or a text.
 
-RxPY's `observable[n]` is the stream of its n-th item, for every n. Python takes whatever has
-`__getitem__` for a sequence, so a plain `for`, `in`, `list` or `join` over an Observable counts up
-for ever and eats memory; a web handler that returns one by mistake would stop its server.
+RxPY's `observable[n]` is the stream of its n-th item, for every n. Python treats any object with
+`__getitem__` as a sequence, so a plain `for`, `in`, `list` or `join` over an Observable counts up
+for ever and fills the memory; a web handler that returned one by mistake would stop its server.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ S = TypeVar("S", bound=Observable[Any])
 class Stream(Observable[T_co]):
     """An Observable that is no sequence.
 
-    What `pipe` and the operators that are methods give of it is one, too. Slices stay RxPY's:
-    `stream[2:5]` is a stream of three items.
+    The results of `pipe` and of the operators that are methods are streams as well. Slices are
+    RxPY's: `stream[2:5]` is a stream of three items.
     """
 
     ADVICE = "iterate it with to_iterator(it) or to_async_iterator(it) of mellea_rx.operators"
-    """What to write instead, for messages."""
+    """The advice in its messages."""
 
     if not TYPE_CHECKING:  # RxPY's overloads have the types
 
         def pipe(self, *operators: Any) -> Any:
-            """As RxPY's."""
+            """The result of RxPY's `pipe`, as a stream."""
             return stream_of(super().pipe(*operators))
 
     def __iter__(self) -> Iterator[NoReturn]:
@@ -43,7 +43,7 @@ class Stream(Observable[T_co]):
         raise TypeError(f"a {type(self).__name__} contains nothing: {self.ADVICE}")
 
     def __add__(self, other: Observable[T]) -> Observable[T_co | T]:
-        """The items of this stream, then those of another; as RxPY's `concat`."""
+        """The items of this stream, then those of another, like RxPY's `concat`."""
         return stream_of(super().__add__(self._streams(other)))  # type: ignore[arg-type]
 
     def __radd__(self, other: object) -> NoReturn:
@@ -72,7 +72,7 @@ class Stream(Observable[T_co]):
 
 
 def stream_of(source: S) -> S:
-    """A stream of the same items as a plain Observable of RxPY's; what is more, as it is."""
+    """A plain Observable as a stream; an object of a subclass unchanged."""
     if type(source) is not Observable:
         return source
     return cast("S", Stream(source._subscribe_core))

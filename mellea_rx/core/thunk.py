@@ -1,4 +1,4 @@
-"""The thunk: what every call returns at once, and every way to read it."""
+"""The thunk, which every call returns at once, and all ways to read it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
+from mellea_rx.core.broadcast import Queue
 from mellea_rx.core.call_log import report_unseen
 from mellea_rx.core.chunk import Chunk, ToolCall, Usage
 from mellea_rx.core.consumers import (
@@ -17,13 +18,12 @@ from mellea_rx.core.consumers import (
     CompletionCallback,
     EndWatch,
     Hold,
-    Subscriber,
+    ObserverSubscription,
 )
 from mellea_rx.core.events import Event
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.generation import Generation, Pipeline
 from mellea_rx.core.inbox import Inbox
-from mellea_rx.core.journal import EventQueue
 from mellea_rx.core.locks import ProcessLock
 from mellea_rx.core.outlet import Outlet, outlet_for, running_loop
 from mellea_rx.core.output import OutputView
@@ -41,7 +41,7 @@ _making_a_reader = ProcessLock()
 
 
 class ModelOutputThunk(Stream[Chunk], Generic[T]):
-    """A generation that runs, or ran: a hot, replaying `Observable[Chunk]`, and a value.
+    """A running or ended generation: a hot, replaying `Observable[Chunk]`, and a value.
 
     The verbs of a session make thunks; `T` is the type of `parsed`.
 
@@ -81,13 +81,13 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         """Start a generation. Users get thunks from a session's verbs.
 
         Args:
-            pipeline: What to run on the engine.
+            pipeline: Generates; runs on the engine.
             live: Readers and subscribers get chunks as they come; else the whole, once.
             needs: Event loops on which the pipeline calls functions of the user's.
-            dependencies: What the pipeline waits for.
-            parse: The whole text into `parsed`; the text itself by default.
-            about: What it is asked, for messages that have to name it.
-            tools: Those that the model was offered.
+            dependencies: The generations that the pipeline waits for.
+            parse: Turns the whole text into `parsed`; the text itself by default.
+            about: The question, for messages that have to name the call.
+            tools: The tools that the model was offered.
         """
         super().__init__()
         self.tools = tools
@@ -142,13 +142,14 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         return self.astream()
 
     def _reader(self) -> Inbox:
-        # Not `is_computed`: an end that the reader has not been told of is still its own to find.
-        if self._generation.has_ended and self._generation.seen:
+        # Not `is_computed`: until the end has been delivered, this thunk's reader is to find it.
+        if self._generation.has_ended and self._generation.end_observed:
             fresh = Inbox(self._generation)
             if self._generation.error is not None:
                 fresh.skip()
             return fresh
-        with _making_a_reader:  # of two threads that begin to read together, both get the same
+        # Two threads may begin to read together: the lock lets both get the same reader.
+        with _making_a_reader:
             if self._inbox is None:
                 self._inbox = Inbox(self._generation)
             return self._inbox
@@ -198,18 +199,18 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         return self._waited_for()
 
     def _waited_for(self) -> ComputedThunk[T]:
-        """This thunk, computed: the end has come, and somebody has waited for it.
+        """This thunk as a computed one: it has ended, and a wait for that has returned.
 
-        Its class changes, not the object: contexts, sets and callers hold this very thunk. The end
-        never changes again, so a thread that still sees the other class reads the same.
+        The object changes its class: contexts, sets and callers hold this very thunk. The end never
+        changes again, so a thread that still sees the other class reads the same values.
         """
-        self._generation.seen = True
+        self._generation.end_observed = True
         self._result()
         self.__class__ = ComputedThunk  # pyright: ignore[reportAttributeAccessIssue]
         return cast("ComputedThunk[T]", self)
 
     def __await__(self) -> Generator[Any, None, str]:  # type: ignore[override]
-        """As `avalue`: the whole text (a plain Observable gives its last item)."""
+        """Wait for the whole text, like `avalue` (a plain Observable gives its last item)."""
         return self.avalue().__await__()
 
     def __str__(self) -> str:
@@ -227,10 +228,10 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             raise raisable(error)
         return self._generation.answer().text
 
-    # What is known now.
+    # Without waiting.
 
     def is_computed(self) -> bool:
-        """Whether the end has come, and, with `ModelOption.STREAM`, whether somebody took it.
+        """Whether it has ended and, with `ModelOption.STREAM`, whether the end has been delivered.
 
         It is False when an a-verb returns, even with a backend that answers at once. With STREAM
         it turns True when the reader has taken the last piece, or another wait has ended, so that
@@ -240,11 +241,11 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         if not generation.has_ended:
             return False
         if self._inbox is not None and self._inbox.has_all:
-            generation.seen = True
-        if generation.seen:
+            generation.end_observed = True
+        if generation.end_observed:
             return True
         # A caller that polls without ever running its loop gets its True on the next look.
-        generation.seen = not generation.live
+        generation.end_observed = not generation.is_live
         return False
 
     @property
@@ -319,7 +320,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         """End the generation, on the server too. The text so far stays readable. Idempotent.
 
         Args:
-            reason: What the `GenerationCancelledError` of its readers says.
+            reason: Message of the `GenerationCancelledError` that its readers get.
         """
         self._generation.cancel(reason)
 
@@ -346,28 +347,28 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             report_unseen(generation)
 
     def hold(self) -> abc.DisposableBase:
-        """Want this generation; disposing says that it is not wanted any more.
+        """Keep this generation running, without consuming it, until the result is disposed.
 
-        While it is held, nobody who leaves ends it. Who lets go of it last, when nobody reads it,
-        subscribes to it or waits for it, ends it.
+        Meanwhile no reader or subscriber that leaves ends it. Disposing ends it where nothing else
+        reads it, subscribes to it or waits for it.
 
         Returns:
-            What lets go of it; idempotent.
+            A disposable; idempotent.
         """
         return Disposable(Hold(self._generation, keep=self).dispose)
 
     def when_ended(
         self, outlet: Outlet, ended: Callable[[], object], lost: Callable[[], object]
     ) -> CompletionCallback:
-        """Have a function called once this thunk is computed or has failed; as a wait for it.
+        """Have a function called when this thunk is computed or has failed; counts as a wait.
 
         Args:
-            outlet: Where it is called, in a later turn of it.
+            outlet: Calls the function, after this method has returned.
             ended: The function.
-            lost: Called instead, on any thread, when the outlet is gone.
+            lost: Called instead, on any thread, when the outlet's place is gone.
 
         Returns:
-            What calls it off.
+            An object whose `dispose` cancels that.
 
         Raises:
             DependencyCycleError: This thunk waits for the very call that runs here.
@@ -376,7 +377,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         def told() -> None:
             if self._generation.error is None:
                 self._waited_for()
-            self._generation.seen = True
+            self._generation.end_observed = True
             ended()
 
         return CompletionCallback(self._generation, outlet, told, lost)
@@ -387,7 +388,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         return self._generation.needs
 
     def view(self) -> OutputView:
-        """What can be read of it, without keeping it running."""
+        """A view of the generation that does not keep it running."""
         return OutputView(self._generation)
 
     # Any number of subscribers.
@@ -396,17 +397,17 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         self, observer: abc.ObserverBase[Chunk], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         outlet = outlet_for(scheduler)
-        subscriber = Subscriber(
-            self._generation, observer, outlet, Fold(), keep=self, told=raisable
+        subscriber = ObserverSubscription(
+            self._generation, observer, outlet, Fold(), keep=self, map_error=raisable
         )
         return Disposable(subscriber.dispose)
 
     @property
     def events(self) -> EventStream:
-        """All that happens in this call, rejected attempts too: an `Observable[Event]`.
+        """All events of this call, rejected attempts included: an `Observable[Event]`.
 
-        It replays what was, goes on live, whatever `ModelOption.STREAM` says, and completes after
-        a `Completed` or `Failed`.
+        It replays the past events, goes on live, whatever `ModelOption.STREAM` says, and completes
+        after a `Completed` or `Failed`.
 
         Example:
             >>> thunk.events.subscribe(print)      # doctest: +SKIP
@@ -414,12 +415,12 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         return EventStream(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What a pickle or a deep copy is made of, once it has ended.
+        """The parts of a pickle or a deep copy.
 
         Raises:
             InvalidInputError: It still runs.
         """
-        self._generation.require_ended()  # a shallow copy would not ask it
+        self._generation.require_ended()  # a shallow copy does not copy the generation
         return _restored, (type(self), self._generation, self.tools)
 
     def __dir__(self) -> list[str]:
@@ -496,7 +497,7 @@ class EventStream(Stream[Event]):
     """A thunk's events; see `ModelOutputThunk.events`.
 
     Args:
-        thunk: Whose events; kept alive by each subscription.
+        thunk: The thunk; kept alive by each subscription.
     """
 
     def __init__(self, thunk: ModelOutputThunk[Any]) -> None:
@@ -507,6 +508,7 @@ class EventStream(Stream[Event]):
         self, observer: abc.ObserverBase[Event], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         thunk = self._thunk
-        journal = thunk._generation.journal()
+        log = thunk._generation.event_log()
         outlet = outlet_for(scheduler)
-        return Disposable(Subscriber(journal, observer, outlet, EventQueue(), keep=thunk).dispose)
+        subscription = ObserverSubscription(log, observer, outlet, Queue(), keep=thunk)
+        return Disposable(subscription.dispose)

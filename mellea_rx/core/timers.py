@@ -1,4 +1,4 @@
-"""Whose clock a timed operator goes by, where it was given no scheduler of its own."""
+"""Schedulers for timed operators: the scheduler given, the running loop's, or the engine's."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ S = TypeVar("S")
 
 
 def scheduler_for(*wanted: abc.SchedulerBase | None) -> abc.SchedulerBase:
-    """The first that is one, else the running event loop's, else that of a delivery thread.
+    """The first of some schedulers, else one of the running event loop, or of the engine's timers.
 
-    So timers fire where chunks are delivered.
+    So timers fire on the loop or thread on which chunks are delivered.
 
     Args:
-        wanted: The operator's own scheduler, then its subscription's. Those that run work where
-            they are called (immediate, current thread, trampoline) would sleep there, and count
-            as none.
+        wanted: The operator's own scheduler, then its subscription's. Schedulers that run work
+            where they are called (immediate, current thread, trampoline) would sleep there: they
+            count as none.
     """
     for scheduler in wanted:
         if isinstance(scheduler, AsyncIOScheduler):
@@ -62,13 +62,13 @@ def _logged(error: Exception) -> bool:
 
 
 class LoopScheduler(AsyncIOScheduler):
-    """An event loop's timers, by its own clock, from any thread, and never blocking.
+    """Timers of an event loop, by its own clock. Used from any thread; never blocks.
 
     RxPY's `AsyncIOScheduler` may be used on its loop's thread only, and its thread-safe sister
     may block another loop when a timer is disposed.
 
     Args:
-        loop: Where the work runs. Once it is closed, nothing does.
+        loop: Runs the work; nothing runs once it is closed.
     """
 
     @property
@@ -115,12 +115,12 @@ class LoopScheduler(AsyncIOScheduler):
 
 
 class WorkerScheduler(PeriodicScheduler):
-    """The timers of a subscription without an event loop; they fire where its chunks are delivered.
+    """Timers of a subscription without an event loop; they fire where its chunks are delivered.
 
     The engine waits for them: they cost no thread.
 
     Args:
-        outlet: The subscription's.
+        outlet: Calls the subscriber.
     """
 
     def __init__(self, outlet: Outlet) -> None:
@@ -176,7 +176,7 @@ class _Timer:
         self._follows = SerialDisposable()
 
     def begin(self, seconds: float, outlet: Outlet) -> None:
-        """Have it called after so many seconds."""
+        """Schedule it in so many seconds."""
 
         def set_timer() -> None:
             if self._act is not None:
@@ -193,7 +193,7 @@ class _Timer:
         self.cancel()
 
     def cancel(self) -> None:
-        """Run nothing any more. From any thread; idempotent."""
+        """Cancel it. From any thread; idempotent."""
         self._act = None
         self._follows.dispose()
         handle, self._handle = self._handle, None

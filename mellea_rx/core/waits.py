@@ -1,9 +1,10 @@
-"""Who waits for whom: calls that wait for each other in a circle fail, where they would hang.
+"""The graph of calls that wait for each other: a wait that would close a circle is refused.
 
-A pipeline runs with its own call in `RUNNING`, and context variables travel to whatever it awaits
-or calls: a worker thread, the caller's loop, tasks made there. So a wait knows which call would
-stand still for it, and notes that down as long as it lasts. The wait that would close a circle is
-refused. A wait outside of every call costs one look at a context variable.
+A pipeline runs with its own call in the context variable `RUNNING`, which reaches all that it
+awaits or calls: a worker thread, the caller's loop, tasks made there. So a wait knows which call
+it holds up, and adds an edge to the graph as long as it lasts. A wait that would close a circle
+could never end: it raises instead. A wait outside of every call costs one look at a context
+variable.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Waiter(Protocol):
     """A call that may wait for others, and be waited for.
 
     Attributes:
-        waits_for: Those whose end it waits for just now.
+        waits_for: The calls whose end it waits for just now.
         number: Its number in this process, for the log.
     """
 
@@ -32,12 +33,12 @@ class Waiter(Protocol):
 
     @property
     def name(self) -> str:
-        """What a message calls it."""
+        """Its name in messages."""
         ...
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing can wait for it any more."""
+        """Whether it has ended, so that a wait for it returns at once."""
         ...
 
 
@@ -51,7 +52,7 @@ _lock = ProcessLock()
 
 
 def runs_here(call: Waiter) -> None:
-    """From here on, this context belongs to `call`."""
+    """Note that this context belongs to `call` from here on."""
     RUNNING.set(weakref.ref(call))
 
 
@@ -87,7 +88,7 @@ def begin_wait(target: Waiter) -> Waiter | None:
 
 
 def end_wait(waiter: Waiter | None, target: Waiter) -> None:
-    """It waits no more."""
+    """Remove the edge of a wait that is over."""
     if waiter is None:
         return
     with _lock:
@@ -97,7 +98,7 @@ def end_wait(waiter: Waiter | None, target: Waiter) -> None:
 
 
 def _way(start: Waiter, goal: Waiter) -> list[Waiter] | None:
-    """From one call to another, along what they wait for."""
+    """A path from one call to another along the graph's edges; None where there is none."""
     came_from: dict[Waiter, Waiter | None] = {start: None}
     open_ends = [start]
     while open_ends:

@@ -1,12 +1,13 @@
-"""A limit on silence: nothing is set for a chunk, and streams with the same limit share timers.
+"""Timeouts for silent streams. A chunk sets no timer, and streams with like limits share timers.
 
-Silence is rare, so what looks for it is shared (a timing wheel of one turn: G. Varghese and T.
-Lauck, "Hashed and Hierarchical Timing Wheels", 1987). Streams wait in rooms. A room has one timer,
-at the beginning of the time in which its streams may have been silent for too long. Who has spoken
-by then goes to a later room; only who has not gets a timer of its own, for the very moment.
+Silence is rare, so streams share the timers that check for it (a timing wheel of one turn: G.
+Varghese and T. Lauck, "Hashed and Hierarchical Timing Wheels", 1987). Streams are kept in slots. A
+slot has one timer, at the beginning of the time in which its streams may have been silent for too
+long. A stream that has sent something by then moves to a later slot; only a stream that has not
+gets a timer of its own, for the very moment.
 
-A room that all have left keeps its timer: the next call finds it there, instead of a timer made
-and cancelled for each. Limits of a like size share rooms, so there are few, whatever the limits.
+A slot without streams keeps its timer: the next call finds it there, instead of a timer that is
+made and cancelled for each call. Limits of a like size share slots, so there are few of them.
 """
 
 from __future__ import annotations
@@ -26,22 +27,23 @@ __all__ = ["StallWatch"]
 
 
 ROOMS = 16
-"""A limit is divided into at least so many rooms, and less than twice as many."""
+"""A limit is divided into at least so many slots, and less than twice as many."""
 
 
-class _Room:
-    """Streams that are looked at together.
+class _Slot:
+    """Streams that are checked together.
 
-    It has no reference to its loop, not even by a timer: rooms are kept by their loops, weakly.
+    It has no reference to its loop, not even by a timer: the table of slots is keyed by loops,
+    weakly.
 
     Args:
-        others: All rooms of its loop.
-        key: Which of them it is: by its length, and its place in time.
+        others: All slots of its loop.
+        key: Its key among them: its length in seconds, and its place in time.
     """
 
     __slots__ = ("_key", "_others", "watches")
 
-    def __init__(self, others: _Rooms, key: _Key) -> None:
+    def __init__(self, others: _Slots, key: _Key) -> None:
         self._others = others
         self._key = key
         self.watches: set[StallWatch] = set()
@@ -53,20 +55,20 @@ class _Room:
 
 
 _Key: TypeAlias = tuple[float, int]
-_Rooms: TypeAlias = dict[_Key, _Room]
-_rooms: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Rooms] = weakref.WeakKeyDictionary()
+_Slots: TypeAlias = dict[_Key, _Slot]
+_slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Slots] = weakref.WeakKeyDictionary()
 
 
-def _room(loop: asyncio.AbstractEventLoop, limit: float, due: float) -> _Room:
-    """The room that is opened last before a stream with this limit may be due."""
-    rooms = _rooms.setdefault(loop, {})
+def _slot_for(loop: asyncio.AbstractEventLoop, limit: float, due: float) -> _Slot:
+    """The last slot that is checked before a stream with this limit may be due."""
+    slots = _slots.setdefault(loop, {})
     length = ldexp(1, frexp(limit / ROOMS)[1] - 1)  # the power of two that is next below
     place = int(due / length)
-    room = rooms.get((length, place))
-    if room is None:
-        room = rooms[length, place] = _Room(rooms, (length, place))
-        _at(loop, place * length, room.open)
-    return room
+    slot = slots.get((length, place))
+    if slot is None:
+        slot = slots[length, place] = _Slot(slots, (length, place))
+        _at(loop, place * length, slot.open)
+    return slot
 
 
 def _at(
@@ -74,22 +76,22 @@ def _at(
 ) -> asyncio.TimerHandle:
     """Set a timer.
 
-    In a context of its own: given none, it would keep what its maker's context holds; one that all
-    share cannot be entered by two loops at once.
+    In a context of its own: by default, it would keep alive all that the caller's context holds;
+    and a context that all timers shared could not be entered by two loops at once.
     """
     return loop.call_at(when, function, context=contextvars.Context())
 
 
 class StallWatch:
-    """Ends the task around it when nothing was reported alive for too long.
+    """A context manager that ends its task when the stream in it is silent for too long.
 
     Args:
-        options: The request's; they have its limits.
-        who: What the message calls the silent server.
+        options: The request's options; they have its limits.
+        who: The server's name in messages.
 
     Raises:
-        FirstTokenTimeoutError: (on leaving) Nothing came at all.
-        IdleTimeoutError: (on leaving) It began, and then stopped.
+        FirstTokenTimeoutError: (on leaving) No content came at all.
+        IdleTimeoutError: (on leaving) Content came, and then none.
     """
 
     __slots__ = (
@@ -99,7 +101,7 @@ class StallWatch:
         "_limit",
         "_loop",
         "_options",
-        "_room",
+        "_slot",
         "_task",
         "_timer",
         "_who",
@@ -110,7 +112,7 @@ class StallWatch:
         self._who = who
         self._began = False
         self._expired = False
-        self._room: _Room | None = None
+        self._slot: _Slot | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
@@ -126,23 +128,23 @@ class StallWatch:
             self._wait(limit, self._last + limit)
 
     def _wait(self, limit: float, due: float) -> None:
-        """Be looked at no later than that."""
+        """Be checked at that time at the latest."""
         if due - self._loop.time() > limit / ROOMS:
-            self._room = _room(self._loop, limit, due)
-            self._room.watches.add(self)
+            self._slot = _slot_for(self._loop, limit, due)
+            self._slot.watches.add(self)
         else:
             self._timer = _at(self._loop, due, self.look)
 
     def _disarm(self) -> None:
-        if self._room is not None:
-            self._room.watches.discard(self)
-            self._room = None
+        if self._slot is not None:
+            self._slot.watches.discard(self)
+            self._slot = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def alive(self) -> None:
-        """Content came. Costs a clock reading: no timer is moved before it is due."""
+        """Note that content came. Costs a clock reading: no timer is moved before it is due."""
         self._last = self._loop.time()
         if not self._began:
             self._began = True
@@ -152,15 +154,19 @@ class StallWatch:
                 self._arm(idle)
 
     def working(self) -> None:
-        """The prompt is being worked on: no silence, but not yet the beginning of the answer.
+        """Note that the server works on the prompt: it is not silent, but has no content yet.
 
-        It does not put off a limit that the user set on that beginning.
+        This does not put off a limit that the user set for the first token.
         """
         if self._began or ModelOption.FIRST_TOKEN_TIMEOUT not in self._options.standard:
             self._last = self._loop.time()
 
     def queued(self, waits: bool) -> None:
-        """Do not look while the request waits for others of this program; then begin anew."""
+        """Pause the timeout while the request waits for others of this program; then begin anew.
+
+        Args:
+            waits: Whether the request begins to wait; False when it goes on.
+        """
         if waits:
             self._disarm()
         else:
@@ -168,9 +174,9 @@ class StallWatch:
             self._arm(self._options.first_token_timeout)
 
     def look(self) -> None:
-        """End the task if it is time; else look again later. Called by what `_wait` left behind."""
+        """End the task if it is due; else check again later. Called by the timers of `_wait`."""
         assert self._limit is not None
-        self._room = self._timer = None
+        self._slot = self._timer = None
         due = self._last + self._limit
         if self._loop.time() < due:
             self._wait(self._limit, due)
@@ -186,7 +192,7 @@ class StallWatch:
         traceback: TracebackType | None,
     ) -> None:
         self._disarm()
-        # Cancelled by somebody else as well: that goes first.
+        # Where other code cancelled the task as well, that cancellation counts.
         if not self._expired or (self._task is not None and self._task.uncancel() > 0):
             return
         if kind is not asyncio.CancelledError:

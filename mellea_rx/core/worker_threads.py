@@ -2,7 +2,7 @@
 
 There is no fixed number of them. A function gets a thread at once while few are at work, and one
 more soon after otherwise, so that functions which wait for one another (a validator that makes a
-call with a validator) can be nested to any depth, and one that never returns holds up nobody.
+call with a validator) can be nested to any depth, and one that never returns delays no other.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PROMPT = 32
-"""So many functions that somebody waits for get a thread at once."""
+"""Number of functions with a waiting caller that get a thread at once."""
 
 PATIENCE = 0.01
 """Seconds that a function waits beyond that, until a thread is started for it all the same.
@@ -46,15 +46,15 @@ async def in_worker_thread(function: Callable[P, T], *args: P.args, **kwargs: P.
     """Call a function in a worker thread, with this context's variables.
 
     Args:
-        function: It may block, for ever if need be: when the wait for it is cancelled it counts no
-            more, though its thread cannot be ended.
+        function: It may block, even for ever: once the wait for it is cancelled it counts no more,
+            though its thread cannot be ended.
         args: Its arguments.
         kwargs: Its keyword arguments.
 
     Raises:
         RuntimeError: It raised an exception that must not reach an event loop; see `returned`.
             Or no thread can be started.
-        Exception: What it raises.
+        Exception: The function's own.
     """
     return await started_in_worker_thread(function, *args, **kwargs)
 
@@ -62,7 +62,7 @@ async def in_worker_thread(function: Callable[P, T], *args: P.args, **kwargs: P.
 def started_in_worker_thread(
     function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> asyncio.Future[T]:
-    """As `in_worker_thread`, as a future of the running loop.
+    """Do as `in_worker_thread`, and return a future of the running loop.
 
     Raises:
         RuntimeError: No thread can be started.
@@ -77,13 +77,13 @@ def started_in_worker_thread(
 
 
 def returned(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What a function returns.
+    """The result of a function.
 
     Raises:
-        RuntimeError: It raised what no future and no loop takes as an error: `StopIteration` leaves
-            whoever waits waiting, `CancelledError` looks as if the waiting task were cancelled, and
-            `SystemExit` and its like would end the engine.
-        Exception: Whatever else it raises.
+        RuntimeError: It raised an exception that a future or a loop cannot carry: `StopIteration`
+            would leave the waiter waiting, `CancelledError` would look as if the waiting task were
+            cancelled, and `SystemExit` and its like would end the engine.
+        Exception: Any other exception of the function.
     """
     try:
         return function(*args, **kwargs)
@@ -94,9 +94,9 @@ def returned(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def is_given_up() -> bool:
-    """Whether this is a worker thread whose function nobody waits for any more.
+    """Whether this is a worker thread whose function has no waiting caller any more.
 
-    (For what may take long in steps: a thread cannot be ended from outside.)
+    (For functions that work in steps: a thread cannot be ended from outside.)
     """
     job: _Job | None = getattr(_here, "job", None)
     return job is not None and not job.counts
@@ -114,7 +114,7 @@ class _Job(Future[Any]):
         self._threads = threads
         self.asked_at = time.monotonic()
         self.counts = False
-        """Whether it is at work, and somebody waits for it. Changed under the threads' lock."""
+        """Whether it runs, and a caller waits for it. Changed under the threads' lock."""
 
     def cancel(self) -> bool:
         """Give it up: a function that has begun goes on, but counts no more."""
@@ -163,7 +163,7 @@ class WorkerThreads(Executor):
         self.forget_all()
 
     def forget_all(self) -> None:
-        """As new: in a forked child none of the threads is there, and the lock may be held."""
+        """Start afresh in a forked child, where no thread runs, and the lock may be held."""
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
         self._waiting: deque[_Job] = deque()

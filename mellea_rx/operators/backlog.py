@@ -6,9 +6,9 @@ from collections import deque
 from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
 from mellea_rx.core.arguments import require_choice, require_positive_int
+from mellea_rx.core.broadcast import Buffer
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.fold import Fold
-from mellea_rx.core.hub import Backlog
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.operators.tagged import Tagged
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 Overflow = Literal["coalesce", "block", "drop_oldest", "error"]
 
 
-class BoundedBacklog(Backlog[T], Protocol[T]):
+class BoundedBacklog(Buffer[T], Protocol[T]):
     """A buffer that may have a bound."""
 
     @property

@@ -1,4 +1,4 @@
-"""From an Observable to one reader that pulls, on an event loop or in a thread."""
+"""The reader behind `to_async_iterator` and `to_iterator`: an Observable that is pulled."""
 
 from __future__ import annotations
 
@@ -24,18 +24,17 @@ T = TypeVar("T")
 
 
 END: Any = object()
-"""Read when there are no more items."""
+"""The result of a read at the end."""
 
 
 class Channel(PullReader[T]):
-    """An observer that keeps what comes until its reader takes it.
+    """An observer that keeps items until its reader takes them.
 
-    Reading gives the next item, or `END`; it raises what the source failed with. The first read
-    subscribes.
+    A read returns the next item, or `END`; it raises the source's error. The first read subscribes.
 
     Args:
         source: Subscribed to by the first read.
-        overflow: What to do when `maxsize` items wait.
+        overflow: The treatment of an item while `maxsize` others wait.
         maxsize: How many may wait; None for any number.
 
     Raises:
@@ -73,7 +72,7 @@ class Channel(PullReader[T]):
             self._subscription.dispose()
 
     def _refusal(self) -> Exception | None:
-        """Why one more item cannot be taken."""
+        """The error for an item that does not fit; None where it fits."""
         if not self._backlog.is_full:
             return None
         if self._blocks:
@@ -142,10 +141,10 @@ class Channel(PullReader[T]):
         self._subscription.dispose()
 
     def abandon(self) -> None:
-        """End the source soon: for a reader that is dropped, which may be anywhere.
+        """End the source soon; for the finalizer of a reader, which may run anywhere.
 
-        (Also where a lock is held that disposing takes; so it is done in a turn of the reader's
-        loop, or of the engine where it has none.)
+        (Also in a thread that holds a lock that disposing takes; so a callback of the reader's loop
+        does it, or of the engine where the reader has none.)
         """
         if self._source is not None or self._ended:
             return
@@ -158,7 +157,7 @@ class Channel(PullReader[T]):
 
 
 def _thread() -> EventLoopScheduler:
-    """A thread of its own for one source, which may block it; it ends when it has nothing to do."""
+    """A thread for one source, which may block it; it ends when it has nothing to do."""
 
     def start(target: Callable[..., None]) -> threading.Thread:
         return threading.Thread(target=target, name="mellea-rx-iterator", daemon=True)
@@ -167,7 +166,7 @@ def _thread() -> EventLoopScheduler:
 
 
 def _soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> bool:
-    """Call a function in a turn of a loop. False when the loop is closed."""
+    """Call a function in a callback of a loop. Returns False when the loop is closed."""
     try:
         loop.call_soon_threadsafe(function)
     except RuntimeError:

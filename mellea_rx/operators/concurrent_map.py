@@ -20,8 +20,8 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from mellea_rx.core.chunk import Chunk
-from mellea_rx.core.consumers import Subscriber
-from mellea_rx.core.emitter import Emitter
+from mellea_rx.core.consumers import ObserverSubscription
+from mellea_rx.core.emitter import AckChannel
 from mellea_rx.core.home import home_for
 from mellea_rx.core.observers import safe_on_next, safe_terminate
 from mellea_rx.core.outlet import loop_outlet, running_loop
@@ -111,8 +111,10 @@ class ConcurrentMap(Stream[R]):
             delivery = direct = _DirectDelivery(observer, home.loop)
             subscription = Disposable(direct.dispose)
         else:
-            delivery = emitter = Emitter[R]()
-            subscriber = Subscriber(emitter, observer, home.outlet, emitter, keep=self)
+            delivery = emitter = AckChannel[R]()
+            subscriber = ObserverSubscription(
+                emitter, observer, home.outlet, emitter.buffer, keep=self
+            )
             subscription = Disposable(subscriber.dispose)
         delivery.runs(home.spawn(partial(self._run, delivery)))
         return subscription
@@ -144,7 +146,7 @@ class Delivery(Protocol):
         """Deliver an item; call `on_taken`, on any thread, when the subscriber takes it."""
         ...
 
-    def end(self, error: Exception | None) -> None:
+    def end(self, error: Exception | None) -> object:
         """Deliver the terminal. Called once."""
         ...
 

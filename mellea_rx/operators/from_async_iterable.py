@@ -1,4 +1,4 @@
-"""Iterables as Observables, pulled no faster than their items are taken."""
+"""Iterables as Observables, which are iterated no faster than their items are delivered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from reactivex import Observable
 
-from mellea_rx.core.emitter import AsyncSource, Emit
+from mellea_rx.core.emitter import CoroutineObservable, Emit
 from mellea_rx.core.worker_threads import in_worker_thread
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.operators.iterators import to_async_iterator
@@ -29,8 +29,8 @@ def from_async_iterable(iterable: AsyncIterable[T]) -> Observable[T]:
         source:                                           -a--b-c-|
         from_async_iterable(to_async_iterator(source)):   -a--b-c-|
 
-    The next item is asked for when the subscriber has taken the one before. It is iterated on the
-    subscriber's event loop; without one, on a loop of its own. Leaving it closes the iterator.
+    The iterator is asked for the next item when the one before has been delivered. It runs on the
+    subscriber's event loop; without one, on a loop of its own. Disposing closes the iterator.
 
     Example:
         >>> async def words():
@@ -43,7 +43,7 @@ def from_async_iterable(iterable: AsyncIterable[T]) -> Observable[T]:
         iterable: An async iterable. (An async generator can be iterated once.)
 
     Returns:
-        An Observable; it fails with what the iterable raises.
+        An Observable; it fails with the iterable's exception.
 
     Raises:
         InvalidInputError: It is no async iterable.
@@ -58,11 +58,11 @@ def from_async_iterable(iterable: AsyncIterable[T]) -> Observable[T]:
             async for item in items:
                 await emit(item)
 
-    return AsyncSource(produce)
+    return CoroutineObservable(produce)
 
 
 def inputs_of(name: str, inputs: Inputs[T]) -> Inputs[T]:
-    """`inputs`, when it can be pulled from.
+    """Check a stream of inputs, and return it.
 
     Raises:
         InvalidInputError: It is no stream of inputs.
@@ -78,10 +78,10 @@ def inputs_of(name: str, inputs: Inputs[T]) -> Inputs[T]:
 
 
 async def pull(inputs: Inputs[T]) -> AsyncGenerator[T, None]:
-    """The inputs one by one, when they are asked for; closing it closes their iterator.
+    """The inputs one by one, as an async generator; closing it closes their iterator.
 
-    An Observable pushes, so what it emits meanwhile waits. A plain iterator's steps run in a worker
-    thread: they may block.
+    An Observable pushes, so its items wait in a queue. The steps of a plain iterator run in a
+    worker thread: they may block.
     """
     iterator = _async_iterator(inputs)
     try:
@@ -102,7 +102,7 @@ def _async_iterator(inputs: Inputs[T]) -> AsyncIterator[T]:
 
 
 def _nothing() -> None:
-    """A plain iterator has nothing to close."""
+    """Closes nothing: a plain iterator has no `close`."""
 
 
 async def _in_threads(iterable: Iterable[T]) -> AsyncGenerator[T, None]:
@@ -111,6 +111,7 @@ async def _in_threads(iterable: Iterable[T]) -> AsyncGenerator[T, None]:
         while (item := await in_worker_thread(next, iterator, _END)) is not _END:
             yield item
     finally:
-        # Cancelled within a step, a generator still runs in its thread, and cannot be closed.
+        # When this is cancelled within a step, a generator still runs in its thread: it cannot be
+        # closed, and says so with a ValueError.
         with suppress(ValueError):
             getattr(iterator, "close", _nothing)()

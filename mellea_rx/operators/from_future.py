@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
-from mellea_rx.core.consumers import Subscriber
-from mellea_rx.core.emitter import Emitter
+from mellea_rx.core.consumers import ObserverSubscription
+from mellea_rx.core.emitter import AckChannel
 from mellea_rx.core.home import home_for
 from mellea_rx.core.outlet import running_loop
 from mellea_rx.core.stream import Stream
@@ -30,8 +30,9 @@ def from_future(
 
     (`later` stands for a future that is done after three seconds.)
 
-    Any number of subscribers share it, on any threads; a late one gets the result at once. Leaving
-    it cancels nothing. (`reactivex.from_future` cancels it for all when one subscriber leaves.)
+    Any number of subscribers share it, on any threads; a late one gets the result at once.
+    Disposing a subscription does not cancel the future. (`reactivex.from_future` cancels it for all
+    subscribers when one leaves.)
 
     Example:
         >>> from concurrent.futures import Future
@@ -41,7 +42,7 @@ def from_future(
         'done'
 
     Args:
-        future: Of asyncio (of any loop), or of a thread pool.
+        future: A future of asyncio (of any loop), or of a thread pool.
 
     Returns:
         An Observable of its result; it fails with the future's exception, and with
@@ -58,23 +59,23 @@ def from_future(
     def subscribe(
         observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        emitter: Emitter[T] = Emitter()
+        channel: AckChannel[T] = AckChannel()
         outlet = home_for(scheduler).outlet
-        subscriber = Subscriber(emitter, observer, outlet, emitter, keep=future)
-        _when_done(future, lambda done: _tell(emitter, done))
+        subscriber = ObserverSubscription(channel, observer, outlet, channel.buffer, keep=future)
+        _when_done(future, lambda done: _tell(channel, done))
         return Disposable(subscriber.dispose)
 
     return Stream(subscribe)
 
 
-def _tell(emitter: Emitter[T], done: Any) -> None:
+def _tell(channel: AckChannel[T], done: Any) -> None:
     if done.cancelled():
-        emitter.end(GenerationCancelledError("the future was cancelled"))
+        channel.end(GenerationCancelledError("the future was cancelled"))
     elif (error := done.exception()) is not None:
-        emitter.end(error)
+        channel.end(error)
     else:
-        emitter.post(done.result())
-        emitter.end(None)
+        channel.post(done.result())
+        channel.end(None)
 
 
 def _when_done(future: Any, callback: Any) -> None:

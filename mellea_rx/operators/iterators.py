@@ -37,10 +37,10 @@ def to_async_iterator(
 
     Args:
         source: Any Observable.
-        overflow: What becomes of items that the reader does not take in time. "coalesce": texts,
+        overflow: The treatment of items that the reader does not take in time. "coalesce": texts,
             chunks, and chunks of one source are joined; what cannot be joined waits. "block": the
             source waits, in a thread of its own. "drop_oldest": the newest are kept. "error": the
-            reader gets what waits, then `BackpressureError`.
+            reader gets the items that wait, then `BackpressureError`.
         maxsize: How many items may wait, for all but "coalesce"; None for any number.
 
     Returns:
@@ -48,7 +48,7 @@ def to_async_iterator(
 
     Raises:
         InvalidInputError: An argument that cannot be used.
-        Exception: (on reading) What the source failed with.
+        Exception: (on reading) The source's error.
     """
     return AsyncItems(_channel("to_async_iterator", source, overflow, maxsize))
 
@@ -77,7 +77,7 @@ def to_iterator(
 
     Raises:
         InvalidInputError: An argument that cannot be used.
-        Exception: (on reading) What the source failed with.
+        Exception: (on reading) The source's error.
     """
     return Items(_channel("to_iterator", source, overflow, maxsize))
 
@@ -91,7 +91,7 @@ def _channel(
 
 
 class _Reader(Generic[T]):
-    """Somebody who reads a channel, and ends it when it is dropped."""
+    """A reader of a channel; dropping it ends the channel."""
 
     __slots__ = ("__weakref__", "_channel")
 
@@ -103,7 +103,7 @@ class _Reader(Generic[T]):
 
 
 class AsyncItems(_Reader[T], AsyncIterator[T]):
-    """What `to_async_iterator` gives: an async iterator and async context manager."""
+    """The result of `to_async_iterator`: an async iterator and async context manager."""
 
     __slots__ = ()
 
@@ -133,7 +133,7 @@ class AsyncItems(_Reader[T], AsyncIterator[T]):
 
 
 class Items(_Reader[T], Iterator[T]):
-    """What `to_iterator` gives: an iterator and context manager."""
+    """The result of `to_iterator`: an iterator and context manager."""
 
     __slots__ = ()
 

@@ -19,7 +19,7 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 from reactivex.notification import OnError
 
 from mellea_rx.core.chunk import Chunk
-from mellea_rx.core.emitter import AsyncSource, Emit
+from mellea_rx.core.emitter import CoroutineObservable, Emit
 from mellea_rx.core.fold import Fold
 from mellea_rx.core.observers import SerializedObserver
 from mellea_rx.core.stream import Stream
@@ -134,7 +134,9 @@ class CombinatorSource(Generic[S]):
                 )
             return rx.using(lambda: context.release(source), lambda _: context.bind(then(source)))
 
-        pending = from_future(given) if asyncio.isfuture(given) else AsyncSource(self._await)
+        pending = (
+            from_future(given) if asyncio.isfuture(given) else CoroutineObservable(self._await)
+        )
         return context.bind(pending).pipe(ops.flat_map(opened))
 
     async def _await(self, emit: Emit[S]) -> None:

@@ -1,4 +1,4 @@
-"""Several readers of one stream, each at its own pace."""
+"""Shares one subscription to a stream among several subscribers, each at its own pace."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from reactivex import operators as ops
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from mellea_rx.core.arguments import require_positive_int
+from mellea_rx.core.broadcast import Broadcast
 from mellea_rx.core.chunk import Chunk, as_chunk
-from mellea_rx.core.consumers import Subscriber
+from mellea_rx.core.consumers import ObserverSubscription
 from mellea_rx.core.fold import Fold
-from mellea_rx.core.generation import Generation, as_ours
+from mellea_rx.core.generation import as_ours, drop_frames
 from mellea_rx.core.outlet import outlet_for
 from mellea_rx.core.stream import Stream
+from mellea_rx.errors import GenerationCancelledError
 
 __all__ = ["tee"]
 
@@ -25,13 +27,14 @@ def tee(
 ) -> Callable[[Observable[object]], tuple[Observable[Chunk], ...]]:
     """`n` observables over one subscription of the source.
 
-    The source is subscribed to with the first of them, and left when the last subscription is
-    disposed; who subscribes after that gets the text so far, then a `GenerationCancelledError`. Who
-    subscribes late gets the text so far as one chunk. Nobody waits for a slow one: it gets chunks
-    joined, so the memory is the text and not the chunks.
+    The first subscription subscribes to the source, and disposing the last one disposes that; later
+    subscribers get the text so far, then a `GenerationCancelledError`. A late subscriber gets the
+    text so far as one chunk. A slow subscriber delays no other one: it gets chunks joined, so the
+    memory is the text and not the chunks.
 
-    Each is called where it subscribed, as a thunk's subscribers are; the source is where the first
-    one subscribed, but not on a scheduler of that one's own, which may be slow.
+    Each subscriber is called on the loop or thread where it subscribed, like a thunk's subscribers.
+    The source runs where the first one subscribed, but not on that one's scheduler, which may be
+    slow.
 
         source:                        -a--b----c--|
         tee(2)(source)[0]:             -a--b----c--|
@@ -44,12 +47,12 @@ def tee(
         ('ab', 'ab')
 
     Args:
-        n: How many.
-        scheduler: What the source is subscribed to with.
+        n: Number of observables.
+        scheduler: The scheduler of the subscription to the source.
 
     Returns:
-        An operator that takes chunks or strings. An error of the source that is not one of this
-        library's comes as an `UnexpectedError` with its cause, as from a thunk.
+        An operator for streams of chunks or strings. An error of the source that is not one of this
+        library's becomes an `UnexpectedError` with its cause, as in a thunk.
 
     Raises:
         InvalidInputError: `n` is not an int of 1 or more.
@@ -64,52 +67,60 @@ def tee(
 
 
 class _Shared:
-    """One subscription of a source, and who takes from it.
+    """One subscription to a source, shared by any number of subscribers.
 
     Args:
-        source: Subscribed to once, with the first taker.
-        scheduler: What it is subscribed to with.
+        source: Subscribed to once, with the first subscriber.
+        scheduler: The scheduler of that subscription.
     """
 
     def __init__(self, source: Observable[Chunk], scheduler: abc.SchedulerBase | None) -> None:
         self._source = source
         self._scheduler = scheduler
-        self._generation = Generation(live=True)
+        self._answer = Fold()
+        self._broadcast: Broadcast[Chunk] = Broadcast(self._answer)
         self._subscription: SingleAssignmentDisposable | None = None
+        # Guards the two below: of subscribers that come at once, on any threads, one is the first.
         self._lock = Lock()
-        self._takers = 0
+        self._count = 0
 
     def subscribe(
         self, observer: abc.ObserverBase[Chunk], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        """One more taker."""
+        """Add a subscriber."""
         outlet = outlet_for(scheduler)
-        subscriber = Subscriber(self._generation, observer, outlet, Fold(), keep=self)
+        pushed = ObserverSubscription(self._broadcast, observer, outlet, Fold(), keep=self)
         with self._lock:
-            self._takers += 1
-            first = self._subscription is None
+            self._count += 1
+            is_first = self._subscription is None
             subscription = self._subscription = self._subscription or SingleAssignmentDisposable()
-        if first:
+        if is_first:
             subscription.disposable = self._source.subscribe(
-                self._generation.push, self._fail, self._complete, scheduler=self._scheduler
+                self._broadcast.write, self._fail, self._complete, scheduler=self._scheduler
             )
 
         def leave() -> None:
-            subscriber.dispose()
+            pushed.dispose()
             self._leave(subscription)
 
         return Disposable(leave)
 
-    def _fail(self, error: Exception) -> None:
-        self._generation.end(as_ours(error))
-
     def _complete(self) -> None:
-        self._generation.end(None)
+        self._broadcast.end()
+
+    def _fail(self, error: Exception) -> None:
+        ours = as_ours(error)
+        drop_frames(ours)
+        with self._broadcast.lock:
+            ours.text = ours.text or self._answer.peek().text
+        self._broadcast.end(ours)
 
     def _leave(self, subscription: abc.DisposableBase) -> None:
         with self._lock:
-            self._takers -= 1
-            last = not self._takers
-        if last:
-            self._generation.cancel("everybody who took from this tee left before its end")
+            self._count -= 1
+            is_last = not self._count
+        if is_last:
+            self._fail(
+                GenerationCancelledError("everybody who took from this tee left before its end")
+            )
             subscription.dispose()

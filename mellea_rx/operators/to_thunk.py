@@ -31,8 +31,8 @@ def to_thunk(source: Observable[Any]) -> ModelOutputThunk[Any]:
         source:             -a--b-c-|
         to_thunk(source):   -a--b-c-|
 
-    So what operators make of a call is as good as a call: it can be awaited, read with `astream()`,
-    cancelled, and stand in a prompt.
+    So the result of operators on a call can be used like a call: awaited, read with `astream()`,
+    cancelled, and put into a prompt.
 
     Example:
         >>> import reactivex as rx
@@ -40,7 +40,8 @@ def to_thunk(source: Observable[Any]) -> ModelOutputThunk[Any]:
         'Once upon'
 
     Args:
-        source: Chunks, texts, or what combinators give; a cold call is started; a thunk is itself.
+        source: A stream of chunks, texts or items of combinators. A cold call is started, a thunk
+            returned unchanged.
 
     Returns:
         The thunk. Cancelling or dropping it ends the subscription.

@@ -10,7 +10,7 @@ from mellea_rx.core.backend import Backend
 from mellea_rx.core.chunk import Chunk
 from mellea_rx.core.events import Retrying, Validated
 from mellea_rx.core.fold import Fold
-from mellea_rx.core.journal import Journal
+from mellea_rx.core.journal import EventLog
 from mellea_rx.core.options import Options
 from mellea_rx.core.request import Request
 from mellea_rx.core.requirement import Requirement, UnitVerdict, ValidationResult
@@ -65,7 +65,7 @@ class RunningAttempt:
         self,
         setting: CallSetting,
         number: int,
-        journal: Journal,
+        journal: EventLog,
         after: str,
         release: Release | None,
     ) -> None:

@@ -13,6 +13,11 @@ MAX_LINE = 16 * 1024 * 1024
 """The default limit of a line, in bytes."""
 
 
+_CR = ord("\r")
+"""As a number: for `b"\\r" in data` Python first tries to make a number of the bytes, which fails
+and costs a multiple of the search."""
+
+
 class LineDecoder:
     """Splits a byte stream at LF, and drops a CR before it. Blocks may be divided anywhere.
 
@@ -45,7 +50,7 @@ class LineDecoder:
         """
         lines = data.split(b"\n")
         rest = lines.pop()
-        has_cr = b"\r" in data
+        has_cr = _CR in data
         if lines and self._size:
             self._parts.append(lines[0])
             lines[0] = b"".join(self._parts)

@@ -18,8 +18,8 @@ from reactivex.scheduler import (
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
 
 from mellea_rx import Chunk, GenerationFailedError, MelleaSession, ScriptedBackend
-from mellea_rx.core.consumers import Subscriber
-from mellea_rx.core.emitter import Emitter
+from mellea_rx.core.consumers import ObserverSubscription
+from mellea_rx.core.emitter import AckChannel
 from mellea_rx.core.outlet import Outlet
 from tests.core.hand import (
     PATIENCE,
@@ -164,11 +164,11 @@ def test_what_comes_before_an_idle_delivery_has_returned_is_delivered_by_another
     def in_new_thread(function: Any) -> None:
         threading.Thread(target=function).start()
 
-    emitter: Emitter[Chunk] = Emitter()
+    emitter: AckChannel[Chunk] = AckChannel()
     lock = HoldingLock()
     emitter.lock = lock  # type: ignore[assignment]
     recorder = Recorder()
-    Subscriber(emitter, recorder, Outlet(in_new_thread), emitter, keep=None)
+    ObserverSubscription(emitter, recorder, Outlet(in_new_thread), emitter.buffer, keep=None)
     emitter.post(Chunk("a"))
     assert lock.holds.wait(PATIENCE)  # it found that nothing is left, and has said so
     emitter.post(Chunk("b"))

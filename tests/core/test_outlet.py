@@ -295,3 +295,50 @@ def test_loops_come_and_go_while_chunks_come() -> None:
     for thread in threads:
         thread.join(60)
     assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_consumer_that_runs_its_loop_in_its_call_may_wait_for_another_consumer() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        other = Counted()
+        others_calls: list[int] = []
+
+        def run_the_loop() -> None:  # as nest_asyncio does
+            loop.call_soon(lambda: None)
+            loop._run_once()  # type: ignore[attr-defined]
+            others_calls.append(other.calls)
+
+        outlet = loop_outlet(loop)
+        outlet.wake(Counted(run_the_loop))
+        outlet.wake(other)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert (others_calls, other.calls) == ([1], 1)
+
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(main())
+
+
+def test_a_reader_in_a_task_of_pythons_own_implementation_gets_all_pieces() -> None:
+    async def main() -> list[str]:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(
+            lambda loop, coroutine, **how: _PythonTask(coroutine, loop=loop, **how)
+        )
+        thunk, answer = started()
+
+        async def read() -> list[str]:
+            return [piece async for piece in thunk.astream()]
+
+        reading = asyncio.create_task(read())
+        for piece in "abc":
+            await asyncio.sleep(0)
+            answer.say(piece)
+            engine_has_told()
+        answer.end()
+        return await soon(reading)
+
+    assert "".join(asyncio.run(main())) == "abc"
+
+
+_PythonTask: Any = asyncio.tasks._PyTask  # type: ignore[attr-defined]

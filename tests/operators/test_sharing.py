@@ -71,6 +71,14 @@ def test_who_comes_after_the_source_was_left_gets_the_text_and_is_told() -> None
     assert "left" in str(late.error)
 
 
+def test_a_late_reader_of_an_empty_source_gets_nothing_as_one_in_time_does() -> None:
+    time = TestScheduler()
+    in_time, late = rx.empty().pipe(tee(2))
+    first, second = seen(time, in_time), seen(time, late, until=2000.0)
+    assert (first.items, second.items) == ([], [])
+    assert (first.terminals, second.terminals) == (["completed"], ["completed"])
+
+
 def test_a_slow_reader_gets_chunks_joined_and_holds_nobody() -> None:
     async def main() -> None:
         thunk, answer = started()
