@@ -47,9 +47,9 @@ class LoopWait:
 
     It is a future to asyncio (a task waits for any object that has `_asyncio_future_blocking`),
     with one difference: its loop's dispatcher resumes the task itself, where a future would
-    schedule that for the loop's next iteration. Each wait is an object of its own, so a wake-up that arrives
-    after its reader was cancelled, or went on in another loop, finds this wait over and resumes
-    nobody.
+    schedule that for the loop's next iteration. Each wait is an object of its own, so a wake-up
+    that arrives after its reader was cancelled, or went on in another loop, finds this wait over
+    and resumes no task.
 
     Raises:
         AsyncioRequiredError: No asyncio event loop runs here.
