@@ -1,8 +1,8 @@
 """A stream of items from one writer to any number of subscribers, with one end.
 
-`Broadcast` is what a generation, the log of its events, `tee` and a coroutine-backed Observable are
-made of. They differ by the `History` that a late subscriber is given. Each subscriber decides what
-it keeps of the items until they are delivered: a `Buffer`.
+Generations, their event logs, `tee` and coroutine-backed Observables are made of `Broadcast`. They
+differ by the `History` that a late subscriber is given. Each subscriber keeps the items that
+were not delivered to it yet in a `Buffer` of its own kind.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Subscriber(Protocol[T_contra]):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody reads it now: an idle subscriber keeps no generation running."""
+        """Whether it is not read now: an idle subscriber keeps no generation running."""
         ...
 
     def add(self, item: T_contra, /) -> bool:
@@ -114,7 +114,7 @@ class Broadcast(Generic[T]):
     All methods may be called from any thread.
 
     Args:
-        history: What a late subscriber is given.
+        history: Keeps the items that a late subscriber is given.
         is_live: Subscribers get items as they are written; else the history, once, at the end.
         lock: Shared with another broadcast whose items are written together with these.
 
@@ -123,8 +123,8 @@ class Broadcast(Generic[T]):
             item is added, so that all subscribers get items in the order of the writer, and one
             that attaches meanwhile gets each item exactly once: in the history, or after it. No
             subscriber is woken under it, since a wake-up may run code of a user's scheduler.
-        has_ended: Whether no more items come. Set after `error`: who finds it set, without the
-            lock, finds the error as well.
+        has_ended: Whether no more items come. Set after `error`: a thread that finds it set,
+            without the lock, finds the error as well.
         error: Why the writer failed; None while it runs and when it is complete.
     """
 

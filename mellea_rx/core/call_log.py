@@ -38,7 +38,7 @@ def log_prompt(generation: Generation, request: Request) -> None:
 
 
 def report_unseen(generation: Generation) -> None:
-    """Log an error that nobody has seen; for the finalizer of the last reference. Takes no lock.
+    """Log an error that was never delivered or read. Takes no lock: a finalizer calls it.
 
     Cancellations are not logged, since they were wanted; nor that the engine has stopped.
     """

@@ -1,4 +1,4 @@
-"""The facts about one call besides its text: name, times, parsed value, and what it waits for.
+"""The facts about one call besides its text: name, times, parsed value, dependencies.
 
 Each `Generation` has one. It takes no lock: the generation's writer sets the times, and other
 threads only read them.

@@ -3,7 +3,7 @@
 All I/O and all pipelines run on it, so that a call can return at once on any loop or on none, and a
 caller that blocks its own loop stalls no stream. uvloop drives it where that installs.
 
-A forked child starts an engine of its own; what ran in the parent's ends there with an
+A forked child starts an engine of its own; work of the parent's ends there with an
 `EngineStoppedError`. At interpreter exit every task is cancelled and the thread joined, so that
 nothing is torn down under a running generation. Should something stop the loop before (a callback
 that exits, a backend that stops the loop that it runs on), all that ran on it ends with an
@@ -338,7 +338,7 @@ _used: ContextVar[Engine | None] = ContextVar("mellea_rx_engine", default=None)
 
 
 def engine() -> Engine:
-    """The engine of this code: what `use_engine` set, else the process's, which it may start."""
+    """The engine of this code: that of `use_engine`, else the process's, which this may start."""
     global _current
     running = running_engine()
     if running is not None:

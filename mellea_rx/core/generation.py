@@ -111,10 +111,10 @@ class Generation(Broadcast[Chunk]):
         about: The question, for messages that have to name the call.
 
     Attributes:
-        end_observed: Whether the end has reached anybody; see `ModelOutputThunk.is_computed`.
-        error_observed: Whether the error has reached anybody.
-        notice: Told of the end after all subscribers; it does not keep the generation running.
-        witness: Told of the end before all subscribers, for the log.
+        end_observed: Whether the end has been delivered to a reader; see `is_computed` of thunks.
+        error_observed: Whether the error has been delivered or read.
+        notice: Notified of the end after all subscribers; it does not keep the generation running.
+        witness: Notified of the end before all subscribers, for the log.
         number: The call's number in this process: its name in the log.
         sampling: All attempts of the sampling strategy, once it is done.
         waits_for: The calls whose end the pipeline waits for just now.
@@ -367,7 +367,7 @@ class Generation(Broadcast[Chunk]):
                 self.end_observed = True
 
     def leave(self, subscriber: Subscriber[Chunk], why: str) -> None:
-        """Detach a subscriber; end the generation when nobody else reads it.
+        """Detach a subscriber; end the generation when no other one reads it.
 
         Args:
             subscriber: The one that leaves.
@@ -398,7 +398,7 @@ class Generation(Broadcast[Chunk]):
             await self._handle.ended()
 
     def abandon(self) -> None:
-        """Cancel the pipeline: the last reference to the thunk is gone, so nobody can read it.
+        """Cancel the pipeline: the last reference to the thunk is gone.
 
         Takes no lock: a finalizer may run anywhere, also in the middle of this very generation's
         `push`, in a thread that holds the lock already.
@@ -420,7 +420,7 @@ class Generation(Broadcast[Chunk]):
     def end_delivered(self) -> None:
         self.end_observed = self.error_observed = True
 
-    # What can be read of it.
+    # Reading it, from any thread.
 
     def event_log(self) -> EventLog:
         """The log of events; kept from the first call on, and begun with the events so far."""

@@ -28,7 +28,7 @@ class Inbox(PullReader["str | None"]):
 
     Attributes:
         has_ended: Whether no more text comes.
-        is_idle: Whether the reader was closed, and nobody has read since.
+        is_idle: Whether the reader was closed, and has not been read since.
     """
 
     __slots__ = ("_backlog", "_failure", "_generation", "_piece", "_taken", "has_ended", "is_idle")
@@ -131,7 +131,7 @@ class Inbox(PullReader["str | None"]):
             self._piece, self._backlog = "", None
 
     def leave(self) -> None:
-        """Stop reading. Ends the generation when nobody else reads it.
+        """Stop reading. Ends the generation when it has no other reader.
 
         The buffer stays attached: a later read goes on where this one stopped, and gets the end.
         """

@@ -1,6 +1,6 @@
 """The events of one call: replayed to subscribers that come late, then handed out as they happen.
 
-A generation keeps an `EventLog` from the first time that somebody asks for its events. Text is kept
+A generation keeps an `EventLog` from the first access to its events. Text is kept
 joined, and not by chunk, so the log does not grow with the number of chunks.
 """
 

@@ -182,8 +182,8 @@ class CallEnded(LogEvent):
         backend: The backend's name.
         model: The model's name, as the server gives it.
         outcome: The finish reason, or the error's class.
-        prompt_tokens: Tokens of the prompt, where the server told them.
-        completion_tokens: Tokens of the answer, where the server told them.
+        prompt_tokens: Tokens of the prompt, where the server sent them.
+        completion_tokens: Tokens of the answer, where the server sent them.
         ttft: Seconds to the first content; None where none came.
         duration: Seconds from the call to its end.
     """
@@ -308,7 +308,7 @@ class RequirementsUnmet(LogEvent):
 
 @dataclass(frozen=True, slots=True)
 class FailureUnseen(LogEvent):
-    """A failed thunk was dropped before its error reached anybody.
+    """A failed thunk was dropped before its error was delivered or read.
 
     Attributes:
         call: The number of its call.

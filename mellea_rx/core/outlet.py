@@ -1,6 +1,6 @@
 """Calls consumers on the loop, scheduler or delivery thread that they belong to.
 
-Subscriptions and waits are consumers. Whatever thread has something for a consumer marks it as
+Subscriptions and waits are consumers. A thread that has something for a consumer marks it as
 ready, and the outlet of its place is woken once for all consumers that became ready meanwhile (one
 wake-up of a loop, and not one for each chunk). There the outlet calls them one after another.
 """
@@ -46,7 +46,7 @@ class Ready(Protocol):
     """A consumer that an outlet calls."""
 
     def deliver(self) -> None:
-        """Deliver what there is. Called in the outlet's place."""
+        """Deliver all items, or one, and have it woken again. Called in the outlet's place."""
         ...
 
     def undeliverable(self) -> None:
@@ -149,7 +149,7 @@ class _LoopPost:
 
     def __call__(self, function: Callable[[], None]) -> None:
         # The reference keeps the loop alive while this runs. Without it, the loop could be
-        # collected meanwhile and its eventfd closed, and the write would go to whatever file gets
+        # collected meanwhile and its eventfd closed, and the write would go to the file that gets
         # that number next.
         loop = self._loop()
         if loop is None or loop.is_closed():

@@ -34,7 +34,7 @@ class Pending(Protocol):
         ...
 
     def pause(self) -> object | None:
-        """Wait: a thread is blocked at once, and a coroutine has to yield what this returns."""
+        """Wait: a thread is blocked at once, and a coroutine has to yield the result."""
         ...
 
     def leave(self) -> None:
@@ -45,11 +45,11 @@ class Pending(Protocol):
 class LoopWait:
     """A coroutine's wait, on the running loop: awaitable once, by one task.
 
-    It is a future to asyncio (a task waits for whatever has `_asyncio_future_blocking`), with one
-    difference: its loop's dispatcher resumes the task itself, where a future would schedule that
-    for the loop's next iteration. Each wait is an object of its own, so a wake-up that arrives
-    after its reader was cancelled, or went on in another loop, finds this wait over and resumes
-    nobody.
+    It is a future to asyncio (a task waits for any object that has `_asyncio_future_blocking`),
+    with one difference: its loop's dispatcher resumes the task itself, where a future would
+    schedule that for the loop's next iteration. Each wait is an object of its own, so a wake-up
+    that arrives after its reader was cancelled, or went on in another loop, finds this wait over
+    and resumes no task.
 
     Raises:
         AsyncioRequiredError: No asyncio event loop runs here.

@@ -104,9 +104,9 @@ class PullReader(ABC, Generic[T]):
         try:
             while True:
                 with self.lock:
-                    # A reader keeps its place from its first wait until it has taken something, so
-                    # that a second one cannot take what the first was woken for. Only a reader that
-                    # was cancelled, or whose loop is closed, has lost it.
+                    # A reader keeps its place from its first wait until it has taken an item, so
+                    # that a second one cannot take the item that the first was woken for. Only a
+                    # reader that was cancelled, or whose loop is closed, has lost its place.
                     other = self._pending
                     if other is not None and other is not mine and not other.is_void:
                         raise ConcurrentReaderError(self.REFUSAL)

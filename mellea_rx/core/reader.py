@@ -54,5 +54,5 @@ class ThunkStream(AsyncIterator[str]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop reading. Ends the generation when nobody else reads it."""
+        """Stop reading. Ends the generation when it has no other reader."""
         self._inbox.leave()

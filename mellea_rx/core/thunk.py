@@ -214,7 +214,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         return self.avalue().__await__()
 
     def __str__(self) -> str:
-        """The whole text; waits for it. Raises what `wait` raises."""
+        """The whole text; waits for it. Raises the errors of `wait`."""
         return self.wait().value
 
     def __format__(self, spec: str) -> str:
@@ -278,7 +278,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens of prompt and completion, once the server has told them."""
+        """Tokens of prompt and completion, once the server has sent them."""
         return self._generation.answer().usage
 
     @property

@@ -87,7 +87,7 @@ class StallWatch:
 
     Args:
         options: The request's options; they have its limits.
-        who: The server's name in messages.
+        server: The server's name in messages.
 
     Raises:
         FirstTokenTimeoutError: (on leaving) No content came at all.
@@ -101,15 +101,15 @@ class StallWatch:
         "_limit",
         "_loop",
         "_options",
+        "_server",
         "_slot",
         "_task",
         "_timer",
-        "_who",
     )
 
-    def __init__(self, options: Options, who: str) -> None:
+    def __init__(self, options: Options, server: str) -> None:
         self._options = options
-        self._who = who
+        self._server = server
         self._began = False
         self._expired = False
         self._slot: _Slot | None = None
@@ -202,5 +202,5 @@ class StallWatch:
             option = "FIRST_TOKEN_TIMEOUT"
         limit = f"{self._limit:g} s (ModelOption.{option}; None waits for ever)"
         if self._began:
-            raise IdleTimeoutError(f"{self._who} stopped sending: nothing came for {limit}")
-        raise FirstTokenTimeoutError(f"{self._who} did not begin to answer within {limit}")
+            raise IdleTimeoutError(f"{self._server} stopped sending: nothing came for {limit}")
+        raise FirstTokenTimeoutError(f"{self._server} did not begin to answer within {limit}")

@@ -154,7 +154,7 @@ class WorkerThreads(Executor):
 
     Args:
         name: The threads'.
-        prompt: So many functions that somebody waits for get a thread at once.
+        prompt: Number of functions with a waiting caller that get a thread at once.
     """
 
     def __init__(self, name: str = "mellea-rx-worker", prompt: int = PROMPT) -> None:
@@ -225,7 +225,7 @@ class WorkerThreads(Executor):
         threading.Thread(target=target, args=args, name=self._name, daemon=True).start()
 
     def give_up(self, job: _Job) -> None:
-        """A job counts no more: it has ended, or nobody waits for it."""
+        """Note that a job counts no more: it has ended, or its caller has stopped waiting."""
         with self._lock:
             if job.counts:
                 job.counts = False

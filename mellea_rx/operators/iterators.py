@@ -38,7 +38,7 @@ def to_async_iterator(
     Args:
         source: Any Observable.
         overflow: The treatment of items that the reader does not take in time. "coalesce": texts,
-            chunks, and chunks of one source are joined; what cannot be joined waits. "block": the
+            chunks, and chunks of one source are joined; other items wait. "block": the
             source waits, in a thread of its own. "drop_oldest": the newest are kept. "error": the
             reader gets the items that wait, then `BackpressureError`.
         maxsize: How many items may wait, for all but "coalesce"; None for any number.
