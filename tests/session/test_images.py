@@ -75,7 +75,7 @@ def test_any_other_kind_is_refused_by_name(
     with pytest.raises(InvalidInputError, match=words):
         Image.from_file(file)
     for make in (Image.from_bytes, lambda data: Image.from_base64(in_base64(data))):
-        with pytest.raises(InvalidInputError, match="no PNG, JPEG or WebP"):
+        with pytest.raises(InvalidInputError, match="not a PNG, JPEG or WebP file"):
             make(given)
 
 
