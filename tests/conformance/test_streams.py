@@ -24,7 +24,7 @@ def marked(law: Law) -> Any:
     return pytest.param(law, marks=marks, id=law.__name__)
 
 
-@pytest.mark.parametrize("law", map(marked, LAWS))
+@pytest.mark.parametrize("law", [marked(law) for law in LAWS])
 def test_it_keeps_the_law(law: Law, bench: Bench) -> None:
     law(bench)
 
