@@ -34,16 +34,18 @@ run: $(VENV)/.run ## Three prompts at once on the embedded model, live side by s
 # Tests in a process for each core, then those that no other test may run beside, one by one.
 # The model is there before the processes start: they need not wait for each other's download.
 PARALLEL := -q -n auto --maxprocesses 8 --dist worksteal
+# Only the files that have such tests are read for the second part.
+ALONE = $$(grep -rl --include='test_*.py' 'mark\.alone' tests)
 
 test: $(VENV)/.dev ## The tests, without the slow ones
 	@$(BIN)/python -m mellea_rx.backends.model_files
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not alone"
-	@$(BIN)/python -m pytest -q -m "alone and not slow"
+	@$(BIN)/python -m pytest -q -m "alone and not slow" $(ALONE)
 
 test-all: $(VENV)/.dev ## All tests
 	@$(BIN)/python -m mellea_rx.backends.model_files
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not alone"
-	@$(BIN)/python -m pytest -q -m alone
+	@$(BIN)/python -m pytest -q -m alone $(ALONE)
 
 test-pythons: $(VENV)/.dev ## All tests that need no model, on each of Python 3.11 to 3.13 that is installed
 	@$(BIN)/python -m tests.pythons
