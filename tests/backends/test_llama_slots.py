@@ -94,6 +94,7 @@ class TestSlots:
         assert is_shorter(0.2, wait_after_cancel)
 
     @pytest.mark.model
+    @pytest.mark.slow
     @pytest.mark.alone
     def test_cancelling_the_real_model_frees_the_slot(self, real_model: Path):
         backend = LocalBackend(real_model, parallel=1)
@@ -110,6 +111,7 @@ class TestSlots:
         assert ask(backend, "Hello!").wait().text
 
     @pytest.mark.model
+    @pytest.mark.slow
     @pytest.mark.alone
     def test_cancelling_before_the_first_token_frees_the_slot(self, real_model: Path):
         """Of 3 s of prompt, at most the block that is being computed is still waited for."""
