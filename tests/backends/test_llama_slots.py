@@ -187,9 +187,9 @@ class TestSlots:
         backend = LocalBackend(tiny_model, parallel=1, context_window=8192)
 
         async def main() -> None:
-            first = ask(backend, "hello", {TOKENS: 7000})
+            first = ask(backend, "hello", {TOKENS: 3000})
             assert await first.astream()
-            options = {TOKENS: 2, ModelOption.STREAM_TIMEOUT: 1.0}
+            options = {TOKENS: 2, ModelOption.STREAM_TIMEOUT: 0.6}
             assert await ask(backend, "hello", options)
 
         run(main)
