@@ -156,6 +156,7 @@ class TestPrompts:
         said = ["x" + each for each in data.draw(st.lists(texts, min_size=1, max_size=3))]
         assert chatml.control_tokens(*said) == chatml.control_tokens(*["x" for _ in said])
 
+    @pytest.mark.slow
     @pytest.mark.model
     @settings(max_examples=8, deadline=None)
     @given(st.data())
@@ -289,6 +290,7 @@ class TestControlTokens:
         assert set(read_control_tokens(chatml.path)) == usual
         assert set(read_control_tokens(turns.path)) == {*usual, "[turn]"}
 
+    @pytest.mark.slow
     @pytest.mark.model
     def test_those_of_the_real_model(self, real_model: Path):
         found = vocabulary_of(real_model)

@@ -94,6 +94,7 @@ class TestSlots:
         assert is_shorter(0.2, wait_after_cancel)
 
     @pytest.mark.model
+    @pytest.mark.slow
     @pytest.mark.alone
     def test_cancelling_the_real_model_frees_the_slot(self, real_model: Path):
         backend = LocalBackend(real_model, parallel=1)
@@ -110,6 +111,7 @@ class TestSlots:
         assert ask(backend, "Hello!").wait().text
 
     @pytest.mark.model
+    @pytest.mark.slow
     @pytest.mark.alone
     def test_cancelling_before_the_first_token_frees_the_slot(self, real_model: Path):
         """Of a prompt of 3 s, at most the block that is being computed delays the end."""
@@ -185,9 +187,9 @@ class TestSlots:
         backend = LocalBackend(tiny_model, parallel=1, context_window=8192)
 
         async def main() -> None:
-            first = ask(backend, "hello", {TOKENS: 7000})
+            first = ask(backend, "hello", {TOKENS: 3000})
             assert await first.astream()
-            options = {TOKENS: 2, ModelOption.STREAM_TIMEOUT: 1.0}
+            options = {TOKENS: 2, ModelOption.STREAM_TIMEOUT: 0.6}
             assert await ask(backend, "hello", options)
 
         run(main)

@@ -30,6 +30,7 @@ def case_of(kind: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_twenty_seconds_of_random_faults() -> None:
     # The promise of 5% holds after a warm-up: the full soak starts to measure after a minute.
     done = run("--seconds", "20", "--streams", "30", "--least", "100", "--growth", "0.3")

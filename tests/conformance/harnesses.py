@@ -76,7 +76,8 @@ class HttpHarness(BackendHarness):
         return self._with(chunks=CHUNKS, delay=0.002)
 
     def endless(self) -> Backend:
-        return self._with(chunks=["and on "], repeat=ENDLESS, delay=0.002)
+        # The server makes all chunks before it sends the first: 2,000 last 20 s, and take no time.
+        return self._with(chunks=["and on "], repeat=2_000, delay=0.01)
 
     def stalling(self, after: int) -> Backend | None:
         return self._with(chunks=CHUNKS, stall_after=after)

@@ -51,6 +51,7 @@ def test_every_prefix_of_a_good_answer_keeps_them_too(target: str, seed: int) ->
         TARGETS[target](whole[:end])
 
 
+@pytest.mark.slow
 def test_a_short_search_finds_nothing() -> None:
     command = [sys.executable, "-m", "tests.fuzz", "--runs", "3000", "--seconds", "20"]
     ran = subprocess.run(

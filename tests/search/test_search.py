@@ -18,6 +18,7 @@ NOTHING: frozenset[str] = frozenset()
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_random_programs_keep_every_promise(backend: str) -> None:
