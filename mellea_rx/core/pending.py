@@ -74,6 +74,7 @@ class LoopWait:
         self._asyncio_future_blocking = False
         self._is_woken = self._is_over = False
         self._resume: Callable[[LoopWait], object] | None = None
+        self._context: Context | None = None
         self._cancelled: asyncio.CancelledError | None = None
 
     @property
@@ -87,9 +88,10 @@ class LoopWait:
 
     def deliver(self) -> None:
         """Resume the task; called in a callback of its loop."""
-        resume, self._resume = self._resume, None
-        if resume is not None:
-            self._context.run(resume, self)
+        resume, context = self._resume, self._context
+        if resume is not None and context is not None:
+            self._resume = None
+            context.run(resume, self)
 
     def undeliverable(self) -> None:
         """Its loop is closed: there is nothing to resume."""
@@ -103,6 +105,8 @@ class LoopWait:
 
     def leave(self) -> None:
         self._is_over = True
+        # A buffer may still refer to this wait: it must not keep the task, or what its context has.
+        self._resume = self._context = None
 
     # A task's side: the part of a future's interface that asyncio calls.
 

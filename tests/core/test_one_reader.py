@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from reactivex import Observable
 from reactivex.subject import Subject
 
 from mellea_rx import ConcurrentReaderError, ModelOutputThunk
+from mellea_rx.core.outlet import loop_outlet
 from mellea_rx.operators import to_async_iterator, to_iterator
 from tests.core.hand import PATIENCE, Answer, engine_has_told, soon, started, until
 
@@ -292,6 +296,35 @@ def test_a_reader_whose_loop_was_closed_under_it_is_no_second_reader() -> None:
     answer.say("a")
     assert next(thunk.stream()) == "a"
     thunk.cancel()
+
+
+def test_a_cancelled_readers_context_is_not_kept_by_what_it_read() -> None:
+    class Held:
+        """A value that only the reader's context refers to."""
+
+    held: ContextVar[Held] = ContextVar("held")
+    kept: list[weakref.ref[Held]] = []
+
+    async def main() -> None:
+        loop_outlet(asyncio.get_running_loop())  # made here, and not in the reader's context
+        thunk, _ = started()
+
+        async def read() -> None:
+            value = Held()
+            kept.append(weakref.ref(value))
+            held.set(value)
+            await anext(thunk.astream())
+
+        reading = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait({reading})
+        del reading
+        gc.collect()
+        assert kept[0]() is None
+        thunk.cancel()
+
+    bounded(main)
 
 
 def _observable(subject: Subject[str]) -> Observable[str]:
