@@ -24,7 +24,7 @@ from benchmarks.turns import server
 @contextmanager
 def both_threads() -> Iterator[None]:
     """Profile this thread and the engine's; print both."""
-    from mellea_rx.core.engine import engine
+    from mellea_rx.core.runtime.engine import engine
 
     profiles = {"caller": cProfile.Profile(), "engine": cProfile.Profile()}
 

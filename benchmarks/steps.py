@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 
 from benchmarks.turns import server
 from mellea_rx import MelleaSession, start_session
-from mellea_rx.core.engine import Engine, TaskHandle, engine
-from mellea_rx.core.generation import Generation
-from mellea_rx.stdlib import session as sessions
-from mellea_rx.stdlib.calls import Call
+from mellea_rx.core.runtime.engine import Engine, TaskHandle, engine
+from mellea_rx.core.streams.generation import Generation
+from mellea_rx.stdlib.pipeline.call import Call
+from mellea_rx.stdlib.session import session as sessions
 from mellea_rx.wire.http1 import Connection
 
 __all__ = ["ALL", "STEPS", "Step", "main", "measured"]

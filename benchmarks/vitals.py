@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from benchmarks.measures import resident
-from mellea_rx.core.engine import engine
+from mellea_rx.core.runtime.engine import engine
 
 __all__ = ["Vitals", "median", "sockets"]
 

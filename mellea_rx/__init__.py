@@ -18,21 +18,21 @@ from typing import TYPE_CHECKING, Any
 from mellea_rx import backends as _backends
 from mellea_rx import errors as _errors
 from mellea_rx._version import __version__
-from mellea_rx.core.chunk import Chunk, ToolCall, Usage
-from mellea_rx.core.image import Image
-from mellea_rx.core.locks import no_fork as _no_fork
-from mellea_rx.core.options import ModelOption
-from mellea_rx.core.reader import ThunkStream
-from mellea_rx.core.requirement import Requirement, ValidationResult
-from mellea_rx.core.retry import RetryPolicy
-from mellea_rx.core.thunk import ComputedThunk, ModelOutputThunk
-from mellea_rx.core.tool import Tool
+from mellea_rx.core.runtime.fork import no_fork as _no_fork
+from mellea_rx.core.streams.reader import ThunkStream
+from mellea_rx.core.streams.thunk import ComputedThunk, ModelOutputThunk
+from mellea_rx.core.types.chunk import Chunk, ToolCall, Usage
+from mellea_rx.core.types.image import Image
+from mellea_rx.core.types.options import ModelOption
+from mellea_rx.core.types.requirement import Requirement, ValidationResult
+from mellea_rx.core.types.retry_policy import RetryPolicy
+from mellea_rx.core.types.tool import Tool
 from mellea_rx.errors import *  # noqa: F403
 from mellea_rx.helpers.async_helpers import wait_for_all_mots
 from mellea_rx.helpers.run import engine_here, run
-from mellea_rx.stdlib.context import ChatContext, SimpleContext
-from mellea_rx.stdlib.session import MelleaSession, get_session
-from mellea_rx.stdlib.start import start_session
+from mellea_rx.stdlib.context.contexts import ChatContext, SimpleContext
+from mellea_rx.stdlib.session.session import MelleaSession, get_session
+from mellea_rx.stdlib.session.start import start_session
 
 if TYPE_CHECKING:
     from mellea_rx.backends import (
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         ScriptedBackend,
     )
     from mellea_rx.stdlib.generative import generative
-    from mellea_rx.stdlib.mify import mify
+    from mellea_rx.stdlib.objects.mify import mify
     from mellea_rx.stdlib.react import areact, react
     from mellea_rx.stdlib.tools import acall_tools, call_tools, tool
 

@@ -17,17 +17,17 @@ NAMES = list(TREE.files)
 # Where each heavy dependency lives; nothing else may import it.
 HOMES: dict[str, set[str]] = {
     "httptools": {"wire/http1.py"},
-    "aiohappyeyeballs": {"wire/connecting.py"},
+    "aiohappyeyeballs": {"wire/connector.py"},
     "aiohttp": {"wire/aiohttp_session.py"},
-    "yarl": {"wire/connecting.py", "wire/http.py", "wire/http1.py", "wire/transport.py"},
+    "yarl": {"wire/connector.py", "wire/http.py", "wire/http1.py", "wire/transport.py"},
     "multidict": {"wire/http1.py"},
-    "jinja2": {"formatters/template.py"},
-    "jsonschema": {"stdlib/formats/schemas.py"},
-    "referencing": {"stdlib/formats/schemas.py"},  # what jsonschema looks references up with
-    "regex": {"stdlib/formats/limits.py"},
-    "docstring_parser": {"core/signature.py"},
-    "uvloop": {"core/engine.py"},
-    "xllamacpp": {"backends/llama_model.py"},
+    "jinja2": {"stdlib/prompts/renderer.py"},
+    "jsonschema": {"stdlib/formats/json_schema.py"},
+    "referencing": {"stdlib/formats/json_schema.py"},  # what jsonschema looks references up with
+    "regex": {"stdlib/formats/bounded_checks.py"},
+    "docstring_parser": {"core/types/function_schema.py"},
+    "uvloop": {"core/runtime/engine.py"},
+    "xllamacpp": {"backends/local_process.py"},
     "typer": {"cli"},
     "rich": {"cli"},
     "pydantic": set(),

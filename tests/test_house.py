@@ -113,8 +113,10 @@ def test_an_upward_arrow_is_found_even_if_it_is_late(tmp_path: Path) -> None:
         errors="",
         cli__app="import mellea_rx.wire.sse",
     )
-    assert upward_arrows(tree, "core/chunk.py") == ["core/chunk.py:2 mellea_rx.wire.sse"]
-    assert measure(tree).upward_arrows == upward_arrows(tree, "core/chunk.py")
+    assert upward_arrows(tree, "core/types/chunk.py") == [
+        "core/types/chunk.py:2 mellea_rx.wire.sse"
+    ]
+    assert measure(tree).upward_arrows == upward_arrows(tree, "core/types/chunk.py")
 
 
 def test_public_names_are_those_of_packages_and_modules_at_the_top(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ PUBLIC = {
     ],
     "mellea_rx.operators.units": ["Unit", "Splitter", "splitter"],
     "mellea_rx.stdlib.formats": ["OutputFormat", "as_format"],
-    "mellea_rx.stdlib.compaction": ["Summarize", "TokenThreshold"],
-    "mellea_rx.stdlib.context": [
+    "mellea_rx.stdlib.context.compaction": ["Summarize", "TokenThreshold"],
+    "mellea_rx.stdlib.context.contexts": [
         *("ChatContext", "Compactor", "Exchange", "SimpleContext", "Summary"),
     ],
     "mellea_rx.stdlib.mify": ["Mified", "mify"],

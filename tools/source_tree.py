@@ -163,7 +163,7 @@ def folder_of(module: str) -> str:
     """The first part of a module's name below its package; "" for the package itself.
 
     Example:
-        >>> folder_of("mellea_rx.core.chunk"), folder_of("mellea_rx.errors"), folder_of("mellea_rx")
+        >>> folder_of("mellea_rx.core.types.chunk"), folder_of("mellea_rx.errors"), folder_of("mellea_rx")
         ('core', 'errors', '')
     """
     parts = module.split(".")

@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mellea_rx.backends.registry import backend_names, register_backend
-from mellea_rx.core.backend import Backend
-from mellea_rx.core.options import ModelOption
+from mellea_rx.core.interfaces.backend import Backend
+from mellea_rx.core.types.options import ModelOption
 
 if TYPE_CHECKING:
-    from mellea_rx.backends.llama_cpp import LocalBackend
+    from mellea_rx.backends.local import LocalBackend
     from mellea_rx.backends.ollama import OllamaBackend
     from mellea_rx.backends.openai import OpenAIBackend
     from mellea_rx.backends.scripted import ScriptedBackend
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "LocalBackend": "mellea_rx.backends.llama_cpp",
+    "LocalBackend": "mellea_rx.backends.local",
     "OllamaBackend": "mellea_rx.backends.ollama",
     "OpenAIBackend": "mellea_rx.backends.openai",
     "ScriptedBackend": "mellea_rx.backends.scripted",

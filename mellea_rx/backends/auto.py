@@ -17,17 +17,17 @@ from typing import Any
 
 from reactivex import Observable
 
-from mellea_rx.backends.llama_cpp import LocalBackend
+from mellea_rx.backends.local import LocalBackend
 from mellea_rx.backends.ollama import DEFAULT_MODEL, ListedModel, OllamaBackend
-from mellea_rx.core.backend import Backend, Capabilities, aclose_backend, capabilities_of
-from mellea_rx.core.chunk import Chunk
-from mellea_rx.core.engine import engine
-from mellea_rx.core.logs import BackendChosen, log
-from mellea_rx.core.options import Options
-from mellea_rx.core.request import Request
-from mellea_rx.core.source import ChunkSource, Push, forward
+from mellea_rx.core.interfaces.backend import Backend, Capabilities, aclose_backend, capabilities_of
+from mellea_rx.core.runtime.engine import engine
+from mellea_rx.core.runtime.logs import BackendChosen, log
+from mellea_rx.core.streams.chunk_source import ChunkSource, Push, forward
+from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.core.types.options import Options
+from mellea_rx.core.types.request import Request
 from mellea_rx.errors import BackendError, NoBackendError
-from mellea_rx.wire.secrets import Address, as_key, shielded
+from mellea_rx.wire.redaction import Address, as_key, shielded
 
 __all__ = ["AutoBackend", "best_model"]
 

@@ -1,36 +1,259 @@
-"""Finds the file of an embedded model, and downloads the default model on first use.
+"""Model files: found on disk or downloaded once, their metadata, and their control tokens.
 
-`LocalBackend` uses it. `python -m mellea_rx.backends.model_files` downloads the model ahead of time
-and prints its path.
+Used by the embedded backend, and by the command line's doctor.
 """
 
 from __future__ import annotations
 
 import atexit
 import hashlib
+import mmap
 import os
+import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
+from itertools import chain, repeat, zip_longest
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from mellea_rx.core.files import open_regular
+from mellea_rx.core.types.validation import open_regular
 from mellea_rx.errors import ModelFileError
 
-__all__ = [
-    "DEFAULT_FILE",
-    "DEFAULT_MODEL",
-    "cache_folder",
-    "default_model",
-    "is_default",
-    "present_model",
-    "resolve_model",
-]
+_HEADER = struct.Struct("<4sIQQ")  # magic, version, number of tensors, number of keys
+_COUNT = struct.Struct("<Q")
+_KIND = struct.Struct("<I")
+_ARRAY_HEAD = struct.Struct("<IQ")  # kind of the items, their number
+_STRING, _ARRAY = 8, 9
+_SCALARS: Mapping[int, str] = {
+    0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d",
+}  # fmt: skip
+
+
+def read_metadata(path: Path, wanted: Callable[[str], bool]) -> dict[str, Any]:
+    """Read a part of a model file's metadata. The weights are not read.
+
+    Args:
+        path: A GGUF file, version 2 or 3, little-endian.
+        wanted: Returns whether the value of a key is needed; other values are skipped.
+
+    Returns:
+        Values by key: numbers, bools, bytes for strings, and lists of these for arrays.
+
+    Raises:
+        ModelFileError: The file cannot be read, or is not such a file.
+    """
+    try:
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view,
+        ):
+            return _Reader(view).read(wanted)
+    except (OSError, ValueError, KeyError, OverflowError, struct.error) as error:
+        raise ModelFileError(f"cannot read the metadata of {path}: {error}") from error
+
+
+class _Reader:
+    def __init__(self, view: mmap.mmap) -> None:
+        self._view = view
+        self._at = 0
+
+    def read(self, wanted: Callable[[str], bool]) -> dict[str, Any]:
+        magic, version, _, keys = self._unpack(_HEADER)
+        if magic != b"GGUF" or version not in (2, 3):
+            raise ValueError(f"it begins with {magic!r}, version {version}")
+        found: dict[str, Any] = {}
+        for _ in range(keys):
+            key = self._string().decode("utf-8", "replace")
+            (kind,) = self._unpack(_KIND)
+            value = self._value(kind)
+            if wanted(key):
+                found[key] = list(value) if kind == _ARRAY else value
+        return found
+
+    def _value(self, kind: int) -> Any:
+        if kind == _STRING:
+            return self._string()
+        if kind == _ARRAY:
+            return self._array()
+        (value,) = self._unpack(struct.Struct("<" + _SCALARS[kind]))
+        return value
+
+    def _array(self) -> Iterable[Any]:
+        kind, count = self._unpack(_ARRAY_HEAD)
+        if kind == _STRING:
+            return self._strings(count)
+        if kind == _ARRAY:
+            raise ValueError("an array of arrays")
+        item = struct.Struct("<" + _SCALARS[kind])
+        block = self._take(item.size * count)
+        # Unpacked on use: most arrays (scores, merges) are large and not needed.
+        return (value for (value,) in item.iter_unpack(block))
+
+    def _strings(self, count: int) -> list[bytes]:
+        # The only long loop (250,000 tokens), hence without a function call for each string.
+        view, at, size = self._view, self._at, _COUNT.size
+        length_at = _COUNT.unpack_from
+        strings = []
+        for _ in range(count):
+            (length,) = length_at(view, at)
+            at += size + length
+            strings.append(view[at - length : at])
+        self._require(at)
+        self._at = at
+        return strings
+
+    def _string(self) -> bytes:
+        (length,) = self._unpack(_COUNT)
+        return self._take(length)
+
+    def _unpack(self, layout: struct.Struct) -> tuple[Any, ...]:
+        values = layout.unpack_from(self._view, self._at)
+        self._at += layout.size
+        return values
+
+    def _take(self, size: int) -> bytes:
+        start = self._at
+        self._require(start + size)
+        self._at = start + size
+        return self._view[start : self._at]
+
+    def _require(self, end: int) -> None:
+        if end > len(self._view):
+            raise ValueError("it ends within its metadata")
+
+
+JOINER = "\u2060"
+"""WORD JOINER: it has no width, and no line is broken at it."""
+_SPARE_JOINERS = "\u200b\u200c\u200d\ufeff"
+
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
+
+# Tokens that llama.cpp treats as control tokens, whatever their type in the file.
+_MARKED = re.compile(r"<[|｜].+>|<.+[|｜]>", re.DOTALL)
+_NAMED = frozenset(
+    {
+        *("</s>", "<eos>", "<end_of_turn>", "<end_of_utterance>", "[EOS]", "[e~["),
+        *("<EOT>", "_<EOT>", "[EOT]", "<PAD>", "[PAD]", "<fim-pad>", "<fim_pad>"),
+        *("<PRE>", "▁<PRE>", "<fim-prefix>", "<fim_prefix>", "<REPO>", "<fim-repo>", "<reponame>"),
+        *("<SUF>", "▁<SUF>", "<fim-suffix>", "<fim_suffix>"),
+        *("<MID>", "▁<MID>", "<fim-middle>", "<fim_middle>"),
+    }
+)
+_TAG = re.compile(r"[<\[]/?\w*_\w*[>\]]")
+_BRACKETED = re.compile(r"\W\S*\w\S*\W", re.DOTALL)
+
+_KEYS = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
+_TEMPLATE = "tokenizer.chat_template"
+
+
+class ControlTokens:
+    """A model's control tokens, which must not occur in the text of a prompt.
+
+    Args:
+        tokens: The texts of the tokens. Tokens of one character cannot be broken and are ignored.
+
+    Attributes:
+        joiner: The invisible character that is inserted into them.
+    """
+
+    def __init__(self, tokens: Iterable[str] = ()) -> None:
+        self._tokens = frozenset(token for token in tokens if len(token) > 1)
+        self._lengths = sorted({len(token) for token in self._tokens})
+        beginnings = "|".join(sorted({re.escape(token[:2]) for token in self._tokens}))
+        # A match of zero width, so that overlapping tokens are all found.
+        self._beginning = re.compile(f"(?={beginnings})") if beginnings else None
+        used = frozenset("".join(self._tokens))
+        self.joiner = next((each for each in JOINER + _SPARE_JOINERS if each not in used), JOINER)
+
+    def broken(self, text: str) -> str:
+        """The text with `joiner` inserted after the first character of each control token.
+
+        The result contains no control token; without the joiners it equals the text.
+        """
+        if self._beginning is None:
+            return text
+        cuts = [match.start() + 1 for match in self._beginning.finditer(text)]
+        cuts = [cut for cut in cuts if self._is_at(text, cut - 1)]
+        if not cuts:
+            return text
+        pieces = (text[start:end] for start, end in zip_longest([0, *cuts], cuts))
+        return self.joiner.join(pieces)
+
+    def broken_in(self, value: Any) -> Any:
+        """A JSON value with all its strings `broken`, except the keys of objects."""
+        if isinstance(value, str):
+            return self.broken(value)
+        if isinstance(value, (list, tuple)):
+            return [self.broken_in(each) for each in value]
+        if isinstance(value, dict):
+            return {key: self.broken_in(each) for key, each in value.items()}
+        return value
+
+    def _is_at(self, text: str, start: int) -> bool:
+        # One look-up for each length: a thousand tokens have only a few.
+        return any(text[start : start + length] in self._tokens for length in self._lengths)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tokens)
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+
+def read_control_tokens(path: Path) -> ControlTokens:
+    """The control tokens of a model's vocabulary.
+
+    Args:
+        path: A GGUF file.
+
+    Raises:
+        ModelFileError: Its metadata cannot be read.
+    """
+    found = read_metadata(path, lambda key: key in _KEYS or key.startswith(_TEMPLATE))
+    tokens, types = (found.get(key, []) for key in _KEYS)
+    if not (_is_array_of(bytes, tokens) and _is_array_of(int, types)):
+        raise ModelFileError(f"the vocabulary in {path} is damaged")
+    templates = [value for value in found.values() if isinstance(value, bytes)]
+    return ControlTokens(control_tokens_of(tokens, types, templates))
+
+
+def _is_array_of(kind: type, value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, kind) for each in value)
+
+
+def control_tokens_of(
+    tokens: Sequence[bytes], types: Sequence[int], templates: Sequence[bytes]
+) -> Iterator[str]:
+    """The tokens of a vocabulary that llama.cpp recognises in text, and that have a function.
+
+    These are the tokens of the types "control" and "unknown", and those of the type "user-defined"
+    that a template of the model writes, or whose name is like "<start_of_turn>". Other user-defined
+    tokens (HTML tags, runs of spaces) are plain text.
+
+    Args:
+        tokens: The vocabulary, in UTF-8.
+        types: The type of each token, by GGUF's numbers; may be shorter, or empty.
+        templates: The model's chat templates, in UTF-8.
+    """
+    for token, kind in zip(tokens, chain(types, repeat(_NORMAL)), strict=False):
+        text = token.decode("utf-8", "replace")
+        special = kind in (_CONTROL, _UNKNOWN) or text in _NAMED or _MARKED.fullmatch(text)
+        if special or (kind == _USER_DEFINED and _is_markup(text, token, templates)):
+            yield text
+
+
+def _is_markup(text: str, token: bytes, templates: Sequence[bytes]) -> bool:
+    if _TAG.fullmatch(text):
+        return True
+    return bool(_BRACKETED.fullmatch(text)) and any(token in each for each in templates)
+
 
 DEFAULT_MODEL = "SmolLM2-135M-Instruct"
 """The name of the default model; "smollm2" for short."""

@@ -13,12 +13,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from mellea_rx.backends.http_backend import HttpBackend, arguments_too_large
-from mellea_rx.backends.messages import for_ollama
-from mellea_rx.core.backend import Capabilities
-from mellea_rx.core.chunk import Chunk, ToolCall, Usage
-from mellea_rx.core.options import ModelOption, Options
-from mellea_rx.core.request import Request
+from mellea_rx.backends.http import HttpBackend, arguments_too_large, for_ollama
+from mellea_rx.core.interfaces.backend import Capabilities
+from mellea_rx.core.types.chunk import Chunk, ToolCall, Usage
+from mellea_rx.core.types.options import ModelOption, Options
+from mellea_rx.core.types.request import Request
 from mellea_rx.errors import (
     BackendError,
     ConnectionFailedError,
@@ -27,11 +26,12 @@ from mellea_rx.errors import (
     OptionError,
     StatusError,
 )
-from mellea_rx.wire.http import Limits, open_client
-from mellea_rx.wire.lines import LineDecoder
-from mellea_rx.wire.payload import PayloadDecoder, as_count, as_text
-from mellea_rx.wire.secrets import as_key, credentials, without_login
-from mellea_rx.wire.words import told
+from mellea_rx.wire.error_text import told
+from mellea_rx.wire.http import open_client
+from mellea_rx.wire.json_payload import PayloadDecoder, as_count, as_text
+from mellea_rx.wire.line_decoder import LineDecoder
+from mellea_rx.wire.redaction import as_key, credentials, without_login
+from mellea_rx.wire.transport import Limits
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession

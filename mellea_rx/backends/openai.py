@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mellea_rx.backends.http_backend import HttpBackend
-from mellea_rx.backends.messages import for_openai
-from mellea_rx.backends.openai_decoder import OpenAIDecoder, payloads_of
+from mellea_rx.backends.http import HttpBackend, for_openai
 from mellea_rx.backends.openai_schema import answer_value, response_format
-from mellea_rx.core.backend import Capabilities
-from mellea_rx.core.options import ModelOption, Options
-from mellea_rx.core.request import Request
-from mellea_rx.core.source import Push
+from mellea_rx.backends.openai_stream import OpenAIDecoder, payloads_of
+from mellea_rx.core.interfaces.backend import Capabilities
+from mellea_rx.core.streams.chunk_source import Push
+from mellea_rx.core.types.options import ModelOption, Options
+from mellea_rx.core.types.request import Request
 from mellea_rx.errors import (
     AuthenticationError,
     BackendError,
@@ -28,8 +27,9 @@ from mellea_rx.errors import (
     OptionError,
     StatusError,
 )
-from mellea_rx.wire.http import Limits, open_client
-from mellea_rx.wire.secrets import Address, as_key, credentials, without_login
+from mellea_rx.wire.http import open_client
+from mellea_rx.wire.redaction import Address, as_key, credentials, without_login
+from mellea_rx.wire.transport import Limits
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession

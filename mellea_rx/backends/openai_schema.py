@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from mellea_rx.core.request import Request
-from mellea_rx.core.shell import VALUE, Peeler
-from mellea_rx.core.source import Push
+from mellea_rx.core.streams.chunk_source import Push
+from mellea_rx.core.text.unwrapping import VALUE, Peeler
+from mellea_rx.core.types.request import Request
 
 __all__ = ["answer_value", "response_format"]
 

@@ -8,16 +8,16 @@ from importlib import import_module
 from inspect import signature
 from typing import Any
 
-from mellea_rx.core.backend import Backend
-from mellea_rx.core.locks import no_fork
+from mellea_rx.core.interfaces.backend import Backend
+from mellea_rx.core.runtime.fork import no_fork
 from mellea_rx.errors import UnknownBackendError
-from mellea_rx.wire.secrets import shielded
+from mellea_rx.wire.redaction import shielded
 
 __all__ = ["backend_names", "backend_parameters", "create_backend", "register_backend"]
 
 _factories: dict[str, str | Callable[..., Backend]] = {
     "auto": "mellea_rx.backends.auto:AutoBackend",
-    "local": "mellea_rx.backends.llama_cpp:LocalBackend",
+    "local": "mellea_rx.backends.local:LocalBackend",
     "ollama": "mellea_rx.backends.ollama:OllamaBackend",
     "openai": "mellea_rx.backends.openai:OpenAIBackend",
     "scripted": "mellea_rx.backends.scripted:ScriptedBackend",

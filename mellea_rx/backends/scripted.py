@@ -10,13 +10,13 @@ from typing import Any, TypeAlias
 
 from reactivex import Observable
 
-from mellea_rx.core.backend import Capabilities
-from mellea_rx.core.chunk import Chunk, Usage
-from mellea_rx.core.locks import ProcessLock
-from mellea_rx.core.options import Options
-from mellea_rx.core.request import Request
-from mellea_rx.core.source import ChunkSource, Push
-from mellea_rx.core.watch import StallWatch
+from mellea_rx.core.interfaces.backend import Capabilities
+from mellea_rx.core.runtime.fork import ProcessLock
+from mellea_rx.core.streams.chunk_source import ChunkSource, Push
+from mellea_rx.core.streams.idle_timeout import StallWatch
+from mellea_rx.core.types.chunk import Chunk, Usage
+from mellea_rx.core.types.options import Options
+from mellea_rx.core.types.request import Request
 from mellea_rx.errors import InvalidInputError
 
 __all__ = ["Answer", "Pause", "Piece", "ScriptedBackend", "pieces_of", "play"]

@@ -36,8 +36,8 @@ from mellea_rx.cli.terminal import (
     escape_unencodable,
     is_terminal,
 )
-from mellea_rx.core.logs import AttemptRejected, BackendChosen, RequestRetried
-from mellea_rx.stdlib.context import ChatContext
+from mellea_rx.core.runtime.logs import AttemptRejected, BackendChosen, RequestRetried
+from mellea_rx.stdlib.context.contexts import ChatContext
 
 __all__ = ["start"]
 

@@ -14,9 +14,9 @@ from mellea_rx.cli.exit_codes import INTERRUPTED, SUCCESS, TERMINATED, code_of
 from mellea_rx.cli.log_output import print_error
 from mellea_rx.cli.run import CancelOnSigterm, describe_backend, prepare
 from mellea_rx.cli.terminal import WordWrap, escape_controls, format_seconds, write
-from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.errors import MelleaRxError
-from mellea_rx.stdlib.session import MelleaSession
+from mellea_rx.stdlib.session.session import MelleaSession
 
 __all__ = ["chat_on_pipe", "chat_on_terminal"]
 

@@ -31,7 +31,7 @@ from mellea_rx.backends.openai import OpenAIBackend
 from mellea_rx.cli.exit_codes import NO_BACKEND, SUCCESS
 from mellea_rx.cli.log_output import in_options, print_error
 from mellea_rx.cli.terminal import escape_controls, format_seconds, is_terminal, write
-from mellea_rx.core.engine import engine
+from mellea_rx.core.runtime.engine import engine
 from mellea_rx.errors import InvalidInputError, MelleaRxError, UnknownBackendError
 
 __all__ = [

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.text import Text
 
 from mellea_rx.cli.terminal import escape_controls
-from mellea_rx.core.logs import LogEvent
-from mellea_rx.core.options import ModelOption
+from mellea_rx.core.runtime.logs import LogEvent
+from mellea_rx.core.types.options import ModelOption
 from mellea_rx.errors import MelleaRxError
 
 __all__ = [

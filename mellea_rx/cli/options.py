@@ -11,11 +11,11 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from mellea_rx.backends.registry import backend_names
-from mellea_rx.core.context import Context
-from mellea_rx.core.options import ModelOption, meant_option, standard_option
+from mellea_rx.core.interfaces.context import Context
+from mellea_rx.core.types.options import ModelOption, meant_option, standard_option
 from mellea_rx.errors import InvalidInputError, OptionError
-from mellea_rx.stdlib.session import MelleaSession
-from mellea_rx.stdlib.start import start_session
+from mellea_rx.stdlib.session.session import MelleaSession
+from mellea_rx.stdlib.session.start import start_session
 
 __all__ = ["BaseUrl", "SessionOptions", "parse_option", "with_session_options"]
 

@@ -16,17 +16,17 @@ from typing import Any, Protocol, Self
 
 from mellea_rx.cli.exit_codes import INTERRUPTED, TERMINATED, common_code
 from mellea_rx.cli.log_output import print_notice
-from mellea_rx.core.backend import Backend
-from mellea_rx.core.logs import ContextClamped, log
-from mellea_rx.core.options import ModelOption
-from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.interfaces.backend import Backend
+from mellea_rx.core.runtime.logs import ContextClamped, log
+from mellea_rx.core.streams.thunk import ModelOutputThunk
+from mellea_rx.core.types.options import ModelOption
 from mellea_rx.errors import (
     GenerationCancelledError,
     GenerationTimeoutError,
     InvalidInputError,
     MelleaRxError,
 )
-from mellea_rx.stdlib.session import MelleaSession
+from mellea_rx.stdlib.session.session import MelleaSession
 
 __all__ = [
     "CancelOnSigterm",

@@ -1,0 +1,1 @@
+"""The core: frozen values, protocols, the engine, and streams of chunks."""

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, TypeVar, cast, overload
 
-from mellea_rx.core.loops import asyncio_loop
-from mellea_rx.core.thunk import ComputedThunk, ModelOutputThunk
+from mellea_rx.core.runtime.engine import asyncio_loop
+from mellea_rx.core.streams.thunk import ComputedThunk, ModelOutputThunk
 from mellea_rx.errors import InvalidInputError
 
 __all__ = ["wait_for_all_mots"]

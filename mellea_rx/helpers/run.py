@@ -12,7 +12,13 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from mellea_rx.core.engine import Engine, engine_loop, leave_engine, loop_factory, use_engine
+from mellea_rx.core.runtime.engine import (
+    Engine,
+    engine_loop,
+    leave_engine,
+    loop_factory,
+    use_engine,
+)
 from mellea_rx.errors import InvalidInputError
 
 __all__ = ["engine_here", "run"]

@@ -19,19 +19,17 @@ from typing import Any, Generic, Protocol, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
-from mellea_rx.core.chunk import Chunk
-from mellea_rx.core.consumers import ObserverSubscription
-from mellea_rx.core.emitter import AckChannel
-from mellea_rx.core.home import home_for
-from mellea_rx.core.observers import safe_on_next, safe_terminate
-from mellea_rx.core.outlet import loop_outlet, running_loop
-from mellea_rx.core.stream import Stream
-from mellea_rx.core.waits import RUNNING
-from mellea_rx.core.worker_threads import is_given_up, started_in_worker_thread
+from mellea_rx.core.runtime.delivery import home_for, loop_outlet, running_loop
+from mellea_rx.core.runtime.user_functions import is_given_up, started_in_worker_thread
+from mellea_rx.core.runtime.wait_graph import RUNNING
+from mellea_rx.core.streams.coroutine_source import AckChannel
+from mellea_rx.core.streams.observable import Stream, safe_on_next, safe_terminate
+from mellea_rx.core.streams.subscriptions import ObserverSubscription
+from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.errors import GenerationCancelledError
-from mellea_rx.operators.from_async_iterable import Inputs
+from mellea_rx.operators.bridges import Inputs
 from mellea_rx.operators.input_feeds import feed_of
-from mellea_rx.operators.tagged import Tagged
+from mellea_rx.operators.items import Tagged
 
 __all__ = ["ConcurrentMap", "Operation", "Row"]
 

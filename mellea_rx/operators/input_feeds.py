@@ -16,9 +16,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from reactivex import Observable
 from reactivex.disposable import SingleAssignmentDisposable
 
-from mellea_rx.core.worker_threads import returned, started_in_worker_thread
+from mellea_rx.core.runtime.user_functions import returned, started_in_worker_thread
 from mellea_rx.errors import GenerationCancelledError
-from mellea_rx.operators.from_async_iterable import Inputs, pull
+from mellea_rx.operators.bridges import Inputs, pull
 
 __all__ = ["InputFeed", "InputTaker", "feed_of"]
 

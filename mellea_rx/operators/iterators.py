@@ -1,20 +1,314 @@
-"""Observables to iterate: with `async for`, and with `for`."""
+"""Observables as iterators: `to_async_iterator` and `to_iterator`, with bounded buffers."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar, cast
 
 from reactivex import Observable
+from reactivex.disposable import SingleAssignmentDisposable
+from reactivex.scheduler import EventLoopScheduler
 
-from mellea_rx.errors import InvalidInputError
-from mellea_rx.operators.backlog import Overflow
-from mellea_rx.operators.channel import END, Channel
-
-__all__ = ["AsyncItems", "Items", "to_async_iterator", "to_iterator"]
+from mellea_rx.core.runtime.delivery import running_loop
+from mellea_rx.core.runtime.engine import engine, engine_loop
+from mellea_rx.core.runtime.waiting import Pending
+from mellea_rx.core.streams.broadcast import Buffer
+from mellea_rx.core.streams.buffers import Fold
+from mellea_rx.core.streams.reader import PullReader
+from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.core.types.validation import require_choice, require_positive_int
+from mellea_rx.errors import BackpressureError, BlockingWaitError, InvalidInputError, raisable
+from mellea_rx.operators.items import Tagged
 
 T = TypeVar("T")
+
+Overflow = Literal["coalesce", "block", "drop_oldest", "error"]
+
+
+class BoundedBacklog(Buffer[T], Protocol[T]):
+    """A buffer that may have a bound."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the buffer has no room for another item."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+def backlog(overflow: Overflow, maxsize: int | None) -> BoundedBacklog[Any]:
+    """Make the buffer of an overflow policy.
+
+    Args:
+        overflow: "coalesce" joins the items that can be joined. The other policies keep items as
+            they are.
+        maxsize: The largest number of waiting items; None for no bound.
+
+    Raises:
+        InvalidInputError: `overflow` is unknown, or is "coalesce" and `maxsize` is given.
+    """
+    require_choice("overflow", overflow, Overflow)
+    if overflow == "coalesce":
+        if maxsize is not None:
+            raise InvalidInputError(
+                'maxsize is for the other kinds: "coalesce" joins the items that wait'
+            )
+        return _Joined()
+    return _Queue(
+        None if maxsize is None else require_positive_int("maxsize", maxsize),
+        overflow == "drop_oldest",
+    )
+
+
+class _Queue(Generic[T]):
+    def __init__(self, maxsize: int | None, drops: bool) -> None:
+        self._items: deque[T] = deque(maxlen=maxsize if drops else None)
+        self._maxsize = None if drops else maxsize
+
+    @property
+    def is_full(self) -> bool:
+        return self._maxsize is not None and len(self._items) >= self._maxsize
+
+    def add(self, item: T) -> None:
+        self._items.append(item)
+
+    def take(self) -> T:
+        return self._items.popleft()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
+
+
+class _Joined:
+    """Joins texts, chunks, and chunks of one source; any other item waits as it is.
+
+    At most one item of each type, and of each source, waits, so that the memory in use is that of
+    the text itself.
+    """
+
+    is_full = False
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Joint] = deque()
+        self._open: dict[object, _Joint] = {}
+
+    def add(self, item: object) -> None:
+        key = _key(item)
+        joint = self._open.get(key) if key is not None else None
+        if joint is None:
+            joint = _Joint(item, key)
+            self._waiting.append(joint)
+            if key is not None:
+                self._open[key] = joint
+        else:
+            joint.add(item)
+
+    def take(self) -> Any:
+        joint = self._waiting.popleft()
+        self._open.pop(joint.key, None)
+        return joint.item()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+
+class _Joint:
+    """Items that are joined into one. A single item stays as it is."""
+
+    __slots__ = ("_first", "_fold", "key")
+
+    def __init__(self, first: object, key: object) -> None:
+        self.key = key
+        self._first = first
+        self._fold: Fold | None = None
+
+    def add(self, item: object) -> None:
+        if self._fold is None:
+            self._fold = Fold()
+            self._fold.add(_chunk(self._first))
+        self._fold.add(_chunk(item))
+
+    def item(self) -> object:
+        if self._fold is None:
+            return self._first
+        whole = self._fold.take()
+        if isinstance(self._first, Tagged):
+            return Tagged(self._first.index, self._first.source, whole)
+        return whole if isinstance(self._first, Chunk) else whole.text
+
+
+def _key(item: object) -> object:
+    """Return a key that is equal for items that can be joined; None for any other item."""
+    if isinstance(item, Tagged):
+        return item.index
+    return type(item) if isinstance(item, (str, Chunk)) else None
+
+
+def _chunk(item: object) -> Chunk:
+    if isinstance(item, Tagged):
+        return item.chunk
+    return item if isinstance(item, Chunk) else Chunk(cast("str", item))
+
+
+END: Any = object()
+"""The result of a read at the end."""
+
+
+class Channel(PullReader[T]):
+    """An observer that keeps items until its reader takes them.
+
+    A read returns the next item, or `END`; it raises the source's error. The first read subscribes.
+
+    Args:
+        source: Subscribed to by the first read.
+        overflow: The treatment of an item while `maxsize` others wait.
+        maxsize: How many may wait; None for any number.
+
+    Raises:
+        InvalidInputError: `overflow` or `maxsize` cannot be used.
+    """
+
+    REFUSAL = "two readers wait in one iterator: make one for each, or let one read"
+
+    def __init__(self, source: Observable[T], overflow: Overflow, maxsize: int | None) -> None:
+        super().__init__()
+        self._source: Observable[T] | None = source
+        self._blocks = overflow == "block"
+        self._backlog: BoundedBacklog[Any] = backlog(overflow, maxsize)
+        self._changed = threading.Condition()
+        self._subscription = SingleAssignmentDisposable()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended = False
+        self._error: Exception | None = None
+
+    # The source's side.
+
+    def _on_next(self, item: T) -> None:
+        with self._changed:
+            if self._blocks and running_loop() is None:
+                self._changed.wait_for(lambda: self._ended or not self._backlog.is_full)
+            if self._ended:
+                return
+            error = self._refusal()
+            if error is None:
+                self._backlog.add(item)
+            else:
+                self._ended, self._error = True, error
+        self.wake()
+        if error is not None:
+            self._subscription.dispose()
+
+    def _refusal(self) -> Exception | None:
+        """The error for an item that does not fit; None where it fits."""
+        if not self._backlog.is_full:
+            return None
+        if self._blocks:
+            return BlockingWaitError(
+                'overflow="block" would stop an event loop here, for this source calls on one: '
+                "choose another overflow"
+            )
+        return BackpressureError(
+            f"{len(self._backlog)} items wait for this reader, as many as maxsize allows: "
+            'read faster, or choose another overflow ("coalesce", "block", "drop_oldest")'
+        )
+
+    def _end(self, error: Exception | None = None) -> None:
+        with self._changed:
+            if not self._ended:
+                self._ended, self._error = True, error
+            self._changed.notify_all()
+        self.wake()
+
+    # The reader's side.
+
+    @property
+    def lock(self) -> threading.Condition:
+        return self._changed
+
+    def _has_news(self) -> bool:
+        return bool(self._backlog) or self._ended
+
+    def _take(self) -> T:
+        if self._backlog:
+            item: T = self._backlog.take()
+            self._changed.notify_all()
+            return item
+        if self._error is not None:
+            raise raisable(self._error)
+        end: T = END
+        return end
+
+    def _event(self) -> threading.Event:
+        return threading.Event()  # set by the source's own thread, which no engine knows
+
+    def _begin_wait(self, pending: Pending) -> None:
+        if not pending.blocks:
+            self._loop = asyncio.get_running_loop()
+        elif engine_loop() is not None:
+            raise BlockingWaitError(
+                "a blocking wait on the engine's own thread would stop every call of the process"
+            )
+        source, self._source = self._source, None
+        if source is not None:
+            self._subscription.disposable = source.subscribe(
+                self._on_next,
+                self._end,
+                self._end,
+                scheduler=_thread() if pending.blocks or self._blocks else None,
+            )
+
+    # Its end.
+
+    def close(self) -> None:
+        """End the source. Idempotent; from any thread."""
+        with self._changed:
+            self._ended, self._source = True, None
+            self._changed.notify_all()
+        self.wake()
+        self._subscription.dispose()
+
+    def abandon(self) -> None:
+        """End the source soon; for the finalizer of a reader, which may run anywhere.
+
+        (Also in a thread that holds a lock that disposing takes; so a callback of the reader's loop
+        does it, or of the engine where the reader has none.)
+        """
+        if self._source is not None or self._ended:
+            return
+        if self._loop is not None and _soon(self._loop, self.close):
+            return
+        try:
+            _soon(engine().loop, self.close)
+        except RuntimeError:
+            pass  # the interpreter goes down: no thread starts, and all calls end
+
+
+def _thread() -> EventLoopScheduler:
+    """A thread for one source, which may block it; it ends when it has nothing to do."""
+
+    def start(target: Callable[..., None]) -> threading.Thread:
+        return threading.Thread(target=target, name="mellea-rx-iterator", daemon=True)
+
+    return EventLoopScheduler(start, exit_if_empty=True)
+
+
+def _soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> bool:
+    """Call a function in a callback of a loop. Returns False when the loop is closed."""
+    try:
+        loop.call_soon_threadsafe(function)
+    except RuntimeError:
+        return False
+    return True
 
 
 def to_async_iterator(

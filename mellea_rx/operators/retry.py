@@ -9,13 +9,11 @@ import reactivex as rx
 from reactivex import Observable, abc
 from reactivex import operators as ops
 
-from mellea_rx.core.arguments import require_choice
-from mellea_rx.core.retry import RetryPolicy
-from mellea_rx.core.stream import Stream
-from mellea_rx.core.timers import scheduler_for
+from mellea_rx.core.runtime.schedulers import scheduler_for
+from mellea_rx.core.streams.observable import Stream
+from mellea_rx.core.types.retry_policy import RetryPolicy
+from mellea_rx.core.types.validation import require_choice
 from mellea_rx.errors import InvalidInputError
-
-__all__ = ["AfterText", "retry"]
 
 T = TypeVar("T")
 

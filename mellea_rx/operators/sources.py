@@ -18,25 +18,14 @@ from reactivex import operators as ops
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 from reactivex.notification import OnError
 
-from mellea_rx.core.chunk import Chunk
-from mellea_rx.core.emitter import CoroutineObservable, Emit
-from mellea_rx.core.fold import Fold
-from mellea_rx.core.observers import SerializedObserver
-from mellea_rx.core.stream import Stream
-from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.streams.buffers import Fold
+from mellea_rx.core.streams.coroutine_source import CoroutineObservable, Emit
+from mellea_rx.core.streams.observable import SerializedObserver, Stream
+from mellea_rx.core.streams.thunk import ModelOutputThunk
+from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.operators.from_future import from_future
-from mellea_rx.operators.tagged import Outcome, Tagged, as_chunk
-
-__all__ = [
-    "CombinatorSource",
-    "CombinedObservable",
-    "Source",
-    "SubscriptionContext",
-    "cancel_always",
-    "combinator_sources",
-    "release_when_unused",
-]
+from mellea_rx.operators.bridges import from_future
+from mellea_rx.operators.items import Outcome, Tagged, as_chunk
 
 T = TypeVar("T")
 R = TypeVar("R")

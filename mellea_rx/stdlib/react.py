@@ -7,23 +7,23 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
-from mellea_rx.core.arguments import require_positive_int
-from mellea_rx.core.backend import capabilities_of
-from mellea_rx.core.chunk import Chunk
-from mellea_rx.core.events import ToolReturned
-from mellea_rx.core.options import ModelOption
-from mellea_rx.core.outlet import running_loop
-from mellea_rx.core.request import WireMessage
-from mellea_rx.core.sampling import Attempt, BaseStrategy, Sampler, SamplingResult
-from mellea_rx.core.thunk import ModelOutputThunk
-from mellea_rx.core.tool import Tool, ToolResult, merged_tools, offer_of
+from mellea_rx.core.interfaces.backend import capabilities_of
+from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
+from mellea_rx.core.runtime.delivery import running_loop
+from mellea_rx.core.streams.thunk import ModelOutputThunk
+from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.core.types.events import ToolReturned
+from mellea_rx.core.types.options import ModelOption
+from mellea_rx.core.types.request import WireMessage
+from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
+from mellea_rx.core.types.tool import Tool, ToolResult, merged_tools, offer_of
+from mellea_rx.core.types.validation import require_positive_int
 from mellea_rx.errors import InvalidInputError, LoopBudgetError
-from mellea_rx.helpers.blocking import blocking_thunk
+from mellea_rx.helpers.sync_verbs import blocking_thunk
 from mellea_rx.stdlib.components import Instruction
-from mellea_rx.stdlib.keywords import ReactKwargs, with_keywords
-from mellea_rx.stdlib.tools.call import Callables, callable_tools
-from mellea_rx.stdlib.tools.run import run_calls
-from mellea_rx.stdlib.verbs import CallSpec, ModelOptions, Verbs
+from mellea_rx.stdlib.session.call_options import CallSpec, ModelOptions, ReactKwargs, with_keywords
+from mellea_rx.stdlib.session.verbs import Verbs
+from mellea_rx.stdlib.tools.tool_calls import Callables, callable_tools, run_calls
 
 __all__ = ["ReactStep", "areact", "react"]
 

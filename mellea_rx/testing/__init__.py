@@ -11,7 +11,7 @@ laws that each backend has to follow, and `pytest_plugin` contains fixtures.
 
 from __future__ import annotations
 
-from mellea_rx.core.timers import LoopScheduler
+from mellea_rx.core.runtime.schedulers import LoopScheduler
 from mellea_rx.testing.faults import STALL, breaking, dripping, failing, stalling
 from mellea_rx.testing.marbles import Marbles, draw, marbles
 from mellea_rx.testing.probe import Probe, assert_marbles

@@ -22,11 +22,11 @@ from typing import Any, TypeVar
 
 from reactivex import Observable
 
-from mellea_rx.core.backend import Backend, is_backend
-from mellea_rx.core.chunk import Chunk
-from mellea_rx.core.options import ModelOption, Options
-from mellea_rx.core.request import Request, WireMessage
-from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.interfaces.backend import Backend, is_backend
+from mellea_rx.core.streams.thunk import ModelOutputThunk
+from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.core.types.options import ModelOption, Options
+from mellea_rx.core.types.request import Request, WireMessage
 from mellea_rx.errors import (
     FirstTokenTimeoutError,
     GenerationFailedError,
@@ -34,7 +34,7 @@ from mellea_rx.errors import (
     InvalidInputError,
     MelleaRxError,
 )
-from mellea_rx.stdlib.session import MelleaSession
+from mellea_rx.stdlib.session.session import MelleaSession
 from mellea_rx.testing.probe import Probe
 from mellea_rx.testing.virtual_time import run_off_loop
 

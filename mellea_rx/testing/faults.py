@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 
 from mellea_rx.backends.scripted import Answer, Pause, Piece, pieces_of
-from mellea_rx.core.request import Request
+from mellea_rx.core.types.request import Request
 from mellea_rx.errors import GenerationFailedError, InvalidInputError, StreamInterruptedError
 
 __all__ = ["STALL", "breaking", "dripping", "failing", "stalling"]

@@ -22,8 +22,8 @@ from reactivex.notification import Notification
 from reactivex.subject import Subject
 
 from mellea_rx.backends.scripted import Pause, Piece, ScriptedBackend
-from mellea_rx.core.chunk import Chunk
-from mellea_rx.core.timers import scheduler_for
+from mellea_rx.core.runtime.schedulers import scheduler_for
+from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.errors import GenerationFailedError, InvalidInputError
 
 __all__ = ["Marbles", "Mark", "ObservedMarbles", "draw", "laid_out", "marbles", "marks_of"]

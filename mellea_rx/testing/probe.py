@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from reactivex import Observable, abc, notification
 from reactivex.notification import Notification
 
-from mellea_rx.core.outlet import running_loop
+from mellea_rx.core.runtime.delivery import running_loop
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.testing.marbles import Marbles, Mark, draw, laid_out, marbles, marks_of
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from mellea_rx.backends.scripted import Answer, ScriptedBackend
-from mellea_rx.core.backend import Backend
-from mellea_rx.stdlib.session import MelleaSession
+from mellea_rx.core.interfaces.backend import Backend
+from mellea_rx.stdlib.session.session import MelleaSession
 from mellea_rx.testing.recordings import Recorder, replay
 from mellea_rx.testing.virtual_time import VirtualTime
 

@@ -25,7 +25,7 @@ from reactivex import Observable
 
 from mellea_rx import errors
 from mellea_rx.backends.scripted import Pause, Piece, play
-from mellea_rx.core.backend import (
+from mellea_rx.core.interfaces.backend import (
     Backend,
     Capabilities,
     capabilities_of,
@@ -33,15 +33,15 @@ from mellea_rx.core.backend import (
     require_backend,
     resolved,
 )
-from mellea_rx.core.chunk import Chunk
-from mellea_rx.core.engine import engine
-from mellea_rx.core.files import open_regular
-from mellea_rx.core.locks import ProcessLock
-from mellea_rx.core.logs import RecordingEnded, log
-from mellea_rx.core.options import ModelOption, Options
-from mellea_rx.core.request import Request
-from mellea_rx.core.source import ChunkSource, Push, forward
-from mellea_rx.core.watch import StallWatch
+from mellea_rx.core.runtime.engine import engine
+from mellea_rx.core.runtime.fork import ProcessLock
+from mellea_rx.core.runtime.logs import RecordingEnded, log
+from mellea_rx.core.streams.chunk_source import ChunkSource, Push, forward
+from mellea_rx.core.streams.idle_timeout import StallWatch
+from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.core.types.options import ModelOption, Options
+from mellea_rx.core.types.request import Request
+from mellea_rx.core.types.validation import open_regular
 from mellea_rx.errors import InvalidInputError, MelleaRxError, RecordingError
 
 __all__ = ["MASK", "Recorder", "Replay", "plain", "replay"]

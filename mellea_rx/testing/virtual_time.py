@@ -18,9 +18,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar, TypeVarTuple, Unpack
 
-from mellea_rx.core.engine import Engine, use_engine
-from mellea_rx.core.outlet import running_loop
-from mellea_rx.core.timers import LoopScheduler
+from mellea_rx.core.runtime.delivery import running_loop
+from mellea_rx.core.runtime.engine import Engine, use_engine
+from mellea_rx.core.runtime.schedulers import LoopScheduler
 from mellea_rx.errors import InvalidInputError, VirtualTimeError
 
 __all__ = ["VirtualTime", "run_off_loop", "run_virtual"]

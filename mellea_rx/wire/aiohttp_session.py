@@ -28,10 +28,10 @@ from mellea_rx.errors import (
     ConnectionFailedError,
     InvalidInputError,
 )
-from mellea_rx.wire.slots import Slots, default_connections
-from mellea_rx.wire.statuses import packing
+from mellea_rx.wire.connector import Slots, default_connections
+from mellea_rx.wire.error_text import printable
+from mellea_rx.wire.status_errors import packing
 from mellea_rx.wire.transport import Faults, Feed, Limits, Queued, RequestHead, Response, Transport
-from mellea_rx.wire.words import printable
 
 __all__ = ["SessionOnItsLoop", "SessionTransport", "transport_over"]
 

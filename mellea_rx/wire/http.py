@@ -18,10 +18,10 @@ from yarl import URL
 
 from mellea_rx._version import __version__
 from mellea_rx.errors import BackendError, ConnectTimeoutError, InvalidInputError, ProtocolError
-from mellea_rx.wire.secrets import Address, Redactor, Secret
-from mellea_rx.wire.statuses import packing, refusal
+from mellea_rx.wire.error_text import error_message, excerpt
+from mellea_rx.wire.redaction import Address, Redactor, Secret
+from mellea_rx.wire.status_errors import packing, refusal
 from mellea_rx.wire.transport import Faults, Feed, Limits, Queued, RequestHead, Response, Transport
-from mellea_rx.wire.words import error_message, excerpt
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession

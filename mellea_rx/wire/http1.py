@@ -21,9 +21,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from mellea_rx.errors import BackendError, ConnectionFailedError
-from mellea_rx.wire.connecting import Connector, tls_context
-from mellea_rx.wire.slots import Slots, default_connections
-from mellea_rx.wire.statuses import packing
+from mellea_rx.wire.connector import Connector, Slots, default_connections, tls_context
+from mellea_rx.wire.status_errors import packing
 from mellea_rx.wire.transport import Faults, Feed, Limits, Queued, RequestHead, Response
 
 __all__ = ["Http1Transport"]

@@ -8,7 +8,7 @@ line.
 from __future__ import annotations
 
 from mellea_rx.errors import ResponseTooLargeError
-from mellea_rx.wire.lines import MAX_LINE, LineDecoder
+from mellea_rx.wire.line_decoder import MAX_LINE, LineDecoder
 
 __all__ = ["SseDecoder"]
 

@@ -27,8 +27,8 @@ from mellea_rx.errors import (
     StreamInterruptedError,
     TLSError,
 )
-from mellea_rx.wire.lines import MAX_LINE
-from mellea_rx.wire.words import excerpt, printable
+from mellea_rx.wire.error_text import excerpt, printable
+from mellea_rx.wire.line_decoder import MAX_LINE
 
 __all__ = ["Faults", "Feed", "Limits", "Queued", "RequestHead", "Response", "Transport"]
 

@@ -14,13 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mellea_rx import ChatContext, MelleaSession, ModelOption, ScriptedBackend
-from mellea_rx.backends.control_tokens import JOINER, ControlTokens, read_control_tokens
-from mellea_rx.backends.gguf_metadata import read_metadata
-from mellea_rx.backends.llama_cpp import LocalBackend
-from mellea_rx.backends.llama_model import ModelSetup, open_server
-from mellea_rx.backends.local_request import LocalRequest
-from mellea_rx.core.options import Options
-from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.backends.local import LocalBackend, LocalRequest
+from mellea_rx.backends.local_process import ModelSetup, open_server
+from mellea_rx.backends.model_files import JOINER, ControlTokens, read_control_tokens, read_metadata
+from mellea_rx.core.types.options import Options
+from mellea_rx.core.types.request import Request, WireMessage
 from mellea_rx.errors import ModelFileError
 from mellea_rx.stdlib.components import Document, Message, ToolMessage
 from mellea_rx.stdlib.requirements import req, simple_validate

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from mellea_rx import MelleaSession
-from mellea_rx.backends.llama_cpp import LocalBackend
-from mellea_rx.core.backend import is_backend
-from mellea_rx.core.chunk import Chunk
-from mellea_rx.core.engine import engine
-from mellea_rx.core.options import ModelOption, Options
-from mellea_rx.core.request import Request, WireMessage
-from mellea_rx.core.source import forward
-from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.backends.local import LocalBackend
+from mellea_rx.core.interfaces.backend import is_backend
+from mellea_rx.core.runtime.engine import engine
+from mellea_rx.core.streams.chunk_source import forward
+from mellea_rx.core.streams.thunk import ModelOutputThunk
+from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.core.types.options import ModelOption, Options
+from mellea_rx.core.types.request import Request, WireMessage
 from mellea_rx.errors import (
     BadRequestError,
     InvalidInputError,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mellea_rx import LocalBackend, MelleaSession, OptionError
-from mellea_rx.backends.llama_options import LLAMA_OPTIONS
+from mellea_rx.backends.local import LLAMA_OPTIONS
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SETUP = """
 import os, sys, threading
-from mellea_rx.backends.llama_cpp import LocalBackend
-from mellea_rx.core.options import ModelOption, Options
-from mellea_rx.core.request import Request, WireMessage
-from mellea_rx.core.source import forward
-from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.backends.local import LocalBackend
+from mellea_rx.core.types.options import ModelOption, Options
+from mellea_rx.core.types.request import Request, WireMessage
+from mellea_rx.core.streams.chunk_source import forward
+from mellea_rx.core.streams.thunk import ModelOutputThunk
 
 def ask(backend, text="Tell me a story.", tokens=2000):
     options = Options({ModelOption.MAX_NEW_TOKENS: tokens})
@@ -167,7 +167,7 @@ def test_a_missing_extra_names_the_command():
     code = """
     import sys
     sys.modules["xllamacpp"] = None
-    from mellea_rx.backends.llama_cpp import LocalBackend
+    from mellea_rx.backends.local import LocalBackend
     from mellea_rx.errors import MissingExtraError
     try:
         LocalBackend()
@@ -183,6 +183,6 @@ def test_a_missing_extra_names_the_command():
 
 
 def test_importing_the_backend_imports_no_llama_cpp():
-    code = "import sys, mellea_rx.backends.llama_cpp; print('xllamacpp' in sys.modules)"
+    code = "import sys, mellea_rx.backends.local; print('xllamacpp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "False"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from io import StringIO
 
 from mellea_rx import MelleaRxError, MelleaSession, ModelOption
-from mellea_rx.core.retry import RetryPolicy
+from mellea_rx.core.types.retry_policy import RetryPolicy
 from tests.chaos.faults import fault_of, may_end_in
 
 __all__ = ["WHOLE", "WORDS", "End", "outcome"]

@@ -22,9 +22,9 @@ from mellea_rx import (
     ScriptedBackend,
 )
 from mellea_rx.backends import Backend
-from mellea_rx.core.generation import Generation
-from mellea_rx.stdlib.calls import Call
-from mellea_rx.stdlib.tries import generate_with_retries
+from mellea_rx.core.streams.generation import Generation
+from mellea_rx.stdlib.pipeline.call import Call
+from mellea_rx.stdlib.pipeline.retries import generate_with_retries
 from mellea_rx.testing.conformance import request
 from tests.chaos.trial import Trial, engine_tasks, logged
 from tests.core.hand import PATIENCE, until_blocking

@@ -27,7 +27,7 @@ from mellea_rx import (
 )
 from mellea_rx.backends.auto import AutoBackend
 from mellea_rx.backends.registry import create_backend
-from mellea_rx.wire.secrets import Redactor, Secret
+from mellea_rx.wire.redaction import Redactor, Secret
 from tests.chaos.frames import chunked, frame, head, said
 from tests.chaos.trial import BACKENDS, KEY, ONCE, Trial, chain, logged, printed
 from tests.support.server_process import ServerProcess

@@ -18,8 +18,8 @@ from mellea_rx import (
     StreamInterruptedError,
     TotalTimeoutError,
 )
-from mellea_rx.core.retry import RetryPolicy
-from mellea_rx.wire.http import Limits
+from mellea_rx.core.types.retry_policy import RetryPolicy
+from mellea_rx.wire.transport import Limits
 from tests.chaos.frames import chunked, end, frame, head, said
 from tests.chaos.trial import ONCE, WORDS, Trial
 from tests.support.server_process import ServerProcess

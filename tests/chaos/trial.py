@@ -16,7 +16,7 @@ from mellea_rx import (
     OllamaBackend,
     OpenAIBackend,
 )
-from mellea_rx.core.engine import engine
+from mellea_rx.core.runtime.engine import engine
 from tests.core.hand import PATIENCE, Recorder, until_blocking
 from tests.support.server_process import ServerProcess
 from tests.support.session_loop import SessionLoop

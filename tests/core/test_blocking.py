@@ -18,7 +18,7 @@ from mellea_rx import (
     ModelOutputThunk,
     ScriptedBackend,
 )
-from mellea_rx.core.engine import Engine, engine, use_engine
+from mellea_rx.core.runtime.engine import Engine, engine, use_engine
 from mellea_rx.stdlib.requirements import Requirement, req, simple_validate
 from tests.core.hand import PATIENCE, Answer, Hand, soon, started, until_blocking
 

@@ -18,9 +18,9 @@ from reactivex.scheduler import (
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
 
 from mellea_rx import Chunk, GenerationFailedError, MelleaSession, ScriptedBackend
-from mellea_rx.core.consumers import ObserverSubscription
-from mellea_rx.core.emitter import AckChannel
-from mellea_rx.core.outlet import Outlet
+from mellea_rx.core.runtime.delivery import Outlet
+from mellea_rx.core.streams.coroutine_source import AckChannel
+from mellea_rx.core.streams.subscriptions import ObserverSubscription
 from tests.core.hand import (
     PATIENCE,
     STREAM,

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from mellea_rx import MelleaSession, ScriptedBackend
-from mellea_rx.core.engine import engine
-from mellea_rx.core.request import Request
+from mellea_rx.core.runtime.engine import engine
+from mellea_rx.core.types.request import Request
 from tests.core.hand import until_blocking
 from tests.core.python import runs_cleanly
 
@@ -54,7 +54,7 @@ import sys
 sys.modules["uvloop"] = None
 import mellea_rx
 print(mellea_rx.start_session("scripted").instruct("Go."))
-from mellea_rx.core.engine import engine
+from mellea_rx.core.runtime.engine import engine
 print(type(engine().loop).__module__.split(".")[0])
 """
     assert runs_cleanly(code).splitlines() == ["This is a scripted answer.", "asyncio"]

@@ -10,9 +10,9 @@ from tests.support.server_process import ServerProcess
 HEAD = """
 import asyncio, os, sys, threading
 from mellea_rx import *
-from mellea_rx.core.engine import engine
-from mellea_rx.core.options import Options
-from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.runtime.engine import engine
+from mellea_rx.core.types.options import Options
+from mellea_rx.core.types.request import Request, WireMessage
 m = MelleaSession(OllamaBackend("m", base_url=sys.argv[1]))
 stream = {ModelOption.STREAM: True}
 HOW = {

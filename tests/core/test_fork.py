@@ -12,7 +12,7 @@ import asyncio, os, signal, sys, warnings
 # Newer Pythons warn of any fork beside threads: that one may go well is what is tested here.
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 from mellea_rx import *
-from mellea_rx.core.engine import engine
+from mellea_rx.core.runtime.engine import engine
 
 def in_child(work):
     sys.stdout.flush()

@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mellea_rx.core.json_value import MAX_DEPTH, depth_of, fault_in, lone_surrogate, well_formed
+from mellea_rx.core.types.validation import (
+    MAX_DEPTH,
+    depth_of,
+    fault_in,
+    lone_surrogate,
+    well_formed,
+)
 
 any_text = st.text(st.characters(codec=None), max_size=8)
 scalars = st.none() | st.booleans() | st.floats() | any_text | st.integers()

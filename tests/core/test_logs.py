@@ -26,7 +26,7 @@ from mellea_rx import (
     ScriptedBackend,
     wait_for_all_mots,
 )
-from mellea_rx.core.logs import (
+from mellea_rx.core.runtime.logs import (
     AttemptRejected,
     CallEnded,
     CallStarted,
@@ -455,7 +455,7 @@ def test_nothing_else_in_the_package_has_a_logger() -> None:
         for path in package.rglob("*.py")
         if "getLogger" in path.read_text("utf-8")
     }
-    assert with_logger == {"core/logs.py", "cli/log_output.py"}
+    assert with_logger == {"core/runtime/logs.py", "cli/log_output.py"}
 
 
 @pytest.mark.parametrize("odd", ["\x1b[2J", "\nERROR forged", "\r", "\u202e", "\u2066", "\ud83d"])

@@ -16,7 +16,7 @@ from reactivex import Observable
 from reactivex.subject import Subject
 
 from mellea_rx import ConcurrentReaderError, ModelOutputThunk
-from mellea_rx.core.outlet import loop_outlet
+from mellea_rx.core.runtime.delivery import loop_outlet
 from mellea_rx.operators import to_async_iterator, to_iterator
 from tests.core.hand import PATIENCE, Answer, engine_has_told, soon, started, until
 

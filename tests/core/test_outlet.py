@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mellea_rx import MelleaSession, ScriptedBackend
-from mellea_rx.core.engine import engine
-from mellea_rx.core.outlet import Outlet, loop_outlet
+from mellea_rx.core.runtime.delivery import Outlet, loop_outlet
+from mellea_rx.core.runtime.engine import engine
 from tests.core.hand import PATIENCE, STREAM, engine_has_told, soon, started, until, until_blocking
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mellea_rx import Chunk, MelleaSession, ScriptedBackend, ToolCall, Usage
 from mellea_rx.backends.scripted import Pause
-from mellea_rx.core.fold import Fold
+from mellea_rx.core.streams.buffers import Fold
 from tests.core.hand import STREAM, soon
 
 pieces = st.lists(st.text(max_size=4) | st.sampled_from([Pause(0), Pause(0.001)]), max_size=12)

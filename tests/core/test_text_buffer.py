@@ -7,7 +7,7 @@ import tracemalloc
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mellea_rx.core.fold import TextBuffer
+from mellea_rx.core.streams.buffers import TextBuffer
 
 ANY_TEXT = st.text(st.characters(codec=None))  # halves of surrogate pairs too
 

@@ -12,7 +12,7 @@ from reactivex.scheduler import CurrentThreadScheduler, ImmediateScheduler, Time
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 from reactivex.testing import TestScheduler
 
-from mellea_rx.core.timers import LoopScheduler, scheduler_for
+from mellea_rx.core.runtime.schedulers import LoopScheduler, scheduler_for
 from tests.core.hand import soon
 
 

@@ -20,7 +20,7 @@ from mellea_rx import (
     UnexpectedError,
     WaitTimeoutError,
 )
-from mellea_rx.core.generation import Generation
+from mellea_rx.core.streams.generation import Generation
 from tests.core.hand import (
     PATIENCE,
     STREAM,

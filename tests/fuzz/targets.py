@@ -11,16 +11,16 @@ from typing import Any
 import reactivex as rx
 from reactivex import operators as ops
 
-from mellea_rx.backends.http_backend import StreamDecoder
+from mellea_rx.backends.http import StreamDecoder
 from mellea_rx.backends.ollama import OllamaDecoder
-from mellea_rx.backends.openai import OpenAIDecoder
+from mellea_rx.backends.openai_stream import OpenAIDecoder
 from mellea_rx.errors import BackendError, FormatError
 from mellea_rx.operators import partial_object
-from mellea_rx.operators.members import MemberScanner
-from mellea_rx.wire.lines import LineDecoder
-from mellea_rx.wire.secrets import Redactor
+from mellea_rx.operators.json_members import MemberScanner
+from mellea_rx.wire.error_text import error_message
+from mellea_rx.wire.line_decoder import LineDecoder
+from mellea_rx.wire.redaction import Redactor
 from mellea_rx.wire.sse import SseDecoder
-from mellea_rx.wire.words import error_message
 from tests.wire.cuts import cut
 
 __all__ = ["SEEDS", "TARGETS", "Target"]

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mellea_rx.backends.ollama import OllamaDecoder
-from mellea_rx.backends.openai import OpenAIDecoder
-from mellea_rx.wire.secrets import Redactor
+from mellea_rx.backends.openai_stream import OpenAIDecoder
+from mellea_rx.wire.redaction import Redactor
 from tests.core.python import ROOT
 from tests.fuzz.targets import SEEDS, TARGETS
 from tests.operators.linear import assert_linear

@@ -11,7 +11,7 @@ from reactivex.testing import ReactiveTest, TestScheduler
 
 from mellea_rx import Chunk
 from mellea_rx.operators import combine_latest, concat, gather, map_async, merge, race, zip
-from mellea_rx.operators.backlog import backlog
+from mellea_rx.operators.iterators import backlog
 from tests.core.hand import Recorder, soon, started, started_many, until
 from tests.operators.virtual import Log, seen
 

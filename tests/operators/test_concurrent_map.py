@@ -28,7 +28,7 @@ from mellea_rx import (
     ScriptedBackend,
 )
 from mellea_rx.backends.scripted import Pause
-from mellea_rx.core.outlet import running_loop
+from mellea_rx.core.runtime.delivery import running_loop
 from mellea_rx.operators import (
     map_async,
     map_generate,

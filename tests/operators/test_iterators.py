@@ -25,7 +25,7 @@ from mellea_rx import (
     MelleaSession,
     ScriptedBackend,
 )
-from mellea_rx.core.engine import engine
+from mellea_rx.core.runtime.engine import engine
 from mellea_rx.operators import Tagged, merge, to_async_iterator, to_iterator
 from tests.core.hand import PATIENCE, soon, started, started_many, until
 

@@ -27,7 +27,7 @@ from mellea_rx import (
     TemplateError,
 )
 from mellea_rx.backends.scripted import Pause
-from mellea_rx.core.chunk import Usage
+from mellea_rx.core.types.chunk import Usage
 from mellea_rx.operators import (
     Started,
     fallback,
@@ -37,7 +37,7 @@ from mellea_rx.operators import (
     to_async_iterator,
     to_iterator,
 )
-from mellea_rx.operators.rate import RateLimit
+from mellea_rx.operators.rate_limit import RateLimit
 from mellea_rx.testing import run_virtual
 from tests.core.hand import PATIENCE, STREAM, Hand, Recorder, soon, until
 

@@ -28,7 +28,7 @@ from mellea_rx import (
     TotalTimeoutError,
     Usage,
 )
-from mellea_rx.core.fold import Fold
+from mellea_rx.core.streams.buffers import Fold
 from mellea_rx.operators import RetryPolicy, chunk_timeout, coalesce, retry, smooth
 from tests.operators.cuts import texts
 from tests.operators.virtual import END, Log, cold, seen

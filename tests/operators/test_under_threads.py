@@ -14,7 +14,7 @@ from reactivex import Observable
 from reactivex.scheduler import NewThreadScheduler, ThreadPoolScheduler
 
 from mellea_rx import GenerationCancelledError, MelleaSession, ModelOutputThunk, ScriptedBackend
-from mellea_rx.core.home import home_for
+from mellea_rx.core.runtime.delivery import home_for
 from mellea_rx.errors import NoAnswerError
 from mellea_rx.operators import as_completed, combine_latest, gather, hedge, merge, race, zip
 from tests.core.hand import PATIENCE, STREAM, until_blocking

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mellea_rx.core.engine import engine
+from mellea_rx.core.runtime.engine import engine
 from tests.search.player import Player
 from tests.search.server import PlanServer
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from mellea_rx import LocalBackend, OllamaBackend, OpenAIBackend, ScriptedBackend
-from mellea_rx.core.engine import engine
-from mellea_rx.core.request import Request
+from mellea_rx.core.runtime.engine import engine
+from mellea_rx.core.types.request import Request
 from mellea_rx.errors import (
     ConnectionFailedError,
     GenerationFailedError,

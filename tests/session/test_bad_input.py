@@ -30,10 +30,10 @@ from mellea_rx import (
     TemplateError,
     generative,
 )
-from mellea_rx.core.options import Options
-from mellea_rx.core.request import Request, WireMessage
-from mellea_rx.core.source import forward
-from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.streams.chunk_source import forward
+from mellea_rx.core.streams.thunk import ModelOutputThunk
+from mellea_rx.core.types.options import Options
+from mellea_rx.core.types.request import Request, WireMessage
 from mellea_rx.stdlib.formats import as_format
 from mellea_rx.stdlib.requirements import req
 from mellea_rx.testing import replay

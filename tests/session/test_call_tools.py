@@ -28,12 +28,12 @@ from mellea_rx import (
     call_tools,
     tool,
 )
-from mellea_rx.core.options import Options
-from mellea_rx.formatters.template import render
+from mellea_rx.core.types.options import Options
 from mellea_rx.stdlib.components import ToolMessage, ToolMessages
+from mellea_rx.stdlib.prompts.renderer import render
 from mellea_rx.stdlib.requirements import check, simple_validate
 from mellea_rx.stdlib.sampling import RejectionSampling
-from mellea_rx.stdlib.tools.run import MAX_ARGUMENTS
+from mellea_rx.stdlib.tools.tool_calls import MAX_ARGUMENTS
 from tests.core.hand import Hand, soon
 from tests.support.server_process import ServerProcess
 

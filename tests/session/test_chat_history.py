@@ -23,10 +23,10 @@ from mellea_rx import (
     ToolCall,
     Usage,
 )
-from mellea_rx.core.component import Said, Template
-from mellea_rx.core.request import Request, WireMessage
-from mellea_rx.stdlib.compaction import Summarize, TokenThreshold
-from mellea_rx.stdlib.context import Exchange, Summary
+from mellea_rx.core.interfaces.component import Said, Template
+from mellea_rx.core.interfaces.context import Exchange, Summary
+from mellea_rx.core.types.request import Request, WireMessage
+from mellea_rx.stdlib.context.compaction import Summarize, TokenThreshold
 
 SYSTEM = {ModelOption.SYSTEM_PROMPT: "Be."}
 

@@ -21,8 +21,9 @@ from mellea_rx import (
     ServerError,
     SessionClosedError,
 )
-from mellea_rx.stdlib.cold import ColdCall, ColdVerbs
+from mellea_rx.core.streams.cold_call import ColdCall
 from mellea_rx.stdlib.components import Template
+from mellea_rx.stdlib.session.cold import ColdVerbs
 from tests.core.hand import PATIENCE, STREAM, Hand, Recorder, soon, until
 
 VERBS = ["instruct", "chat", "act", "query", "transform"]

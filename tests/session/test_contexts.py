@@ -16,8 +16,8 @@ from mellea_rx import (
     ScriptedBackend,
     SimpleContext,
 )
-from mellea_rx.core.request import Request
-from mellea_rx.stdlib import context as context_module
+from mellea_rx.core.types.request import Request
+from mellea_rx.stdlib.context import contexts as context_module
 from tests.core.hand import STREAM, Hand, soon, until
 
 WARNING = (

@@ -18,9 +18,9 @@ from mellea_rx import (
     OpenAIBackend,
     ScriptedBackend,
 )
-from mellea_rx.core.backend import Capabilities
-from mellea_rx.core.image import MAX_IMAGE_BYTES
-from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.interfaces.backend import Capabilities
+from mellea_rx.core.types.image import MAX_IMAGE_BYTES
+from mellea_rx.core.types.request import Request, WireMessage
 from mellea_rx.stdlib.components import Image, Instruction, Message
 from tests.core.hand import Recorder, soon
 from tests.support.server_process import ServerProcess

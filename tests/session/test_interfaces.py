@@ -11,7 +11,7 @@ import pytest
 from reactivex import Observable
 
 from mellea_rx import MelleaSession, ModelOption, OptionError, ScriptedBackend
-from mellea_rx.core.backend import (
+from mellea_rx.core.interfaces.backend import (
     Backend,
     BaseBackend,
     Capabilities,
@@ -22,11 +22,12 @@ from mellea_rx.core.backend import (
     loops_of_backend,
     resolved,
 )
-from mellea_rx.core.chunk import Chunk
-from mellea_rx.core.component import is_component, messages_of
-from mellea_rx.core.options import Options
-from mellea_rx.core.request import Request
-from mellea_rx.core.sampling import Sampler, SamplingResult
+from mellea_rx.core.interfaces.component import is_component, messages_of
+from mellea_rx.core.interfaces.sampling import Sampler
+from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.core.types.options import Options
+from mellea_rx.core.types.request import Request
+from mellea_rx.core.types.sampling_result import SamplingResult
 from mellea_rx.stdlib.components import Said, Template, TextComponent
 from mellea_rx.stdlib.requirements import req, simple_validate
 from mellea_rx.stdlib.sampling import BaseStrategy

@@ -30,8 +30,8 @@ from mellea_rx import (
 )
 from mellea_rx.backends import register_backend
 from mellea_rx.stdlib.components import Instruction
-from mellea_rx.stdlib.keywords import KEYWORDS, ModelKwargs, StreamKwargs
 from mellea_rx.stdlib.sampling import RejectionSampling
+from mellea_rx.stdlib.session.call_options import KEYWORDS, ModelKwargs, StreamKwargs
 from tests.support.server_process import ServerProcess
 
 

@@ -18,7 +18,7 @@ from mellea_rx import (
     OllamaBackend,
     OpenAIBackend,
 )
-from mellea_rx.core.engine import engine
+from mellea_rx.core.runtime.engine import engine
 from tests.core.hand import STREAM, Recorder, until, until_blocking
 from tests.support.server_process import ServerProcess
 from tests.support.timing import assert_in_time

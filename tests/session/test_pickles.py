@@ -22,10 +22,10 @@ from mellea_rx import (
     SimpleContext,
     errors,
 )
-from mellea_rx.core.chunk import Chunk, ToolCall, Usage
-from mellea_rx.core.tool import Tool
+from mellea_rx.core.types.chunk import Chunk, ToolCall, Usage
+from mellea_rx.core.types.tool import Tool
 from mellea_rx.errors import CallbackError, GenerationFailedError
-from mellea_rx.stdlib.compaction import TokenThreshold
+from mellea_rx.stdlib.context.compaction import TokenThreshold
 from mellea_rx.stdlib.requirements import req, simple_validate
 from mellea_rx.stdlib.tools import tool
 from tests.core.hand import soon
@@ -121,7 +121,7 @@ class Unparsable:
     """Cannot read its answer."""
 
     def template(self) -> Any:
-        from mellea_rx.core.component import Template
+        from mellea_rx.core.interfaces.component import Template
 
         return Template("Go.")
 

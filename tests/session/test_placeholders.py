@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mellea_rx import MelleaSession, ScriptedBackend, TemplateError, react
-from mellea_rx.core.placeholders import _warnings_of, names_in, placeholder_in
+from mellea_rx.core.text.placeholders import _warnings_of, names_in, placeholder_in
 from mellea_rx.stdlib.components import Document
 from mellea_rx.stdlib.requirements import check, req
 

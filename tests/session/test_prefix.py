@@ -18,10 +18,10 @@ from mellea_rx import (
     ScriptedBackend,
     ServerError,
 )
-from mellea_rx.core.backend import Capabilities
-from mellea_rx.core.request import WireMessage
-from mellea_rx.stdlib.beginnings import RepeatedPrefillFilter
+from mellea_rx.core.interfaces.backend import Capabilities
+from mellea_rx.core.types.request import WireMessage
 from mellea_rx.stdlib.components import Message, ToolMessage
+from mellea_rx.stdlib.pipeline.prefill import RepeatedPrefillFilter
 from mellea_rx.stdlib.requirements import req, simple_validate
 from tests.core.hand import STREAM, Recorder, soon, until
 from tests.support.server_process import ServerProcess

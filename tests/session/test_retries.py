@@ -30,9 +30,9 @@ from mellea_rx import (
     TotalTimeoutError,
 )
 from mellea_rx.backends.scripted import Pause
-from mellea_rx.core.backend import Capabilities
-from mellea_rx.core.events import Retrying
-from mellea_rx.core.retry import RetryPolicy
+from mellea_rx.core.interfaces.backend import Capabilities
+from mellea_rx.core.types.events import Retrying
+from mellea_rx.core.types.retry_policy import RetryPolicy
 from mellea_rx.stdlib.requirements import check, req, simple_validate
 from mellea_rx.stdlib.sampling import RejectionSampling
 from tests.core.hand import STREAM, Hand, Recorder, soon, until

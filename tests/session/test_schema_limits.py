@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from mellea_rx import FormatError, InvalidInputError, MelleaSession, ModelOption, ScriptedBackend
 from mellea_rx.errors import TotalTimeoutError
-from mellea_rx.stdlib.formats import as_format, limits
+from mellea_rx.stdlib.formats import as_format
+from mellea_rx.stdlib.formats import bounded_checks as limits
 from tests.core.hand import soon, until_blocking
 
 SLOW = "^(a|aa)+$"

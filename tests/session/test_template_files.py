@@ -17,14 +17,14 @@ from mellea_rx import (
     generative,
     start_session,
 )
-from mellea_rx.core.backend import Capabilities
-from mellea_rx.formatters.template import variables_of
+from mellea_rx.core.interfaces.backend import Capabilities
+from mellea_rx.core.interfaces.context import Summary
 from mellea_rx.stdlib.components import Document, Message, ToolMessage
-from mellea_rx.stdlib.context import Summary
 from mellea_rx.stdlib.formats import OutputFormat
+from mellea_rx.stdlib.prompts.renderer import variables_of
 from mellea_rx.stdlib.requirements import check, simple_validate
 from mellea_rx.stdlib.sampling import MultiTurn, RepairTemplate
-from mellea_rx.stdlib.templates import TEMPLATES
+from mellea_rx.stdlib.session.template_overrides import TEMPLATES
 from tests.core.hand import soon, until_blocking
 from tests.docs.pages import table_rows
 from tests.session.test_dependencies import echo

@@ -24,11 +24,11 @@ from mellea_rx import (
     call_tools,
     tool,
 )
-from mellea_rx.core.backend import Capabilities
-from mellea_rx.core.options import Options
-from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.interfaces.backend import Capabilities
+from mellea_rx.core.types.options import Options
+from mellea_rx.core.types.request import Request, WireMessage
 from mellea_rx.stdlib.components import ToolMessages
-from mellea_rx.stdlib.tools.in_words import ChoiceReader, without_tools
+from mellea_rx.stdlib.pipeline.prompted_tools import ChoiceReader, without_tools
 from tests.core.hand import STREAM, Hand, soon
 from tests.session.test_tools import Place, Unit
 

@@ -25,8 +25,8 @@ from mellea_rx import (
     ToolError,
     mify,
 )
-from mellea_rx.core.backend import Capabilities
-from mellea_rx.core.events import (
+from mellea_rx.core.interfaces.backend import Capabilities
+from mellea_rx.core.types.events import (
     AttemptStarted,
     Completed,
     ToolCalled,

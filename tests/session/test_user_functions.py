@@ -23,7 +23,7 @@ from mellea_rx import (
     ValidatorError,
     tool,
 )
-from mellea_rx.core.chunk import Chunk, ToolCall
+from mellea_rx.core.types.chunk import Chunk, ToolCall
 from mellea_rx.operators import map_async, to_iterator
 from mellea_rx.stdlib.requirements import Requirement, check, simple_validate
 from mellea_rx.stdlib.tools import call_tools

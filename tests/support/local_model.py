@@ -7,11 +7,11 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from mellea_rx.core.backend import Backend
-from mellea_rx.core.options import ModelOption, Options
-from mellea_rx.core.request import Request, WireMessage
-from mellea_rx.core.source import forward
-from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.interfaces.backend import Backend
+from mellea_rx.core.streams.chunk_source import forward
+from mellea_rx.core.streams.thunk import ModelOutputThunk
+from mellea_rx.core.types.options import ModelOption, Options
+from mellea_rx.core.types.request import Request, WireMessage
 
 LONG = "Tell me all about the sea. " * 170  # 1,200 tokens
 TOKENS, WARMTH = ModelOption.MAX_NEW_TOKENS, ModelOption.TEMPERATURE

@@ -31,9 +31,10 @@ from mellea_rx import (
     Usage,
 )
 from mellea_rx.backends.scripted import Answer
-from mellea_rx.core.backend import Backend, Capabilities, is_backend
-from mellea_rx.core.options import Options
-from mellea_rx.core.request import Image, Request, WireMessage
+from mellea_rx.core.interfaces.backend import Backend, Capabilities, is_backend
+from mellea_rx.core.types.image import Image
+from mellea_rx.core.types.options import Options
+from mellea_rx.core.types.request import Request, WireMessage
 from mellea_rx.testing import (
     Probe,
     Recorder,

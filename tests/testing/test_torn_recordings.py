@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from mellea_rx import MelleaSession, RecordingError, ScriptedBackend
-from mellea_rx.core.chunk import Chunk, ToolCall
-from mellea_rx.core.options import Options
-from mellea_rx.core.request import Request, WireMessage
+from mellea_rx.core.types.chunk import Chunk, ToolCall
+from mellea_rx.core.types.options import Options
+from mellea_rx.core.types.request import Request, WireMessage
 from mellea_rx.testing import Recorder, replay
 from mellea_rx.testing.recordings import MASK, plain
 

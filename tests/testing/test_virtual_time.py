@@ -33,7 +33,7 @@ from mellea_rx import (
     WaitTimeoutError,
 )
 from mellea_rx.backends.scripted import Answer, Pause
-from mellea_rx.core.engine import engine, engine_loop
+from mellea_rx.core.runtime.engine import engine, engine_loop
 from mellea_rx.operators import RetryPolicy, chunk_timeout, retry
 from mellea_rx.stdlib.requirements import Requirement, check, simple_validate
 from mellea_rx.testing import STALL, LoopScheduler, Probe, VirtualTime, failing, run_virtual

@@ -13,6 +13,7 @@ from reactivex import Observable
 from reactivex import operators as ops
 
 from mellea_rx import Chunk, MelleaSession, ModelOutputThunk
+from mellea_rx.core.streams.cold_call import ColdCall
 from mellea_rx.operators import (
     Generated,
     Outcome,
@@ -37,8 +38,8 @@ from mellea_rx.operators import (
     to_thunk,
     zip,
 )
-from mellea_rx.stdlib.cold import ColdCall, ColdVerbs
 from mellea_rx.stdlib.components import Template
+from mellea_rx.stdlib.session.cold import ColdVerbs
 
 Thunk = ModelOutputThunk[str]
 

@@ -21,7 +21,7 @@ from mellea_rx import (
     start_session,
 )
 from mellea_rx.backends import Backend
-from mellea_rx.stdlib.cold import ColdCall
+from mellea_rx.core.streams.cold_call import ColdCall
 from mellea_rx.stdlib.components import Component, Template
 from mellea_rx.stdlib.requirements import check, req, simple_validate
 from mellea_rx.stdlib.sampling import RejectionSampling

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mellea_rx.backends.openai import OpenAIDecoder
+from mellea_rx.backends.openai_stream import OpenAIDecoder
 
 DONE = b"data: [DONE]\n\n"
 

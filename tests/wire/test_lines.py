@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mellea_rx.errors import ResponseTooLargeError
-from mellea_rx.wire.lines import LineDecoder
+from mellea_rx.wire.line_decoder import LineDecoder
 from tests.wire.cuts import cut, places
 
 line_bytes = st.binary(max_size=20).map(lambda b: b.replace(b"\n", b"").rstrip(b"\r"))

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mellea_rx.errors import ProtocolError
-from mellea_rx.wire.payload import PayloadDecoder
-from mellea_rx.wire.words import excerpt
+from mellea_rx.wire.error_text import excerpt
+from mellea_rx.wire.json_payload import PayloadDecoder
 
 
 class Payload(msgspec.Struct):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.wire.secrets import (
+from mellea_rx.wire.redaction import (
     Address,
     Redactor,
     Secret,

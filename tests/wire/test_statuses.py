@@ -19,7 +19,7 @@ from mellea_rx.errors import (
     ServerError,
     StatusError,
 )
-from mellea_rx.wire.statuses import packing, refusal, retry_after
+from mellea_rx.wire.status_errors import packing, refusal, retry_after
 
 
 @pytest.mark.parametrize(

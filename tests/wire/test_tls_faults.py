@@ -12,8 +12,8 @@ import pytest
 import trustme
 
 from mellea_rx import MelleaSession, ModelOption, OllamaBackend, OpenAIBackend, TLSError
-from mellea_rx.core.retry import RetryPolicy
-from mellea_rx.wire.connecting import tls_context
+from mellea_rx.core.types.retry_policy import RetryPolicy
+from mellea_rx.wire.connector import tls_context
 from mellea_rx.wire.http import HttpClient
 from tests.support.raw_server import Peer, RawServer, answer
 from tests.wire.loops import LOOPS, run_on

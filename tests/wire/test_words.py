@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mellea_rx.wire.words import error_message, excerpt, printable, told
+from mellea_rx.wire.error_text import error_message, excerpt, printable, told
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`Instruction`: the component of the verb `instruct`, a task with all that belongs to it."""
+"""Instructions: tasks in words with their inputs, and the tasks of typed functions."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mellea_rx.core.arguments import kind_of
-from mellea_rx.core.component import Said, Template, TextComponent
-from mellea_rx.core.image import Images, as_images
-from mellea_rx.core.placeholders import (
+from mellea_rx.core.interfaces.component import Said, Template, TextComponent
+from mellea_rx.core.streams.thunk import ModelOutputThunk
+from mellea_rx.core.text.placeholders import (
     NOT_RENDERED,
     OptionalVariables,
     require_used,
     warn_of_placeholders,
 )
-from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.types.image import Images, as_images
+from mellea_rx.core.types.validation import kind_of
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.formatters.template import variables_of
 from mellea_rx.stdlib.components.parts import (
     Part,
     Text,
@@ -25,8 +24,7 @@ from mellea_rx.stdlib.components.parts import (
     as_parts,
     require_text,
 )
-
-__all__ = ["INSTRUCTION", "Instruction"]
+from mellea_rx.stdlib.prompts.renderer import variables_of
 
 _DESCRIPTION = "{{ description }}"
 
@@ -140,3 +138,36 @@ class Instruction(TextComponent):
         if self.prefix is None:
             return (task,)
         return (task, Said(_PREFIX.given(prefix=self.prefix), "assistant"))
+
+
+FUNCTION = Template(
+    "{% for name, value in arguments %}{{ name }}: {{ value }}{{ '\n\n' }}{% endfor %}"
+    "{{ task }}"
+    "{% if requirements %}"
+    "{{ '\n\nRequirements:\n- ' }}{{ requirements | join('\n- ') }}"
+    "{% endif %}",
+    name="function",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCall(TextComponent):
+    """The task of a function, and the arguments of one call of it.
+
+    Attributes:
+        task: The function's docstring.
+        arguments: Its arguments, by name; never rendered themselves, and thunks are waited for.
+        requirements: The requirements on its result, in words.
+    """
+
+    task: str
+    arguments: Mapping[str, Any]
+    requirements: tuple[str, ...] = ()
+
+    def template(self) -> Template:
+        """The arguments, then the task and the requirements, since models weigh the end most."""
+        return FUNCTION.given(
+            task=self.task,
+            arguments=list(self.arguments.items()),
+            requirements=self.requirements,
+        )

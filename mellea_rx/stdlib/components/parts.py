@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, TypeGuard
 
-from mellea_rx.core.component import Component, Template, is_component
-from mellea_rx.core.thunk import ModelOutputThunk
+from mellea_rx.core.interfaces.component import Component, Template, is_component
+from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.errors import InvalidInputError
-
-__all__ = ["Part", "Text", "as_named_parts", "as_parts", "require_text"]
 
 Text: TypeAlias = str | ModelOutputThunk[Any]
 """A text, or the thunk of a call whose answer it is."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mellea_rx.core.component import Template, TextComponent
+from mellea_rx.core.interfaces.component import Template, TextComponent
 from mellea_rx.stdlib.components.parts import require_text
-from mellea_rx.stdlib.face import public_face
+from mellea_rx.stdlib.objects.description import public_face
 
 __all__ = ["QUERY", "TRANSFORM", "Query", "Transform"]
 

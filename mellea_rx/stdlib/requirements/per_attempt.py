@@ -13,8 +13,8 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from mellea_rx.core.callbacks import call_method, is_async
-from mellea_rx.core.requirement import StreamValidation
+from mellea_rx.core.runtime.user_functions import call_method, is_async
+from mellea_rx.core.types.requirement import StreamValidation
 from mellea_rx.errors import InvalidInputError
 
 __all__ = ["PerAttempt", "for_attempt", "is_stateful", "require_copies"]

@@ -1,21 +1,24 @@
-"""`RejectionSampling`: tries until an attempt meets every requirement; the default of all verbs."""
+"""Rejection sampling: attempts until one meets every requirement or the budget is spent.
+
+`WeakThenStrong` goes on with a stronger backend when the weaker one's budget is spent.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from mellea_rx.core.arguments import require_positive_int
-from mellea_rx.core.sampling import Attempt, BaseStrategy, Sampler, SamplingResult
+from mellea_rx.core.interfaces.backend import Backend, require_backend
+from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
+from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
+from mellea_rx.core.types.validation import require_positive_int
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.stdlib.sampling.budget import (
+from mellea_rx.stdlib.sampling.attempts import (
     at_once,
     outcome,
     until_accepted,
     width_of,
 )
-
-__all__ = ["RejectionSampling"]
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -93,3 +96,41 @@ class RejectionSampling(BaseStrategy):
         attempts = await until_accepted(following, self.loop_budget)
         # Readers got the units of every attempt so far: only the latest one begins with them all.
         return SamplingResult(attempts[-1].success, tuple(attempts), len(attempts) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class WeakThenStrong(BaseStrategy):
+    """Asks the session's backend, and another one when no attempt of it is accepted::
+
+        weak:      --a--x --b--x
+        strong:                  ---c---|
+        thunk:     --------------------c|
+
+    Attributes:
+        strong: The other backend; its own model options hold for what the call does not set.
+        weak_budget: The maximum number of attempts of the session's backend.
+        strong_budget: The maximum number of attempts of the other one.
+
+    Raises:
+        InvalidInputError: A budget is below 1, or `strong` is not a backend.
+    """
+
+    strong: Backend
+    weak_budget: int = 2
+    strong_budget: int = 1
+
+    def __post_init__(self) -> None:
+        require_positive_int("weak_budget", self.weak_budget)
+        require_positive_int("strong_budget", self.strong_budget)
+        require_backend(self.strong, "strong")
+
+    async def sample(self, sampler: Sampler) -> SamplingResult:
+        """Make attempts until one succeeds."""
+        attempts: list[Attempt] = []
+
+        async def following(_: Attempt | None) -> Attempt:
+            weak = len(attempts) < self.weak_budget
+            attempts.append(await sampler.attempt(backend=None if weak else self.strong))
+            return attempts[-1]
+
+        return outcome(await until_accepted(following, self.weak_budget + self.strong_budget))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mellea_rx.core.arguments import require_positive_int
-from mellea_rx.core.component import Template
-from mellea_rx.core.request import Request, WireMessage, begins
-from mellea_rx.core.sampling import Attempt, BaseStrategy, Sampler, SamplingResult
-from mellea_rx.stdlib.sampling.budget import outcome, until_accepted
+from mellea_rx.core.interfaces.component import Template
+from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
+from mellea_rx.core.types.request import Request, WireMessage, begins
+from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
+from mellea_rx.core.types.validation import require_positive_int
+from mellea_rx.stdlib.sampling.attempts import outcome, until_accepted
 
 __all__ = ["REPAIR", "REPAIR_TURN", "MultiTurn", "RepairTemplate"]
 

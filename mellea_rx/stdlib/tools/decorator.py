@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar, overload
 
-from mellea_rx.core.tool import Tool
-
-__all__ = ["tool"]
+from mellea_rx.core.types.tool import Tool
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -1,0 +1,1 @@
+"""Protocols of backends, components, contexts and sampling strategies."""

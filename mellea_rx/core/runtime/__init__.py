@@ -1,0 +1,1 @@
+"""The engine and its surroundings: threads, delivery, timers, forks, waits and the log."""

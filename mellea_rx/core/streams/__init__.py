@@ -1,0 +1,1 @@
+"""Streams of chunks: broadcasts, subscriptions, readers, sources, and the thunk."""

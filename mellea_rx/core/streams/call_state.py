@@ -1,0 +1,125 @@
+"""The facts about one call besides its text: name, times, parsed value, dependencies.
+
+Each `Generation` has one. It takes no lock: the generation's writer sets the times, and other
+threads only read them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.errors import CallbackError, MelleaRxError
+
+if TYPE_CHECKING:
+    from mellea_rx.core.streams.generation import Generation
+
+
+_UNPARSED: Any = object()
+_LONGEST_NAME = 80
+
+
+class CallState:
+    """The facts about one call besides its text.
+
+    Args:
+        clock: The engine's, in seconds.
+        loops: Event loops that have to run for this call to go on (they run functions of the
+            user's), so a blocking wait on one of them could never end.
+        dependencies: Generations that the call waits for; while they run, it needs what they need.
+        parse: Turns the whole text into the call's typed value.
+        description: The question, for messages that have to name the call.
+
+    Attributes:
+        started_at: Time of the call, by the clock.
+        first_at: Time of the first content; None before it.
+        ended_at: Time of the end; None before it.
+    """
+
+    __slots__ = (
+        "_parse",
+        "_parsed",
+        "clock",
+        "dependencies",
+        "description",
+        "ended_at",
+        "first_at",
+        "loops",
+        "started_at",
+    )
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        loops: tuple[asyncio.AbstractEventLoop, ...],
+        dependencies: Iterable[Generation],
+        parse: Callable[[str], Any],
+        description: object,
+    ) -> None:
+        self.clock = clock
+        self.loops = loops
+        self.dependencies = tuple([each for each in dependencies if not each.has_ended])
+        self.description = description
+        self._parse = parse
+        self._parsed: Any = _UNPARSED
+        self.started_at = clock()
+        self.first_at: float | None = None
+        self.ended_at: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The call's name in messages: its description, at most 80 characters of it."""
+        described = self.description
+        name = described if isinstance(described, str) else repr(described)
+        return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+    # Times.
+
+    def note_first(self, chunk: Chunk) -> bool:
+        """Note the time where this chunk has content. Returns whether it has."""
+        if not chunk:
+            return False
+        self.first_at = self.clock()
+        return True
+
+    def note_end(self) -> None:
+        """Note the time of the end; the call waits for nothing any more."""
+        self.ended_at = self.clock()
+        self.dependencies = ()
+
+    @property
+    def ttft(self) -> float | None:
+        """Seconds from the call to the first content; None before it."""
+        return None if self.first_at is None else self.first_at - self.started_at
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the call to the end, or to now while it runs."""
+        ended = self.ended_at
+        return (self.clock() if ended is None else ended) - self.started_at
+
+    # The value.
+
+    def set_parsed(self, value: Any) -> None:
+        """Set the typed value, which the text is then not parsed for."""
+        self._parsed = value
+
+    def parsed(self, text: str) -> Any:
+        """The typed value of the whole text. Parsed once, in the thread that asks first.
+
+        Raises:
+            CallbackError: The component cannot parse the text; `text` has it.
+        """
+        if self._parsed is _UNPARSED:
+            try:
+                self._parsed = self._parse(text)
+            except MelleaRxError:
+                raise
+            except Exception as error:
+                raise CallbackError(
+                    f"the component cannot parse this answer: {type(error).__name__}: {error}",
+                    text=text,
+                ) from error
+        return self._parsed

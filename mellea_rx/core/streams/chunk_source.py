@@ -1,0 +1,209 @@
+"""Cold Observables of chunks that run on the engine, and the sinks that take an answer.
+
+Backends return a `ChunkSource`; a pipeline awaits it directly with `drain`, and any other
+Observable is subscribed to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Protocol, TypeVar
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable, SingleAssignmentDisposable
+
+from mellea_rx.core.runtime.delivery import Home
+from mellea_rx.core.runtime.engine import engine
+from mellea_rx.core.streams.buffers import Fold
+from mellea_rx.core.streams.observable import Stream, safe_terminate
+from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.errors import CallerLoopClosedError, MelleaRxError
+
+
+class Sink(Protocol):
+    """Receives one answer."""
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        ...
+
+    @property
+    def spoke(self) -> bool:
+        """Whether any content has come."""
+        ...
+
+    def push(self, chunk: Chunk, /) -> None:
+        """Receive a chunk."""
+        ...
+
+    def retrying(self, error: MelleaRxError, pause: float, *, restarts: bool) -> None:
+        """Note that the request will be repeated.
+
+        Args:
+            error: Why.
+            pause: Seconds until then.
+            restarts: Whether the answer so far is void.
+        """
+        ...
+
+    def restart(self, error: MelleaRxError) -> bool:
+        """Discard the answer so far. Returns False where that is impossible."""
+        ...
+
+
+class Gathered:
+    """A sink that collects the chunks."""
+
+    def __init__(self) -> None:
+        self._fold = Fold()
+
+    @property
+    def answer(self) -> Chunk:
+        """The answer so far, as one chunk."""
+        return self._fold.peek()
+
+    @property
+    def text(self) -> str:
+        """The text of the answer so far."""
+        return self._fold.peek().text
+
+    @property
+    def spoke(self) -> bool:
+        """Whether any chunk has come."""
+        return bool(self._fold)
+
+    def push(self, chunk: Chunk) -> None:
+        """Add a chunk."""
+        self._fold.add(chunk)
+
+    def retrying(self, error: MelleaRxError, pause: float, *, restarts: bool) -> None:
+        """Does nothing."""
+
+    def restart(self, error: MelleaRxError) -> bool:
+        """Discard the chunks."""
+        self._fold = Fold()
+        return True
+
+
+T = TypeVar("T")
+
+Push = Callable[[Chunk], None]
+"""Accepts one chunk; never blocks."""
+
+_CLOSED_LOOP_CHECK = 1.0
+"""Seconds between two checks whether the user's loop is closed."""
+
+
+class ChunkSource(Stream[Chunk]):
+    """An Observable that runs `produce` on the engine, anew for each subscription.
+
+    Disposing the subscription cancels it; its exception goes to `on_error`.
+
+        produce:   push a   push b   return
+        source:    ---a--------b--------|
+
+    Args:
+        produce: Calls its argument, `push`, with every chunk, and returns at the end.
+    """
+
+    def __init__(self, produce: Callable[[Push], Awaitable[None]]) -> None:
+        super().__init__()
+        self.produce = produce
+
+    def _subscribe_core(
+        self, observer: abc.ObserverBase[Chunk], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        produce = self.produce
+
+        async def run() -> None:
+            try:
+                await produce(observer.on_next)
+            except Exception as error:
+                safe_terminate(observer, error)
+            else:
+                observer.on_completed()
+
+        return Disposable(engine().spawn(run, lost=partial(safe_terminate, observer)).cancel)
+
+
+def forward(source: Observable[Chunk], push: Push) -> Awaitable[None]:
+    """Subscribe to `source`, `push` all its chunks, return when it completed.
+
+    Runs on the engine. The source may emit on any thread; being cancelled disposes it.
+
+    Raises:
+        Exception: (when awaited) The source's error.
+    """
+    if isinstance(source, ChunkSource):
+        # It runs on the engine as well: so in this very task, without a subscription in between.
+        return source.produce(push)
+    return _forward(source, push)
+
+
+async def _forward(source: Observable[Chunk], push: Push) -> None:
+    end = _End()
+    subscription = source.subscribe(push, end.failed, end.completed)
+    try:
+        await end.come
+    finally:
+        subscription.dispose()
+
+
+async def forward_at(home: Home, source: Observable[T], push: Callable[[T], None]) -> None:
+    """Drain a source of the user's; it is subscribed to on the loop or thread of its user.
+
+    Args:
+        home: The loop and dispatcher that the source is subscribed to on.
+        source: The source.
+        push: Called with each item, by the source.
+
+    Raises:
+        CallerLoopClosedError: That loop is closed.
+        Exception: The source's error.
+    """
+    end = _End()
+    subscription = SingleAssignmentDisposable()
+
+    def begin() -> None:
+        subscription.disposable = source.subscribe(push, end.failed, end.completed)
+
+    home.call(begin, lost=lambda: end.failed(_closed()))
+    try:
+        while not end.come.done():
+            await asyncio.wait({end.come}, timeout=_CLOSED_LOOP_CHECK)
+            if home.loop is not None and home.loop.is_closed():
+                end.failed(_closed())
+        await end.come
+    finally:
+        subscription.dispose()
+
+
+class _End:
+    """The end of a source, set from any thread, for a coroutine on the engine."""
+
+    def __init__(self) -> None:
+        self._engine = engine()
+        self.come: asyncio.Future[None] = self._engine.loop.create_future()
+
+    def failed(self, error: Exception) -> None:
+        self._engine.call(self._settle, error)
+
+    def completed(self) -> None:
+        self._engine.call(self._settle, None)
+
+    def _settle(self, error: Exception | None) -> None:
+        if self.come.done():
+            return
+        if error is None:
+            self.come.set_result(None)
+        else:
+            self.come.set_exception(error)
+
+
+def _closed() -> CallerLoopClosedError:
+    return CallerLoopClosedError(
+        "the event loop that made this thunk of an Observable was closed: await it before that"
+    )

@@ -1,0 +1,1 @@
+"""Text while it streams, without I/O: units, wrappers around answers, placeholders."""

@@ -1,0 +1,101 @@
+"""`RetryPolicy`: the number of tries at a request, the pauses, and the errors to retry after.
+
+`ModelOption.RETRIES` and `operators.retry` take one.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import KW_ONLY, dataclass
+
+from mellea_rx.core.types.validation import require_positive_int, require_seconds
+from mellea_rx.errors import InvalidInputError, MelleaRxError
+
+_DOUBLINGS = 60  # any maximum is reached by then, and no float overflows
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """The number of tries at one request, the pauses between them, and the errors to retry after.
+
+    The pause is `initial` after the first try and doubles with each further one, up to `maximum`. A
+    random share of it, up to `jitter`, is subtracted, so that many clients do not come back at
+    once. A longer pause that the server asks for (`Retry-After`) is kept, up to `asked_maximum`.
+
+    Example:
+        >>> RetryPolicy(attempts=5, jitter=0).pause(3)
+        2.0
+
+    Attributes:
+        attempts: The maximum number of tries, the first one included.
+        initial: The pause after the first try, in seconds.
+        maximum: The longest pause, in seconds.
+        jitter: The largest random share of a pause that is subtracted, from 0 to 1.
+        asked_maximum: The longest pause that a server can ask for, in seconds.
+        budget: The time from the start of the first try in which others may start, in seconds.
+        retry_on: The classes of errors to retry after; None for errors with `is_passing`.
+
+    Raises:
+        InvalidInputError: A value that cannot be used; the message names it.
+    """
+
+    attempts: int = 3
+    initial: float = 0.5
+    maximum: float = 8.0
+    jitter: float = 0.5
+    _: KW_ONLY
+    asked_maximum: float = 30.0
+    budget: float = 45.0
+    retry_on: tuple[type[Exception], ...] | None = None
+
+    def __post_init__(self) -> None:
+        require_positive_int("attempts", self.attempts)
+        for name in ("initial", "maximum", "asked_maximum", "budget"):
+            require_seconds(name, getattr(self, name))
+        jitter = self.jitter
+        if jitter is True or not isinstance(jitter, (int, float)) or not 0 <= jitter <= 1:
+            raise InvalidInputError(f"jitter must be a number from 0 to 1, not {jitter!r}")
+        kinds = self.retry_on
+        if kinds is not None and not (isinstance(kinds, tuple) and all(map(_is_error, kinds))):
+            raise InvalidInputError(f"retry_on must be a tuple of exception classes, not {kinds!r}")
+
+    def pause(self, attempt: int, error: Exception | None = None) -> float:
+        """The pause after a failed try, in seconds.
+
+        Args:
+            attempt: Its number; the first one is 1.
+            error: Its error.
+        """
+        longest = min(self.maximum, self.initial * 2.0 ** min(attempt - 1, _DOUBLINGS))
+        own = longest * (1 - self.jitter * random.random())
+        asked = getattr(error, "retry_after", None)
+        return own if asked is None else max(own, min(asked, self.asked_maximum))
+
+    def pause_before_next(
+        self, error: Exception, attempt: int, elapsed: float = 0.0
+    ) -> float | None:
+        """The pause before another try, in seconds; None where there is to be none.
+
+        Args:
+            error: The error of the last try.
+            attempt: The number of that try; the first one is 1.
+            elapsed: The seconds since the first one started.
+        """
+        return self.pause_in_budget(error, attempt, elapsed) if self.is_worth(error) else None
+
+    def pause_in_budget(self, error: Exception, attempt: int, elapsed: float) -> float | None:
+        """As `pause_before_next`, for an error of any class."""
+        if attempt >= self.attempts:
+            return None
+        pause = self.pause(attempt, error)
+        return pause if elapsed + pause <= self.budget else None
+
+    def is_worth(self, error: Exception) -> bool:
+        """Whether another try may succeed after an error of this kind."""
+        if self.retry_on is not None:
+            return isinstance(error, self.retry_on)
+        return isinstance(error, MelleaRxError) and error.is_passing
+
+
+def _is_error(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Exception)

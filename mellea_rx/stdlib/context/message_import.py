@@ -1,0 +1,130 @@
+"""Imports messages of another conversation as turns; `ChatContext.from_messages` uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import msgspec
+
+from mellea_rx.core.interfaces.component import (
+    Component,
+    Said,
+    Template,
+    TextComponent,
+    is_component,
+)
+from mellea_rx.core.interfaces.context import Turn
+from mellea_rx.core.streams.thunk import OutputView
+from mellea_rx.core.types.chunk import Chunk, ToolCall
+from mellea_rx.core.types.request import Role, WireMessage
+from mellea_rx.errors import InvalidInputError
+from mellea_rx.stdlib.prompts.prompt import rendered
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(TextComponent):
+    """The action of an imported or pickled turn: its messages, word for word."""
+
+    messages: tuple[WireMessage, ...]
+
+    def template(self) -> Template:
+        text = "\n\n".join(message.content for message in self.messages)
+        return Template("{{ text }}", {"text": text})
+
+    def said(self) -> tuple[Said, ...]:
+        return tuple(
+            Said(
+                Template("{{ text }}", {"text": message.content}),
+                message.role,
+                message.images,
+                tool_name=message.tool_name,
+                tool_call_id=message.tool_call_id,
+            )
+            for message in self.messages
+        )
+
+
+def turns_of(
+    messages: Iterable[WireMessage | Mapping[str, Any] | Component[Any]],
+) -> tuple[Turn, ...]:
+    """A turn for each of the assistant's messages, with the messages before it.
+
+    Raises:
+        InvalidInputError: Something is not a message (the error names its place), or the last
+            message has no answer.
+    """
+    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
+        raise InvalidInputError(f"messages must be a list of them, not {type(messages).__name__}")
+    turns: list[Turn] = []
+    pending: list[WireMessage] = []
+    for place, given in enumerate(messages):
+        for message in _messages(given, place):
+            if message.role != "assistant":
+                pending.append(message)
+                continue
+            question = tuple(pending)
+            answer = Chunk(message.content, tool_calls=message.tool_calls)
+            turns.append(Turn(Asked(question), question, OutputView.of(answer)))
+            pending = []
+    if pending:
+        raise InvalidInputError(
+            f"the last message is the {pending[-1].role}'s and has no answer: "
+            "leave it out here, and say it with chat"
+        )
+    return tuple(turns)
+
+
+def _messages(given: object, place: int) -> tuple[WireMessage, ...]:
+    if isinstance(given, WireMessage):
+        return (given,)
+    if isinstance(given, Mapping):
+        return (_from_mapping(given, place),)
+    if is_component(given):
+        component: Any = given
+        return rendered(component)
+    raise InvalidInputError(
+        f"messages[{place}] must be a dict of role and content, a WireMessage or a component, "
+        f"not {type(given).__name__}"
+    )
+
+
+def _from_mapping(given: Mapping[Any, Any], place: int) -> WireMessage:
+    role: Any = given.get("role")
+    content = given.get("content")
+    if role not in get_args(Role):
+        raise InvalidInputError(
+            f"messages[{place}] must have a role ({', '.join(get_args(Role))}), not {role!r}"
+        )
+    calls = given.get("tool_calls") or ()
+    if not isinstance(content, str) and not (content is None and calls):
+        raise InvalidInputError(
+            f"messages[{place}] must have a str as its content, not {type(content).__name__}"
+        )
+    return WireMessage(
+        role,
+        content or "",
+        tool_calls=tuple(_tool_call(call, place) for call in calls),
+        tool_name=given.get("tool_name") or given.get("name") or "" if role == "tool" else "",
+        tool_call_id=given.get("tool_call_id") or "",
+    )
+
+
+def _tool_call(given: object, place: int) -> ToolCall:
+    if isinstance(given, ToolCall):
+        return given
+    try:
+        call: Any = given
+        function = call["function"]
+        arguments = function["arguments"]
+        if isinstance(arguments, str):
+            arguments = msgspec.json.decode(arguments)
+        return msgspec.convert(
+            {"name": function["name"], "arguments": arguments, "id": call.get("id") or ""}, ToolCall
+        )
+    except (TypeError, KeyError, AttributeError, msgspec.MsgspecError) as error:
+        raise InvalidInputError(
+            f"messages[{place}] has a tool call that cannot be read "
+            f"({type(error).__name__}: {error}): it needs a function with name and arguments"
+        ) from None

@@ -1,0 +1,1 @@
+"""The pipeline of one call: render, generate, validate, and try again."""

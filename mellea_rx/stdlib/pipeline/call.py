@@ -1,0 +1,280 @@
+"""One call, as a pipeline that runs on the engine; sessions start it.
+
+render the prompt → resolve the backend → generate, with the strategy's attempts or once
+    → check the format → pass the answer to readers
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+import msgspec
+
+from mellea_rx.core.interfaces.backend import Backend, loops_of_backend
+from mellea_rx.core.interfaces.component import Component
+from mellea_rx.core.interfaces.sampling import SamplingStrategy, callables_of
+from mellea_rx.core.runtime.delivery import running_loop
+from mellea_rx.core.runtime.logs import RequirementsUnmet, log
+from mellea_rx.core.runtime.user_functions import call_user, loops_for
+from mellea_rx.core.streams.call_log import log_call, log_prompt
+from mellea_rx.core.streams.generation import Generation
+from mellea_rx.core.streams.thunk import ModelOutputThunk, OutputView
+from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.core.types.options import ModelOption, Options
+from mellea_rx.core.types.output_format import OutputFormat
+from mellea_rx.core.types.request import Request
+from mellea_rx.core.types.requirement import Requirement, ValidationResult
+from mellea_rx.core.types.sampling_result import SamplingResult
+from mellea_rx.errors import (
+    BackendError,
+    CallbackError,
+    DependencyError,
+    FormatError,
+    MelleaRxError,
+    NoAnswerError,
+    RequirementsNotMetError,
+    TotalTimeoutError,
+)
+from mellea_rx.stdlib.pipeline.attempt import CallSetting
+from mellea_rx.stdlib.pipeline.generate import resolve
+from mellea_rx.stdlib.pipeline.retries import generate_with_retries
+from mellea_rx.stdlib.pipeline.sampler import CallSampler
+from mellea_rx.stdlib.pipeline.structured_output import in_format, refused, require_answer
+from mellea_rx.stdlib.pipeline.validation import validate_all
+from mellea_rx.stdlib.prompts.prompt import Prompt
+from mellea_rx.stdlib.prompts.renderer import Sources
+from mellea_rx.wire.error_text import printable
+
+T = TypeVar("T")
+
+
+class Call(msgspec.Struct, frozen=True):
+    """Everything that a generation needs.
+
+    Attributes:
+        backend: The session's backend; it may be deferred.
+        prompt: The prompt.
+        given: The options of call and session, without the backend's own.
+        requirements: The requirements on the answer.
+        strategy: Makes the attempts; None for one attempt, whose text streams to readers.
+        require: Whether an answer that does not meet the requirements is an error.
+        loop: The event loop that made the call; None for none.
+        format: The format of the answer; None for plain text.
+    """
+
+    backend: Backend
+    prompt: Prompt
+    given: Options
+    requirements: tuple[Requirement, ...]
+    strategy: SamplingStrategy | None
+    require: bool
+    loop: asyncio.AbstractEventLoop | None
+    format: OutputFormat[Any] | None = None
+
+    def run(self, generation: Generation) -> Awaitable[None]:
+        """Generate. Runs on the engine."""
+        log_call(generation, self.backend)
+        # As few coroutines as possible: each one lives as long as the answer streams.
+        limit = self.prompt.options.get(ModelOption.TOTAL_TIMEOUT)
+        return self._run(generation) if limit is None else _within(limit, self._run(generation))
+
+    async def _run(self, generation: Generation) -> None:
+        request = await self.prompt.request()
+        log_prompt(generation, request)
+        backend, request = await resolve(self.backend, request)
+        if self.format is None:
+            await self._generate(generation, backend, request)
+            return
+        request = in_format(request, self.format, self.prompt.sources)
+        try:
+            await self._generate(generation, backend, request)
+            if self.strategy is None:
+                await self._require_format(generation.answer())
+        except BackendError as error:
+            raise refused(self.format, error) from error.__cause__
+
+    def _generate(
+        self, generation: Generation, backend: Backend, request: Request
+    ) -> Awaitable[None]:
+        if self.strategy is not None:
+            return self._sample(self.strategy, generation, backend, request)
+        generation.open(backend.name, request.prompt)
+        return generate_with_retries(backend, request, generation, self.prompt.sources)
+
+    async def _sample(
+        self,
+        strategy: SamplingStrategy,
+        generation: Generation,
+        backend: Backend,
+        request: Request,
+    ) -> None:
+        setting = CallSetting(
+            backend,
+            request,
+            self.given,
+            self.requirements,
+            self.loop,
+            self.prompt.sources,
+            refusals_fail=self.require or self.format is not None,
+        )
+        sampler = CallSampler(generation, setting)
+        sampled = await strategy.sample(sampler)
+        generation.sampling = sampled
+        chosen = sampled.attempts[sampled.chosen]
+        if chosen.error is not None:
+            raise _why_failed(sampled, chosen.error)
+        if self.require and not sampled.success:
+            raise _not_met(sampled)
+        if not sampled.success:
+            log(RequirementsUnmet(generation.number, len(sampled.attempts)))
+        await self._require_format(chosen.answer)
+        sampler.release_rest(chosen.answer)
+
+    async def _require_format(self, answer: Chunk) -> None:
+        if self.format is None or answer.tool_calls:  # an answer with tool calls is not final
+            return
+        require_answer(answer)
+        try:
+            await call_user(self.format.decode, answer.text, loop=self.loop)
+        except FormatError:
+            raise
+        except Exception as error:
+            name = self.format.name
+            raise CallbackError(
+                f"the code of format {name} raised {type(error).__name__}: {error}",
+                text=answer.text,
+            ) from error
+
+    @property
+    def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
+        """The event loops that run the user's functions, or the backend's requests."""
+        own = () if self.strategy is None else callables_of(self.strategy)
+        functions = (*_functions(self.requirements), *own)
+        return (*loops_for(functions, self.loop), *loops_of_backend(self.backend))
+
+
+def _why_failed(sampled: SamplingResult, chosen: MelleaRxError) -> MelleaRxError:
+    """The error of a call whose chosen attempt failed; where all attempts did, with all reasons."""
+    errors = tuple(each.error for each in sampled.attempts if each.error is not None)
+    if len(errors) < len(sampled.attempts) or len({str(error) for error in errors}) == 1:
+        return chosen
+    reasons = [f"attempt {n}: {type(each).__name__}: {each}" for n, each in enumerate(errors, 1)]
+    if all(type(error) is type(chosen) for error in errors):
+        others = [reason for reason, error in zip(reasons, errors, strict=True) if error != chosen]
+        joined = chosen.with_hint("the others failed likewise:\n  " + "\n  ".join(others))
+        joined.__cause__ = chosen.__cause__
+        return joined
+    listed = "\n  ".join(reasons)
+    return NoAnswerError(
+        f"each of the {len(errors)} attempts failed:\n  {listed}", errors=errors, text=chosen.text
+    )
+
+
+def _not_met(sampled: SamplingResult) -> RequirementsNotMetError:
+    reasons = [
+        f"attempt {number}: {reason}"
+        for number, attempt in enumerate(sampled.attempts, 1)
+        for reason in attempt.reasons
+    ]
+    # A reason may contain text of the model, and so control characters.
+    listed = "\n  ".join(printable(line) for each in reasons for line in each.split("\n"))
+    return RequirementsNotMetError(
+        f"no answer met the requirements in {len(sampled.attempts)} attempts:\n  {listed}",
+        text=sampled.attempts[sampled.chosen].text,
+        reasons=tuple(reasons),
+    )
+
+
+async def _within(limit: float, work: Awaitable[T]) -> T:
+    timer = asyncio.timeout(limit)
+    try:
+        async with timer:
+            return await work
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        raise TotalTimeoutError(
+            f"the call took longer than {limit:g} s (ModelOption.TOTAL_TIMEOUT)"
+        ) from None
+
+
+def start_call(call: Call, action: Component[T]) -> ModelOutputThunk[T]:
+    """Start a call, and return its thunk at once."""
+    options = call.prompt.options
+    parse = action.parse if call.format is None else call.format.decode
+    return ModelOutputThunk(
+        call.run,
+        live=options.stream,
+        needs=call.needs,
+        dependencies=call.prompt.awaited,
+        parse=parse,
+        about=action,
+        tools=options.tools,
+    )
+
+
+def start_validation(
+    requirements: tuple[Requirement, ...],
+    output: str | ModelOutputThunk[Any] | OutputView,
+    backend: Backend,
+    given: Options,
+    base: Options,
+    sources: Sources,
+) -> ModelOutputThunk[list[ValidationResult]]:
+    """Start to validate an output; the thunk's `parsed` is the list of results."""
+    loop = running_loop()
+    results: list[ValidationResult] = []
+    options = given.over(base)
+
+    async def validate() -> None:
+        text = output if isinstance(output, str) else await _text_of(output)
+        judge, request = backend, Request((), options)
+        if any(each.validation_fn is None for each in requirements):  # else no model judges
+            judge, request = await resolve(judge, request)
+        results.extend(
+            await validate_all(
+                requirements,
+                text,
+                backend=judge,
+                options=request.options,
+                given=given,
+                loop=loop,
+                sources=sources,
+            )
+        )
+
+    def run(generation: Generation) -> Awaitable[None]:
+        log_call(generation, backend)
+        limit = options.get(ModelOption.TOTAL_TIMEOUT)
+        return validate() if limit is None else _within(limit, validate())
+
+    return ModelOutputThunk(
+        run,
+        needs=(*loops_for(_functions(requirements), loop), *loops_of_backend(backend)),
+        dependencies=() if isinstance(output, str) else [_view_of(output)],
+        parse=lambda _: list(results),
+        about="a validation",
+    )
+
+
+def _view_of(output: ModelOutputThunk[Any] | OutputView) -> OutputView:
+    return output if isinstance(output, OutputView) else output.view()
+
+
+async def _text_of(output: ModelOutputThunk[Any] | OutputView) -> str:
+    view = _view_of(output)
+    await view.settled()
+    if view.error is not None:
+        raise DependencyError(
+            f"there is nothing to validate: the call failed: {view.error}", text=view.text
+        ) from view.error
+    return view.text
+
+
+def _functions(requirements: tuple[Requirement, ...]) -> Iterator[Callable[..., Any]]:
+    for each in requirements:
+        for function in (each.validation_fn, each.stream_validate, each.output_to_bool):
+            if function is not None:
+                yield function

@@ -1,0 +1,1 @@
+"""Prompts: templates, the history of a context, and requests made of both."""

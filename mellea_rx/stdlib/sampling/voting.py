@@ -1,0 +1,199 @@
+"""Strategies that make several attempts at once: best of n by a score, and majority voting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
+from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
+from mellea_rx.core.types.validation import name_of
+from mellea_rx.errors import CallbackError, InvalidInputError, MelleaRxError
+from mellea_rx.stdlib.sampling.attempts import at_once, attempts_of, ended, width_of
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class BestOfN(BaseStrategy):
+    """Makes `loop_budget` attempts side by side, and takes the one with the highest score.
+
+    Attempts that meet every requirement go before those that do not, and one that fails is never
+    taken before one that does not::
+
+        attempts:  --a--|  --b---|  --c-|
+        scores:         2        7      5
+        thunk:     ------------------b|
+
+    Args:
+        loop_budget: The number of attempts, 3 by default.
+        scorer: A function that takes an attempt's text and returns a number; may be async. The
+            default counts the requirements that are met, and adds their validations' scores.
+        max_concurrent: The number of attempts that run at once; all of them by default.
+        n: Another name of `loop_budget`.
+        concurrency_budget: Another name of `max_concurrent`.
+
+    Raises:
+        InvalidInputError: A number is below 1, the scorer is not a function, or one parameter was
+            given by both of its names.
+    """
+
+    loop_budget: int
+    scorer: Callable[[str], Any] | None
+    max_concurrent: int | None
+
+    always = True
+
+    def __init__(
+        self,
+        loop_budget: int | None = None,
+        scorer: Callable[[str], Any] | None = None,
+        max_concurrent: int | None = None,
+        *,
+        n: int | None = None,
+        concurrency_budget: int | None = None,
+    ) -> None:
+        budget = attempts_of(loop_budget, n, default=3)
+        _, width = width_of(max_concurrent, concurrency_budget)
+        if scorer is not None and not callable(scorer):
+            raise InvalidInputError(
+                f"scorer is a function of the text, not {type(scorer).__name__}"
+            )
+        object.__setattr__(self, "loop_budget", budget)
+        object.__setattr__(self, "scorer", scorer)
+        object.__setattr__(self, "max_concurrent", width)
+
+    @property
+    def n(self) -> int:
+        """Another name of `loop_budget`."""
+        return self.loop_budget
+
+    @property
+    def concurrency_budget(self) -> int | None:
+        """Another name of `max_concurrent`."""
+        return self.max_concurrent
+
+    @property
+    def callables(self) -> tuple[Callable[..., Any], ...]:
+        """The scorer, where there is one."""
+        return () if self.scorer is None else (self.scorer,)
+
+    async def sample(self, sampler: Sampler) -> SamplingResult:
+        """Make all attempts, score each when it ends, take the best."""
+
+        async def make() -> Attempt:
+            return await self._scored(await sampler.attempt(), sampler)
+
+        width = self.max_concurrent or self.loop_budget
+        attempts = await at_once(make, self.loop_budget, width, first=False)
+        best = max(
+            ended(attempts), key=lambda i: (attempts[i].success, attempts[i].score or 0.0, -i)
+        )
+        return SamplingResult(attempts[best].success, tuple(attempts), best)
+
+    async def _scored(self, attempt: Attempt, sampler: Sampler) -> Attempt:
+        if self.scorer is None:
+            scores = sum(result.score or 0.0 for _, result in attempt.validations)
+            return replace(attempt, score=attempt.passed + scores)
+        try:
+            return replace(attempt, score=float(await sampler.call(self.scorer, attempt.text)))
+        except MelleaRxError:
+            raise
+        except Exception as error:
+            raise CallbackError(
+                f"the scorer {name_of(self.scorer)!r} of BestOfN failed: "
+                f"{type(error).__name__}: {error}",
+                text=attempt.text,
+            ) from error
+
+
+def _plain(text: str) -> str:
+    """A text without regard to case, white space and a full stop at its end."""
+    return " ".join(text.casefold().split()).rstrip(".")
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class MajorityVoting(BaseStrategy):
+    """Makes `loop_budget` attempts side by side, and takes the answer that most of them give.
+
+    Where some attempts meet every requirement, only these vote. Of answers with equally many votes
+    the one that was complete first wins.
+
+    Args:
+        loop_budget: The number of attempts, 3 by default.
+        key: A function that takes an attempt's text and returns its vote (hashable); may be async.
+            By default the text without regard to case, white space and a full stop at its end.
+        max_concurrent: The number of attempts that run at once; all of them by default.
+        n: Another name of `loop_budget`.
+        concurrency_budget: Another name of `max_concurrent`.
+
+    Raises:
+        InvalidInputError: A number is below 1, the key is not a function, or one parameter was
+            given by both of its names.
+    """
+
+    loop_budget: int
+    key: Callable[[str], Any]
+    max_concurrent: int | None
+
+    always = True
+
+    def __init__(
+        self,
+        loop_budget: int | None = None,
+        key: Callable[[str], Any] = _plain,
+        max_concurrent: int | None = None,
+        *,
+        n: int | None = None,
+        concurrency_budget: int | None = None,
+    ) -> None:
+        budget = attempts_of(loop_budget, n, default=3)
+        _, width = width_of(max_concurrent, concurrency_budget)
+        if not callable(key):
+            raise InvalidInputError(f"key is a function of the text, not {type(key).__name__}")
+        object.__setattr__(self, "loop_budget", budget)
+        object.__setattr__(self, "key", key)
+        object.__setattr__(self, "max_concurrent", width)
+
+    @property
+    def n(self) -> int:
+        """Another name of `loop_budget`."""
+        return self.loop_budget
+
+    @property
+    def concurrency_budget(self) -> int | None:
+        """Another name of `max_concurrent`."""
+        return self.max_concurrent
+
+    @property
+    def callables(self) -> tuple[Callable[..., Any], ...]:
+        """The key."""
+        return (self.key,)
+
+    async def sample(self, sampler: Sampler) -> SamplingResult:
+        """Make all attempts, and count the votes."""
+        width = self.max_concurrent or self.loop_budget
+        attempts = await at_once(sampler.attempt, self.loop_budget, width, first=False)
+        camps: dict[Any, list[int]] = {}
+        for index in [i for i, each in enumerate(attempts) if each.success] or ended(attempts):
+            attempt = attempts[index]
+            if attempt.error is None:
+                try:
+                    camps.setdefault(await self._vote(attempt.text, sampler), []).append(index)
+                except CallbackError as error:
+                    attempts[index] = replace(attempt, error=error)
+        chosen = max(camps.values(), key=len)[0] if camps else ended(attempts)[0]
+        return SamplingResult(attempts[chosen].success, tuple(attempts), chosen)
+
+    async def _vote(self, text: str, sampler: Sampler) -> Any:
+        try:
+            vote = await sampler.call(self.key, text)
+            hash(vote)
+        except MelleaRxError:
+            raise
+        except Exception as error:
+            raise CallbackError(
+                f"the key {name_of(self.key)!r} of MajorityVoting failed: "
+                f"{type(error).__name__}: {error}",
+                text=text,
+            ) from error
+        return vote
