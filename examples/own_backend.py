@@ -7,9 +7,7 @@ import reactivex as rx
 from reactivex import Observable
 
 from mellea_rx import Chunk, start_session
-from mellea_rx.backends import register_backend
-from mellea_rx.core.types.options import Options
-from mellea_rx.core.types.request import Request
+from mellea_rx.backends import Options, Request, register_backend
 
 
 class EchoBackend:

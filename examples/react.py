@@ -7,7 +7,7 @@ sensible, and it may call again and again: that ends with the budget.
 import asyncio
 
 from mellea_rx import LoopBudgetError, ModelOption, areact, start_session, tool
-from mellea_rx.core.types.events import ToolCalled, ToolReturned
+from mellea_rx.events import ToolCalled, ToolReturned
 
 
 @tool

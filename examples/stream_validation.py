@@ -7,7 +7,7 @@ reader gets each sentence as soon as it is validated.
 import asyncio
 
 from mellea_rx import ModelOption, start_session
-from mellea_rx.core.types.events import Rejected
+from mellea_rx.events import Rejected
 from mellea_rx.stdlib.requirements import check
 from mellea_rx.stdlib.sampling import RejectionSampling
 

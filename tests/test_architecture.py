@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tools.house import ARROWS, LONGEST_FUNCTION, circles, upward_arrows
-from tools.source_tree import ROOT, SourceTree, folder_of
+from tools.source_tree import ROOT, Graph, SourceTree
 
 TREE = SourceTree(ROOT)
 NAMES = list(TREE.files)
@@ -45,26 +45,35 @@ LATE = {
 LONGEST_FILE = 600
 
 
-def folder(name: str) -> str:
-    """The folder that a file is in, below the package."""
-    return folder_of(TREE.files[name].module)
+def package(name: str) -> str:
+    """The package that a file is in, below `mellea_rx`."""
+    return TREE.package_of(TREE.files[name].module)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_imports_follow_the_arrows(name: str) -> None:
     # The public names, and the command line, may import everything.
-    assert folder(name) in ARROWS or folder(name) in ("", "cli", "__main__")
+    assert package(name) in ARROWS or package(name) in ("", "cli", "__main__")
     assert not upward_arrows(TREE, name), ARROWS
 
 
 def test_nothing_but_the_command_line_imports_it() -> None:
     for name in NAMES:
-        if folder(name) not in ("cli", "__main__"):
-            assert not [each for each in TREE.imports(name) if folder_of(each.module) == "cli"]
+        if package(name) not in ("cli", "__main__"):
+            imported = {TREE.package_of(each.module) for each in TREE.imports(name)}
+            assert "cli" not in imported
 
 
 def test_there_is_no_import_circle() -> None:
     assert not circles(TREE.graph())
+
+
+def test_there_is_no_circle_of_packages() -> None:
+    packages: Graph = {package(name): set() for name in NAMES}
+    for module, imported in TREE.graph().items():
+        packages[TREE.package_of(module)] |= {TREE.package_of(each) for each in imported}
+    # The root package has the public names, and modules beside the packages.
+    assert not circles({name: targets - {"", name} for name, targets in packages.items() if name})
 
 
 @pytest.mark.parametrize("dependency", HOMES)

@@ -100,7 +100,7 @@ def test_sub_packages_that_import_each_other_are_a_pair(tmp_path: Path) -> None:
         core__streams__thunk="import mellea_rx.core.types.chunk",
         core__streams__buffers="",
     )
-    pair = ("mellea_rx.core.streams", "mellea_rx.core.types")
+    pair = ("core.streams", "core.types")
     assert mutual_packages(tree, tree.graph()) == [pair]
     assert circles(tree.graph()) == []
 

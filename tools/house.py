@@ -21,23 +21,48 @@ from itertools import combinations
 from pathlib import Path
 from typing import TypeGuard
 
-from tools.source_tree import ROOT, Graph, SourceFile, SourceTree, folder_of
+from tools.source_tree import ROOT, Graph, SourceFile, SourceTree
+
+CORE = {"core.types", "core.interfaces", "core.runtime", "core.streams", "core.text"}
 
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
-    "core": {"errors"},
+    "events": {"core.types"},
+    "logs": {"core.runtime"},
+    "core": set(),
+    "core.runtime": {"errors"},
+    "core.types": {"errors", "core.runtime"},
+    "core.text": {"errors", "core.runtime", "core.types"},
+    "core.streams": {"errors", "core.runtime", "core.types"},
+    "core.interfaces": {"errors", "core.types", "core.streams"},
     "wire": {"errors", "_version"},
-    "operators": {"errors", "core"},
-    "formatters": {"errors", "core"},
-    "helpers": {"errors", "core"},
-    "backends": {"errors", "core", "wire", "operators"},
-    "stdlib": {"errors", "core", "wire", "operators", "formatters", "helpers", "backends"},
-    "testing": {"errors", "core", "backends", "operators", "stdlib"},
+    "operators": {"errors", *CORE},
+    "helpers": {"errors", *CORE},
+    "backends": {"errors", *CORE, "wire"},
+    "stdlib.prompts": {"errors", *CORE},
+    "stdlib.formats": {"errors", *CORE},
+    "stdlib.requirements": {"errors", *CORE},
+    "stdlib.sampling": {"errors", *CORE},
+    "stdlib.objects": {"errors", *CORE, "stdlib.prompts"},
+    "stdlib.components": {"errors", *CORE, "stdlib.objects", "stdlib.prompts"},
+    "stdlib.tools": {"errors", *CORE, "helpers", "stdlib.components", "stdlib.objects"}
+    | {"stdlib.prompts"},
+    "stdlib.pipeline": {"errors", *CORE, "wire", "stdlib.formats", "stdlib.prompts"}
+    | {"stdlib.requirements"},
+    "stdlib.context": {"errors", *CORE, "stdlib.pipeline", "stdlib.prompts"},
+    "stdlib.session": {"errors", *CORE, "wire", "helpers", "backends", "stdlib.components"}
+    | {"stdlib.context", "stdlib.formats", "stdlib.objects", "stdlib.pipeline", "stdlib.prompts"}
+    | {"stdlib.requirements", "stdlib.sampling", "stdlib.tools"},
+    "stdlib": {"errors", *CORE, "helpers", "stdlib.components", "stdlib.formats"}
+    | {"stdlib.objects", "stdlib.requirements", "stdlib.sampling", "stdlib.session"}
+    | {"stdlib.tools"},
+    "testing": {"errors", *CORE, "backends", "operators", "stdlib.session"},
 }
-"""The folders that each folder may import besides itself (docs/design.md, "Folders and arrows").
+"""The packages that each package may import besides itself (docs/design.md, "Packages and arrows").
 
-A folder that is not listed (the command line) may import everything.
+A module beside the packages counts as one. A package that is not listed (the command line) may
+import everything.
 """
 
 LONGEST_FUNCTION = 50
@@ -195,7 +220,7 @@ def mutual_packages(tree: SourceTree, graph: Graph) -> list[tuple[str, str]]:
 
     A sub-package is a package of its own, and so is a module at the top (`mellea_rx.errors`).
     """
-    package_of = {module: _package_of(tree, module) for module in graph}
+    package_of = {module: tree.package_of(module) for module in graph}
     arrows = {
         (package_of[module], package_of[target]) for module in graph for target in graph[module]
     }
@@ -207,11 +232,6 @@ def mutual_packages(tree: SourceTree, graph: Graph) -> list[tuple[str, str]]:
     ]
 
 
-def _package_of(tree: SourceTree, module: str) -> str:
-    package = tree.by_module[module].package
-    return module if package == tree.package else package
-
-
 def upward_arrows(tree: SourceTree, name: str) -> list[str]:
     """The imports of a file that `ARROWS` does not allow, as "file:line module".
 
@@ -219,14 +239,14 @@ def upward_arrows(tree: SourceTree, name: str) -> list[str]:
         tree: The package.
         name: The file's path in it.
     """
-    here = folder_of(tree.files[name].module)
+    here = tree.package_of(tree.files[name].module)
     if here not in ARROWS:
         return []
     allowed = {here, *ARROWS[here]}
     return [
         f"{name}:{each.line} {each.module}"
         for each in tree.imports(name)
-        if each.module.split(".")[0] == tree.package and folder_of(each.module) not in allowed
+        if each.module.split(".")[0] == tree.package and tree.package_of(each.module) not in allowed
     ]
 
 

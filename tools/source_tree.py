@@ -144,6 +144,17 @@ class SourceTree:
         inner = f"{base}.{name}"
         return inner if inner in self.by_module else base
 
+    def package_of(self, module: str) -> str:
+        """The name of a module's package below the root package; "" for the root itself.
+
+        A sub-package has a name of its own ("core.types"), and so has a module beside the packages
+        ("errors").
+        """
+        file = self.by_module.get(module)
+        package = module.rpartition(".")[0] if file is None else file.package
+        inner = module if package == self.package else package
+        return inner.removeprefix(self.package).removeprefix(".")
+
     def graph(self) -> Graph:
         """The imports between the package's modules that run when a module is loaded.
 
@@ -157,17 +168,6 @@ class SourceTree:
             }
             for file in self.files.values()
         }
-
-
-def folder_of(module: str) -> str:
-    """The first part of a module's name below its package; "" for the package itself.
-
-    Example:
-        >>> folder_of("mellea_rx.core.types.chunk"), folder_of("mellea_rx.errors"), folder_of("mellea_rx")
-        ('core', 'errors', '')
-    """
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else ""
 
 
 def _module_of(package: str, name: str) -> str:

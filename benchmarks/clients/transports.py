@@ -11,10 +11,11 @@ from yarl import URL
 
 from benchmarks.clients.request import body
 from benchmarks.work import Answers, each
+from mellea_rx.backends import Limits
 from mellea_rx.backends.ollama import OllamaDecoder
 from mellea_rx.wire.aiohttp_session import SessionTransport
 from mellea_rx.wire.http1 import Http1Transport
-from mellea_rx.wire.transport import Faults, Limits, RequestHead, Transport
+from mellea_rx.wire.transport import Faults, RequestHead, Transport
 
 
 def _over(transport: Transport, url: str) -> Answers:

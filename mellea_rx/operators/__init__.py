@@ -10,6 +10,7 @@ subscription, and compose with Rx's own operators.
 
 from __future__ import annotations
 
+from mellea_rx.core.text.splitting import Splitter, Unit, splitter
 from mellea_rx.core.types.retry_policy import RetryPolicy
 from mellea_rx.operators.bridges import from_async_iterable, from_future, to_thunk
 from mellea_rx.operators.choose import fallback, hedge, race
@@ -29,8 +30,10 @@ __all__ = [
     "Outcome",
     "Part",
     "RetryPolicy",
+    "Splitter",
     "Started",
     "Tagged",
+    "Unit",
     "accumulate",
     "as_completed",
     "by_line",
@@ -56,6 +59,7 @@ __all__ = [
     "retry",
     "smooth",
     "split_thinking",
+    "splitter",
     "tee",
     "text",
     "to_async_iterator",

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from mellea_rx.backends.local import LocalBackend
-from mellea_rx.core.types.options import ModelOption
+from mellea_rx import LocalBackend, ModelOption
 from tests.chaos.trial import engine_tasks
 from tests.support.local_model import TOKENS, ask, generating, run, until
 

@@ -13,12 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mellea_rx import ChatContext, MelleaSession, ModelOption, ScriptedBackend
-from mellea_rx.backends.local import LocalBackend, LocalRequest
+from mellea_rx import ChatContext, LocalBackend, MelleaSession, ModelOption, ScriptedBackend
+from mellea_rx.backends import Options, Request, WireMessage
+from mellea_rx.backends.local import LocalRequest
 from mellea_rx.backends.local_process import ModelSetup, open_server
 from mellea_rx.backends.model_files import JOINER, ControlTokens, read_control_tokens, read_metadata
-from mellea_rx.core.types.options import Options
-from mellea_rx.core.types.request import Request, WireMessage
 from mellea_rx.errors import ModelFileError
 from mellea_rx.stdlib.components import Document, Message, ToolMessage
 from mellea_rx.stdlib.requirements import req, simple_validate

@@ -12,15 +12,11 @@ from typing import Any
 
 import pytest
 
-from mellea_rx import MelleaSession
-from mellea_rx.backends.local import LocalBackend
+from mellea_rx import Chunk, LocalBackend, MelleaSession, ModelOption, ModelOutputThunk
+from mellea_rx.backends import Options, Request, WireMessage
 from mellea_rx.core.interfaces.backend import is_backend
 from mellea_rx.core.runtime.engine import engine
 from mellea_rx.core.streams.chunk_source import forward
-from mellea_rx.core.streams.thunk import ModelOutputThunk
-from mellea_rx.core.types.chunk import Chunk
-from mellea_rx.core.types.options import ModelOption, Options
-from mellea_rx.core.types.request import Request, WireMessage
 from mellea_rx.errors import (
     BadRequestError,
     InvalidInputError,

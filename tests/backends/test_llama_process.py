@@ -14,11 +14,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SETUP = """
 import os, sys, threading
-from mellea_rx.backends.local import LocalBackend
-from mellea_rx.core.types.options import ModelOption, Options
-from mellea_rx.core.types.request import Request, WireMessage
+from mellea_rx import LocalBackend
+from mellea_rx import ModelOption
+from mellea_rx.backends import Options
+from mellea_rx.backends import Request, WireMessage
 from mellea_rx.core.streams.chunk_source import forward
-from mellea_rx.core.streams.thunk import ModelOutputThunk
+from mellea_rx import ModelOutputThunk
 
 def ask(backend, text="Tell me a story.", tokens=2000):
     options = Options({ModelOption.MAX_NEW_TOKENS: tokens})
@@ -167,7 +168,7 @@ def test_a_missing_extra_names_the_command():
     code = """
     import sys
     sys.modules["xllamacpp"] = None
-    from mellea_rx.backends.local import LocalBackend
+    from mellea_rx import LocalBackend
     from mellea_rx.errors import MissingExtraError
     try:
         LocalBackend()

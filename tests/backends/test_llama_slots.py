@@ -14,12 +14,10 @@ from typing import Any
 
 import pytest
 
-from mellea_rx.backends.local import LocalBackend
+from mellea_rx import Chunk, LocalBackend, ModelOption
 from mellea_rx.backends.local_process import ModelSetup, shared_model
 from mellea_rx.core.runtime.engine import engine
 from mellea_rx.core.streams.chunk_source import forward
-from mellea_rx.core.types.chunk import Chunk
-from mellea_rx.core.types.options import ModelOption
 from mellea_rx.errors import (
     FirstTokenTimeoutError,
     GenerationCancelledError,

@@ -257,10 +257,10 @@ class TestLeftInTheMiddle:
         ready, _ = pipes
         code = f"""
         from pathlib import Path
-        from mellea_rx.backends.local import LocalBackend
-        from mellea_rx.core.types.request import Request, WireMessage
+        from mellea_rx import LocalBackend
+        from mellea_rx.backends import Request, WireMessage
         from mellea_rx.core.streams.chunk_source import forward
-        from mellea_rx.core.streams.thunk import ModelOutputThunk
+        from mellea_rx import ModelOutputThunk
         source = LocalBackend().stream(Request((WireMessage("user", "hello"),)))
         thunk = ModelOutputThunk(lambda g: forward(source, g.push))
         Path({str(ready)!r}).read_text()

@@ -12,10 +12,8 @@ import msgspec
 import pytest
 from pydantic import BaseModel, Field
 
-from mellea_rx.backends import OpenAIBackend
+from mellea_rx.backends import OpenAIBackend, Options, Request, WireMessage
 from mellea_rx.backends.openai_schema import response_format
-from mellea_rx.core.types.options import Options
-from mellea_rx.core.types.request import Request, WireMessage
 from mellea_rx.stdlib.formats import as_format
 from tests.core.hand import PATIENCE, Recorder
 from tests.support.server_process import ServerProcess

@@ -6,8 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from io import StringIO
 
-from mellea_rx import MelleaRxError, MelleaSession, ModelOption
-from mellea_rx.core.types.retry_policy import RetryPolicy
+from mellea_rx import MelleaRxError, MelleaSession, ModelOption, RetryPolicy
 from tests.chaos.faults import fault_of, may_end_in
 
 __all__ = ["WHOLE", "WORDS", "End", "outcome"]

@@ -20,7 +20,7 @@ from mellea_rx import (
     ResponseTooLargeError,
     StreamInterruptedError,
 )
-from mellea_rx.wire.transport import Limits
+from mellea_rx.backends import Limits
 from tests.chaos.frames import chunked, end, head, said
 from tests.chaos.trial import PATHS, WORDS, Trial
 

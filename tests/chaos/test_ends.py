@@ -9,8 +9,7 @@ import sys
 
 import pytest
 
-from mellea_rx import CallerLoopClosedError, MelleaSession, ModelOutputThunk
-from mellea_rx.core.types.requirement import ValidationResult
+from mellea_rx import CallerLoopClosedError, MelleaSession, ModelOutputThunk, ValidationResult
 from mellea_rx.stdlib.requirements import req
 from tests.chaos.trial import Trial
 from tests.core.hand import PATIENCE, STREAM, until_blocking

@@ -16,8 +16,8 @@ from mellea_rx import (
     ServerError,
     StreamInterruptedError,
 )
+from mellea_rx.backends import Limits
 from mellea_rx.backends import http as http_backend
-from mellea_rx.wire.transport import Limits
 from tests.chaos.frames import head
 from tests.chaos.trial import KEY, Trial, engine_tasks
 from tests.core.hand import until_blocking

@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from mellea_rx import ConnectTimeoutError, ModelOption, TLSError
-from mellea_rx.wire.transport import Limits
+from mellea_rx.backends import Limits
 from tests.chaos.proxy import ProxyProcess
 from tests.chaos.trial import Trial
 from tests.core.python import ROOT

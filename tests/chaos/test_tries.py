@@ -14,12 +14,12 @@ from mellea_rx import (
     ModelOption,
     RateLimitError,
     ResponseTooLargeError,
+    RetryPolicy,
     ServerError,
     StreamInterruptedError,
     TotalTimeoutError,
 )
-from mellea_rx.core.types.retry_policy import RetryPolicy
-from mellea_rx.wire.transport import Limits
+from mellea_rx.backends import Limits
 from tests.chaos.frames import chunked, end, frame, head, said
 from tests.chaos.trial import ONCE, WORDS, Trial
 from tests.support.server_process import ServerProcess

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from mellea_rx import ModelOption
 from mellea_rx.cli.log_output import OPTIONS, in_options
-from mellea_rx.core.types.options import ModelOption
 from tests.cli.program import run
 from tests.support.server_process import ServerProcess
 

@@ -30,7 +30,7 @@ from mellea_rx import (
     StreamInterruptedError,
     TLSError,
 )
-from mellea_rx.wire.transport import Limits
+from mellea_rx.backends import Limits
 from tests.support.server_process import ServerProcess
 
 BACKENDS: dict[str, Any] = {"ollama": OllamaBackend, "openai": OpenAIBackend}

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from mellea_rx import MelleaSession, ModelOption, OllamaBackend, OpenAIBackend, OptionError
-from mellea_rx.core.types.options import Options
-from mellea_rx.core.types.request import Request, WireMessage
+from mellea_rx.backends import Options, Request, WireMessage
 from tests.core.hand import Recorder
 from tests.support.server_process import ServerProcess
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mellea_rx.core.types.chunk import Chunk
+from mellea_rx import Chunk
 from mellea_rx.testing import Probe
 from mellea_rx.testing.conformance import LAWS, BackendHarness, Law, request
 

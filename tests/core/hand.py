@@ -12,9 +12,8 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from mellea_rx import Chunk, MelleaSession, ModelOption, ModelOutputThunk
+from mellea_rx.backends import Options, Request
 from mellea_rx.core.runtime.engine import engine
-from mellea_rx.core.types.options import Options
-from mellea_rx.core.types.request import Request
 from mellea_rx.testing import Probe
 
 PATIENCE = 30.0

@@ -6,7 +6,7 @@ import asyncio
 from contextvars import ContextVar
 
 from mellea_rx import MelleaSession, ScriptedBackend
-from mellea_rx.core.types.request import Request
+from mellea_rx.backends import Request
 from mellea_rx.stdlib.requirements import req, simple_validate
 from tests.core.hand import soon, started, until
 

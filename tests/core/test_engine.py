@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from mellea_rx import MelleaSession, ScriptedBackend
+from mellea_rx.backends import Request
 from mellea_rx.core.runtime.engine import engine
-from mellea_rx.core.types.request import Request
 from tests.core.hand import until_blocking
 from tests.core.python import runs_cleanly
 

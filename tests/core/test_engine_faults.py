@@ -11,8 +11,8 @@ HEAD = """
 import asyncio, os, sys, threading
 from mellea_rx import *
 from mellea_rx.core.runtime.engine import engine
-from mellea_rx.core.types.options import Options
-from mellea_rx.core.types.request import Request, WireMessage
+from mellea_rx.backends import Options
+from mellea_rx.backends import Request, WireMessage
 m = MelleaSession(OllamaBackend("m", base_url=sys.argv[1]))
 stream = {ModelOption.STREAM: True}
 HOW = {

@@ -21,7 +21,7 @@ from mellea_rx import (
     ToolCall,
     Usage,
 )
-from mellea_rx.core.types.events import (
+from mellea_rx.events import (
     AttemptStarted,
     Completed,
     Event,

@@ -26,7 +26,9 @@ from mellea_rx import (
     ScriptedBackend,
     wait_for_all_mots,
 )
-from mellea_rx.core.runtime.logs import (
+from mellea_rx.core.runtime.logs import log
+from mellea_rx.errors import GenerationFailedError, MelleaRxError, RequirementsNotMetError
+from mellea_rx.logs import (
     AttemptRejected,
     CallEnded,
     CallStarted,
@@ -34,9 +36,7 @@ from mellea_rx.core.runtime.logs import (
     LogEvent,
     LoopHeld,
     RequestRetried,
-    log,
 )
-from mellea_rx.errors import GenerationFailedError, MelleaRxError, RequirementsNotMetError
 from mellea_rx.stdlib.requirements import check, simple_validate
 from tests.support.server_process import ServerProcess
 

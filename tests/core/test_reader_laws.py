@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mellea_rx import Chunk, MelleaSession, ScriptedBackend, ToolCall, Usage
-from mellea_rx.backends.scripted import Pause
+from mellea_rx.backends import Pause
 from mellea_rx.core.streams.buffers import Fold
 from tests.core.hand import STREAM, soon
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mellea_rx import Chunk, Usage
 from mellea_rx.core.text.unwrapping import FENCE, VALUE, Peeler, Shell
-from mellea_rx.core.types.chunk import Chunk, Usage
 
 
 def peeled(shell: Shell, *pieces: str) -> list[str]:

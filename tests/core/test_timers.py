@@ -12,7 +12,8 @@ from reactivex.scheduler import CurrentThreadScheduler, ImmediateScheduler, Time
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 from reactivex.testing import TestScheduler
 
-from mellea_rx.core.runtime.schedulers import LoopScheduler, scheduler_for
+from mellea_rx.core.runtime.schedulers import scheduler_for
+from mellea_rx.testing import LoopScheduler
 from tests.core.hand import soon
 
 

@@ -21,9 +21,8 @@ from mellea_rx import (
     ModelOutputThunk,
     ScriptedBackend,
 )
-from mellea_rx.backends.scripted import Pause
+from mellea_rx.backends import Options, Pause
 from mellea_rx.core.streams.idle_timeout import StallWatch
-from mellea_rx.core.types.options import Options
 from mellea_rx.testing import run_virtual
 from tests.core.hand import PATIENCE
 

@@ -33,8 +33,7 @@ from reactivex.disposable import CompositeDisposable
 
 import mellea_rx
 from mellea_rx import Chunk, MelleaSession, ScriptedBackend, operators
-from mellea_rx.backends.scripted import Pause
-from mellea_rx.core.types.request import Request
+from mellea_rx.backends import Pause, Request
 from mellea_rx.operators import Part, Started
 from mellea_rx.testing import VirtualTime
 

@@ -9,14 +9,13 @@ import pytest
 import typer
 
 from mellea_rx import LocalBackend, ModelOption, errors
+from mellea_rx.backends import Options, Request, WireMessage
 from mellea_rx.backends.local import LocalRequest
 from mellea_rx.backends.model_files import ControlTokens
 from mellea_rx.backends.ollama import OllamaDialect
 from mellea_rx.backends.openai import OpenAIDialect
 from mellea_rx.cli.app import app
 from mellea_rx.cli.exit_codes import MEANINGS
-from mellea_rx.core.types.options import Options
-from mellea_rx.core.types.request import Request, WireMessage
 from mellea_rx.errors import OptionError
 from mellea_rx.stdlib.pipeline.generate import check
 from tests.docs.pages import NAMES, ROOT, prose_of, table_rows

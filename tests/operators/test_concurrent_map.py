@@ -27,7 +27,7 @@ from mellea_rx import (
     ModelOutputThunk,
     ScriptedBackend,
 )
-from mellea_rx.backends.scripted import Pause
+from mellea_rx.backends import Pause
 from mellea_rx.core.runtime.delivery import running_loop
 from mellea_rx.operators import (
     map_async,

@@ -25,9 +25,9 @@ from mellea_rx import (
     ScriptedBackend,
     SessionClosedError,
     TemplateError,
+    Usage,
 )
-from mellea_rx.backends.scripted import Pause
-from mellea_rx.core.types.chunk import Usage
+from mellea_rx.backends import Pause
 from mellea_rx.operators import (
     Started,
     fallback,

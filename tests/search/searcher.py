@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from mellea_rx import LocalBackend, OllamaBackend, OpenAIBackend, ScriptedBackend
+from mellea_rx.backends import Request
 from mellea_rx.core.runtime.engine import engine
-from mellea_rx.core.types.request import Request
 from mellea_rx.errors import (
     ConnectionFailedError,
     GenerationFailedError,
@@ -105,8 +105,8 @@ class Searcher:
     def _scripted(self, request: Request) -> Any:
         """A plan as the scripted backend plays it."""
         from mellea_rx import Chunk, ToolCall
-        from mellea_rx.backends.scripted import Pause
-        from mellea_rx.testing.faults import STALL
+        from mellea_rx.backends import Pause
+        from mellea_rx.testing import STALL
 
         users = [each.content for each in request.messages if each.role == "user"]
         plan = plan_in(users[-1] if users else "")

@@ -21,6 +21,7 @@ from mellea_rx import (
     MelleaSession,
     ModelFileError,
     ModelOption,
+    ModelOutputThunk,
     OllamaBackend,
     OpenAIBackend,
     OptionError,
@@ -30,10 +31,8 @@ from mellea_rx import (
     TemplateError,
     generative,
 )
+from mellea_rx.backends import Options, Request, WireMessage
 from mellea_rx.core.streams.chunk_source import forward
-from mellea_rx.core.streams.thunk import ModelOutputThunk
-from mellea_rx.core.types.options import Options
-from mellea_rx.core.types.request import Request, WireMessage
 from mellea_rx.stdlib.formats import as_format
 from mellea_rx.stdlib.requirements import req
 from mellea_rx.testing import replay

@@ -28,7 +28,7 @@ from mellea_rx import (
     call_tools,
     tool,
 )
-from mellea_rx.core.types.options import Options
+from mellea_rx.backends import Options
 from mellea_rx.stdlib.components import ToolMessage, ToolMessages
 from mellea_rx.stdlib.prompts.renderer import render
 from mellea_rx.stdlib.requirements import check, simple_validate

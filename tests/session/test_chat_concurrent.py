@@ -17,7 +17,7 @@ from mellea_rx import (
     OpenAIBackend,
     ScriptedBackend,
 )
-from mellea_rx.core.runtime.logs import StaleContext
+from mellea_rx.logs import StaleContext
 from tests.core.hand import STREAM, soon
 from tests.support.server_process import ServerProcess
 

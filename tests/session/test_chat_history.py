@@ -23,10 +23,9 @@ from mellea_rx import (
     ToolCall,
     Usage,
 )
-from mellea_rx.core.interfaces.component import Said, Template
-from mellea_rx.core.interfaces.context import Exchange, Summary
-from mellea_rx.core.types.request import Request, WireMessage
-from mellea_rx.stdlib.context.compaction import Summarize, TokenThreshold
+from mellea_rx.backends import Request, WireMessage
+from mellea_rx.stdlib.components import Said, Template
+from mellea_rx.stdlib.context import Exchange, Summarize, Summary, TokenThreshold
 
 SYSTEM = {ModelOption.SYSTEM_PROMPT: "Be."}
 

@@ -16,7 +16,7 @@ from mellea_rx import (
     ScriptedBackend,
     SimpleContext,
 )
-from mellea_rx.core.types.request import Request
+from mellea_rx.backends import Request
 from mellea_rx.stdlib.context import contexts as context_module
 from tests.core.hand import STREAM, Hand, soon, until
 

@@ -24,9 +24,8 @@ from mellea_rx import (
     ScriptedBackend,
     WaitTimeoutError,
 )
+from mellea_rx.backends import Options, Request
 from mellea_rx.core.streams.chunk_source import ChunkSource, Push
-from mellea_rx.core.types.options import Options
-from mellea_rx.core.types.request import Request
 from mellea_rx.stdlib.components import Template
 from mellea_rx.stdlib.requirements import Requirement, req, simple_validate
 from mellea_rx.stdlib.sampling import RejectionSampling

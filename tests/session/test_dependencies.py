@@ -19,7 +19,7 @@ from mellea_rx import (
     ScriptedBackend,
     TemplateError,
 )
-from mellea_rx.core.types.request import Request
+from mellea_rx.backends import Request
 from tests.core.hand import STREAM, Hand, soon, until
 from tests.support.server_process import ServerProcess
 from tests.support.timing import assert_in_time

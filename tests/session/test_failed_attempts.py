@@ -24,8 +24,8 @@ from mellea_rx import (
     ServerError,
     ValidatorError,
 )
-from mellea_rx.backends.scripted import Pause
-from mellea_rx.core.types.events import AttemptFailed, AttemptStarted, dump_events, load_events
+from mellea_rx.backends import Pause
+from mellea_rx.events import AttemptFailed, AttemptStarted, dump_events, load_events
 from mellea_rx.stdlib.requirements import Requirement, check, simple_validate
 from mellea_rx.stdlib.sampling import BestOfN, MajorityVoting, RejectionSampling
 from tests.core.hand import soon, until

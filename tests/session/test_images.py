@@ -18,9 +18,8 @@ from mellea_rx import (
     OpenAIBackend,
     ScriptedBackend,
 )
-from mellea_rx.core.interfaces.backend import Capabilities
+from mellea_rx.backends import Capabilities, Request, WireMessage
 from mellea_rx.core.types.image import MAX_IMAGE_BYTES
-from mellea_rx.core.types.request import Request, WireMessage
 from mellea_rx.stdlib.components import Image, Instruction, Message
 from tests.core.hand import Recorder, soon
 from tests.support.server_process import ServerProcess

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from reactivex import Observable
 
-from mellea_rx import MelleaSession, ModelOption, OptionError, ScriptedBackend
+from mellea_rx import Chunk, MelleaSession, ModelOption, OptionError, ScriptedBackend
+from mellea_rx.backends import Backend, Capabilities, Options, Request
 from mellea_rx.core.interfaces.backend import (
-    Backend,
     BaseBackend,
-    Capabilities,
     aclose_backend,
     capabilities_of,
     is_backend,
@@ -23,14 +22,9 @@ from mellea_rx.core.interfaces.backend import (
     resolved,
 )
 from mellea_rx.core.interfaces.component import is_component, messages_of
-from mellea_rx.core.interfaces.sampling import Sampler
-from mellea_rx.core.types.chunk import Chunk
-from mellea_rx.core.types.options import Options
-from mellea_rx.core.types.request import Request
-from mellea_rx.core.types.sampling_result import SamplingResult
 from mellea_rx.stdlib.components import Said, Template, TextComponent
 from mellea_rx.stdlib.requirements import req, simple_validate
-from mellea_rx.stdlib.sampling import BaseStrategy
+from mellea_rx.stdlib.sampling import BaseStrategy, Sampler, SamplingResult
 
 # Backends.
 

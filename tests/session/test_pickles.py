@@ -14,18 +14,20 @@ import pytest
 
 from mellea_rx import (
     ChatContext,
+    Chunk,
     InvalidInputError,
     MelleaRxError,
     MelleaSession,
     ModelOption,
     ScriptedBackend,
     SimpleContext,
+    Tool,
+    ToolCall,
+    Usage,
     errors,
 )
-from mellea_rx.core.types.chunk import Chunk, ToolCall, Usage
-from mellea_rx.core.types.tool import Tool
 from mellea_rx.errors import CallbackError, GenerationFailedError
-from mellea_rx.stdlib.context.compaction import TokenThreshold
+from mellea_rx.stdlib.context import TokenThreshold
 from mellea_rx.stdlib.requirements import req, simple_validate
 from mellea_rx.stdlib.tools import tool
 from tests.core.hand import soon
@@ -121,7 +123,7 @@ class Unparsable:
     """Cannot read its answer."""
 
     def template(self) -> Any:
-        from mellea_rx.core.interfaces.component import Template
+        from mellea_rx.stdlib.components import Template
 
         return Template("Go.")
 

@@ -18,8 +18,7 @@ from mellea_rx import (
     ScriptedBackend,
     ServerError,
 )
-from mellea_rx.core.interfaces.backend import Capabilities
-from mellea_rx.core.types.request import WireMessage
+from mellea_rx.backends import Capabilities, WireMessage
 from mellea_rx.stdlib.components import Message, ToolMessage
 from mellea_rx.stdlib.pipeline.prefill import RepeatedPrefillFilter
 from mellea_rx.stdlib.requirements import req, simple_validate

@@ -19,7 +19,7 @@ from mellea_rx import (
     ScriptedBackend,
     TemplateError,
 )
-from mellea_rx.core.types.request import WireMessage
+from mellea_rx.backends import WireMessage
 from mellea_rx.stdlib.components import (
     Document,
     Instruction,

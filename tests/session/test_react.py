@@ -28,15 +28,8 @@ from mellea_rx import (
     react,
     tool,
 )
-from mellea_rx.core.types.events import (
-    AttemptStarted,
-    Completed,
-    Event,
-    Failed,
-    ToolCalled,
-    ToolReturned,
-)
-from mellea_rx.core.types.request import WireMessage
+from mellea_rx.backends import WireMessage
+from mellea_rx.events import AttemptStarted, Completed, Event, Failed, ToolCalled, ToolReturned
 from mellea_rx.stdlib.react import ReactStep
 from tests.core.hand import STREAM, Hand, soon, until
 from tests.session.test_tools_in_words import Wordy

@@ -20,8 +20,7 @@ from mellea_rx import (
     ValidationResult,
     ValidatorError,
 )
-from mellea_rx.backends.scripted import Pause
-from mellea_rx.core.types.request import Request
+from mellea_rx.backends import Pause, Request
 from mellea_rx.stdlib.requirements import check, req, simple_validate
 from mellea_rx.stdlib.sampling import RepairTemplate
 from tests.core.hand import PATIENCE, soon

@@ -22,6 +22,7 @@ from mellea_rx import (
     OllamaBackend,
     OpenAIBackend,
     OptionError,
+    RetryPolicy,
     ScriptedBackend,
     ServerError,
     StreamInterruptedError,
@@ -29,10 +30,8 @@ from mellea_rx import (
     TLSError,
     TotalTimeoutError,
 )
-from mellea_rx.backends.scripted import Pause
-from mellea_rx.core.interfaces.backend import Capabilities
-from mellea_rx.core.types.events import Retrying
-from mellea_rx.core.types.retry_policy import RetryPolicy
+from mellea_rx.backends import Capabilities, Pause
+from mellea_rx.events import Retrying
 from mellea_rx.stdlib.requirements import check, req, simple_validate
 from mellea_rx.stdlib.sampling import RejectionSampling
 from tests.core.hand import STREAM, Hand, Recorder, soon, until

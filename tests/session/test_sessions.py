@@ -19,7 +19,7 @@ from mellea_rx import (
     SessionClosedError,
     get_session,
 )
-from mellea_rx.backends.scripted import Pause
+from mellea_rx.backends import Pause
 from mellea_rx.stdlib.components import Instruction
 from mellea_rx.stdlib.requirements import req, simple_validate
 from mellea_rx.stdlib.sampling import Sampler, SamplingResult, WeakThenStrong

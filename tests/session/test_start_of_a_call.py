@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mellea_rx import ChatContext, MelleaSession, ModelOption, OptionError, ScriptedBackend
-from mellea_rx.core.types.options import Options
+from mellea_rx.backends import Options
 from mellea_rx.stdlib.components import Message
 
 MOST_FUNCTIONS = 95

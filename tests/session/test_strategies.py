@@ -19,7 +19,7 @@ from mellea_rx import (
     ScriptedBackend,
     ValidatorError,
 )
-from mellea_rx.core.types.request import Request
+from mellea_rx.backends import Request
 from mellea_rx.stdlib.requirements import Requirement, req, simple_validate
 from mellea_rx.stdlib.sampling import (
     BestOfN,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mellea_rx import InvalidInputError, MelleaSession, ScriptedBackend, ValidatorError
-from mellea_rx.core.interfaces.backend import Capabilities
+from mellea_rx.backends import Capabilities
 from mellea_rx.stdlib.requirements import UnitVerdict, check, req, simple_validate
 from mellea_rx.stdlib.sampling import RejectionSampling
 from tests.core.hand import STREAM, Hand, soon, until

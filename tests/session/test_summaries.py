@@ -18,9 +18,8 @@ from mellea_rx import (
     ModelOption,
     ScriptedBackend,
 )
-from mellea_rx.core.interfaces.context import Exchange, Summary
-from mellea_rx.core.types.request import Request
-from mellea_rx.stdlib.context.compaction import Summarize
+from mellea_rx.backends import Request
+from mellea_rx.stdlib.context import Exchange, Summarize, Summary
 from tests.core.hand import Hand, soon, until, until_blocking
 
 THREE = Summarize(turns=3, keep=1, max_tokens=50)

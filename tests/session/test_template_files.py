@@ -17,9 +17,9 @@ from mellea_rx import (
     generative,
     start_session,
 )
-from mellea_rx.core.interfaces.backend import Capabilities
-from mellea_rx.core.interfaces.context import Summary
+from mellea_rx.backends import Capabilities
 from mellea_rx.stdlib.components import Document, Message, ToolMessage
+from mellea_rx.stdlib.context import Summary
 from mellea_rx.stdlib.formats import OutputFormat
 from mellea_rx.stdlib.prompts.renderer import variables_of
 from mellea_rx.stdlib.requirements import check, simple_validate

@@ -24,9 +24,7 @@ from mellea_rx import (
     call_tools,
     tool,
 )
-from mellea_rx.core.interfaces.backend import Capabilities
-from mellea_rx.core.types.options import Options
-from mellea_rx.core.types.request import Request, WireMessage
+from mellea_rx.backends import Capabilities, Options, Request, WireMessage
 from mellea_rx.stdlib.components import ToolMessages
 from mellea_rx.stdlib.pipeline.prompted_tools import ChoiceReader, without_tools
 from tests.core.hand import STREAM, Hand, soon

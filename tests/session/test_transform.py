@@ -25,14 +25,8 @@ from mellea_rx import (
     ToolError,
     mify,
 )
-from mellea_rx.core.interfaces.backend import Capabilities
-from mellea_rx.core.types.events import (
-    AttemptStarted,
-    Completed,
-    ToolCalled,
-    ToolReturned,
-    UsageReported,
-)
+from mellea_rx.backends import Capabilities
+from mellea_rx.events import AttemptStarted, Completed, ToolCalled, ToolReturned, UsageReported
 from mellea_rx.stdlib.components import Query
 from tests.core.hand import STREAM, soon
 from tests.support.server_process import ServerProcess

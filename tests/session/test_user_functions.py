@@ -15,15 +15,16 @@ from typing import Any
 import pytest
 
 from mellea_rx import (
+    Chunk,
     MelleaRxError,
     MelleaSession,
     ModelOption,
     ScriptedBackend,
+    ToolCall,
     TotalTimeoutError,
     ValidatorError,
     tool,
 )
-from mellea_rx.core.types.chunk import Chunk, ToolCall
 from mellea_rx.operators import map_async, to_iterator
 from mellea_rx.stdlib.requirements import Requirement, check, simple_validate
 from mellea_rx.stdlib.tools import call_tools
@@ -243,7 +244,7 @@ def test_threads_are_used_again_and_end_when_they_are_idle() -> None:
     async def burst():
         thunks = [await m.ainstruct("Go.", requirements=checks) for _ in range(2000)]
         await wait_for_all_mots(thunks)
-    from mellea_rx.helpers.async_helpers import wait_for_all_mots
+    from mellea_rx import wait_for_all_mots
     asyncio.run(burst())
     print(len(seen) <= 200)
     while any(each.is_alive() for each in seen):

@@ -7,11 +7,9 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from mellea_rx.core.interfaces.backend import Backend
+from mellea_rx import ModelOption, ModelOutputThunk
+from mellea_rx.backends import Backend, Options, Request, WireMessage
 from mellea_rx.core.streams.chunk_source import forward
-from mellea_rx.core.streams.thunk import ModelOutputThunk
-from mellea_rx.core.types.options import ModelOption, Options
-from mellea_rx.core.types.request import Request, WireMessage
 
 LONG = "Tell me all about the sea. " * 170  # 1,200 tokens
 TOKENS, WARMTH = ModelOption.MAX_NEW_TOKENS, ModelOption.TEMPERATURE

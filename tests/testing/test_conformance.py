@@ -11,9 +11,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from mellea_rx import Chunk, InvalidInputError
-from mellea_rx.backends import Backend
-from mellea_rx.core.types.options import Options
-from mellea_rx.core.types.request import Request
+from mellea_rx.backends import Backend, Options, Request
 from mellea_rx.testing import conformance
 from mellea_rx.testing.conformance import LAWS, BackendHarness, Bench, Law, check_backend
 

@@ -17,8 +17,8 @@ from mellea_rx import (
     ScriptedBackend,
     StreamInterruptedError,
 )
+from mellea_rx.backends import Request
 from mellea_rx.backends.scripted import Answer
-from mellea_rx.core.types.request import Request
 from mellea_rx.testing import STALL, breaking, dripping, failing, run_virtual, stalling
 
 FOUR = "Once upon a time"

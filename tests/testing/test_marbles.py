@@ -20,7 +20,7 @@ from mellea_rx import (
     ServerError,
     ToolCall,
 )
-from mellea_rx.backends.scripted import Pause
+from mellea_rx.backends import Pause
 from mellea_rx.testing import Marbles, Probe, assert_marbles, draw, marbles, run_virtual
 from tests.core.hand import STREAM
 

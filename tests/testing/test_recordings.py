@@ -15,6 +15,7 @@ from mellea_rx import (
     Chunk,
     GenerationFailedError,
     IdleTimeoutError,
+    Image,
     InvalidInputError,
     MelleaRxError,
     MelleaSession,
@@ -30,11 +31,9 @@ from mellea_rx import (
     UnexpectedError,
     Usage,
 )
+from mellea_rx.backends import Backend, Capabilities, Options, Request, WireMessage
 from mellea_rx.backends.scripted import Answer
-from mellea_rx.core.interfaces.backend import Backend, Capabilities, is_backend
-from mellea_rx.core.types.image import Image
-from mellea_rx.core.types.options import Options
-from mellea_rx.core.types.request import Request, WireMessage
+from mellea_rx.core.interfaces.backend import is_backend
 from mellea_rx.testing import (
     Probe,
     Recorder,

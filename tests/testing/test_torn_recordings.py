@@ -12,10 +12,8 @@ from typing import Any
 
 import pytest
 
-from mellea_rx import MelleaSession, RecordingError, ScriptedBackend
-from mellea_rx.core.types.chunk import Chunk, ToolCall
-from mellea_rx.core.types.options import Options
-from mellea_rx.core.types.request import Request, WireMessage
+from mellea_rx import Chunk, MelleaSession, RecordingError, ScriptedBackend, ToolCall
+from mellea_rx.backends import Options, Request, WireMessage
 from mellea_rx.testing import Recorder, replay
 from mellea_rx.testing.recordings import MASK, plain
 

@@ -32,7 +32,8 @@ from mellea_rx import (
     VirtualTimeError,
     WaitTimeoutError,
 )
-from mellea_rx.backends.scripted import Answer, Pause
+from mellea_rx.backends import Pause
+from mellea_rx.backends.scripted import Answer
 from mellea_rx.core.runtime.engine import engine, engine_loop
 from mellea_rx.operators import RetryPolicy, chunk_timeout, retry
 from mellea_rx.stdlib.requirements import Requirement, check, simple_validate

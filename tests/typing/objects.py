@@ -13,10 +13,9 @@ from mellea_rx import (
     ScriptedBackend,
     mify,
 )
-from mellea_rx.core.interfaces.context import Compactor, Exchange, Summary
-from mellea_rx.core.types.request import WireMessage
+from mellea_rx.backends import WireMessage
 from mellea_rx.stdlib.components import Mified
-from mellea_rx.stdlib.context.compaction import Summarize, TokenThreshold
+from mellea_rx.stdlib.context import Compactor, Exchange, Summarize, Summary, TokenThreshold
 
 
 @mify

@@ -8,8 +8,8 @@ from typing import assert_type
 from reactivex import Observable, abc
 
 from mellea_rx import Chunk, MelleaSession, ScriptedBackend
-from mellea_rx.backends import Backend
-from mellea_rx.backends.scripted import Answer, Pause
+from mellea_rx.backends import Backend, Pause
+from mellea_rx.backends.scripted import Answer
 from mellea_rx.testing import (
     STALL,
     LoopScheduler,

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
+from mellea_rx.backends import Limits
 from mellea_rx.wire.http import HttpClient, open_client
-from mellea_rx.wire.transport import Limits
 from tests.support.raw_server import RawServer
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mellea_rx import InvalidInputError, OpenAIBackend
+from mellea_rx.backends import Limits
 from mellea_rx.wire.http import parse_base_url
-from mellea_rx.wire.transport import Limits
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), True, "64", None])

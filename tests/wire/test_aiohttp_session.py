@@ -28,7 +28,7 @@ from mellea_rx import (
     RetryPolicy,
     start_session,
 )
-from mellea_rx.wire.transport import Limits
+from mellea_rx.backends import Limits
 from tests.core.hand import STREAM, until, until_blocking
 from tests.core.python import ROOT
 from tests.support.raw_server import Peer, RawServer, answer

@@ -14,9 +14,9 @@ from mellea_rx import (
     OllamaBackend,
     OpenAIBackend,
 )
+from mellea_rx.backends import Limits
 from mellea_rx.wire.http import HttpClient, open_client
 from mellea_rx.wire.redaction import credentials, without_login
-from mellea_rx.wire.transport import Limits
 from tests.support.raw_server import Peer, RawServer, answer
 from tests.wire.loops import run_on
 

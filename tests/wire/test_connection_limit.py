@@ -26,9 +26,9 @@ from mellea_rx import (
     OpenAIBackend,
     TotalTimeoutError,
 )
+from mellea_rx.backends import Limits
 from mellea_rx.wire.connector import Slots, default_connections
 from mellea_rx.wire.http import HttpClient
-from mellea_rx.wire.transport import Limits
 from tests.core.hand import PATIENCE, until
 from tests.core.python import ROOT
 from tests.support.raw_server import Peer, RawServer, answer

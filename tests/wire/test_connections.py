@@ -18,9 +18,10 @@ import pytest
 from yarl import URL
 
 from mellea_rx import ConnectionFailedError, ProtocolError
+from mellea_rx.backends import Limits
 from mellea_rx.wire.http import HttpClient, open_client
 from mellea_rx.wire.http1 import IDLE, Pool, _readable, _written
-from mellea_rx.wire.transport import Limits, RequestHead
+from mellea_rx.wire.transport import RequestHead
 from tests.core.hand import until
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"

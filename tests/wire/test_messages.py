@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mellea_rx import ChatContext, MelleaSession, OllamaBackend, OpenAIBackend, ToolCall
-from mellea_rx.core.types.request import Request, WireMessage
+from mellea_rx.backends import Request, WireMessage
 from mellea_rx.stdlib.components import ToolMessage
 from tests.core.hand import Recorder
 from tests.support.server_process import ServerProcess

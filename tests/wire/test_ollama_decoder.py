@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mellea_rx import ToolCall, Usage
 from mellea_rx.backends.ollama import OllamaDecoder
-from mellea_rx.core.types.chunk import ToolCall, Usage
 from mellea_rx.errors import GenerationFailedError, ProtocolError
 from tests.wire.cuts import cut, fed, places, text_of, texts
 

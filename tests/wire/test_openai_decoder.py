@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mellea_rx.core.types.chunk import Usage
+from mellea_rx import Usage
 from mellea_rx.errors import GenerationFailedError, ProtocolError
 from tests.wire.cuts import cut, fed, places, text_of, texts
 from tests.wire.openai_frames import DONE, END, STOP, USAGE, decoder, delta, event, said

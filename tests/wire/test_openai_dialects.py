@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from mellea_rx.core.types.chunk import Usage
+from mellea_rx import Usage
 from mellea_rx.errors import GenerationFailedError
 from tests.wire.cuts import fed, text_of
 from tests.wire.openai_frames import DONE, END, STOP, decoder, delta, event, said

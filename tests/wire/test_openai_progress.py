@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mellea_rx import Chunk, ToolCall
 from mellea_rx.core.streams.buffers import Fold
-from mellea_rx.core.types.chunk import Chunk, ToolCall
 from tests.wire.cuts import cut, fed, places
 from tests.wire.openai_frames import CALLED, call, decoder, delta, said
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mellea_rx import Chunk, ToolCall, Usage
 from mellea_rx.core.streams.buffers import Fold
-from mellea_rx.core.types.chunk import Chunk, ToolCall, Usage
 from mellea_rx.errors import ProtocolError
 from tests.wire.cuts import cut, fed, places
 from tests.wire.openai_frames import CALLED, DONE, END, STOP, call, decoder, delta, event, said

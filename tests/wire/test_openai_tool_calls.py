@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mellea_rx.core.types.chunk import ToolCall
+from mellea_rx import ToolCall
 from mellea_rx.errors import ProtocolError
 from tests.wire.cuts import cut, fed, places
 from tests.wire.openai_frames import CALLED, DONE, call, decoder, delta, said

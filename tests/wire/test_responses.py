@@ -16,8 +16,8 @@ from mellea_rx import (
     ServerError,
     StreamInterruptedError,
 )
+from mellea_rx.backends import Limits
 from mellea_rx.wire.http import HttpClient
-from mellea_rx.wire.transport import Limits
 from tests.support.raw_server import Peer, RawServer, answer
 from tests.wire.loops import LOOPS, run_on
 

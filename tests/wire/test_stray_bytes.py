@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from mellea_rx import ConnectionFailedError, ProtocolError
+from mellea_rx.backends import Limits
 from mellea_rx.wire.http import HttpClient
-from mellea_rx.wire.transport import Limits
 from tests.support.raw_server import Peer, RawServer, answer
 from tests.wire.loops import LOOPS, client_of, run_on
 

@@ -11,8 +11,14 @@ from pathlib import Path
 import pytest
 import trustme
 
-from mellea_rx import MelleaSession, ModelOption, OllamaBackend, OpenAIBackend, TLSError
-from mellea_rx.core.types.retry_policy import RetryPolicy
+from mellea_rx import (
+    MelleaSession,
+    ModelOption,
+    OllamaBackend,
+    OpenAIBackend,
+    RetryPolicy,
+    TLSError,
+)
 from mellea_rx.wire.connector import tls_context
 from mellea_rx.wire.http import HttpClient
 from tests.support.raw_server import Peer, RawServer, answer

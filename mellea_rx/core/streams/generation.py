@@ -15,6 +15,7 @@ from itertools import count
 from typing import Any, Protocol
 
 from mellea_rx.core.runtime.engine import TaskHandle, engine
+from mellea_rx.core.runtime.logs import FailureUnseen, error_summary, log_later
 from mellea_rx.core.runtime.wait_graph import Waiter, runs_here
 from mellea_rx.core.streams.broadcast import Broadcast, Subscriber, wake_all
 from mellea_rx.core.streams.buffers import Fold
@@ -489,3 +490,15 @@ class Generation(Broadcast[Chunk]):
     def duration(self) -> float:
         """Seconds from the call to the end, or to now while it runs."""
         return self._state.duration
+
+
+def report_unseen(generation: Generation) -> None:
+    """Log an error that was never delivered or read. Takes no lock: a finalizer calls it.
+
+    Cancellations are not logged, since they were wanted; nor that the engine has stopped.
+    """
+    error = generation.error
+    if error is None or generation.error_observed:
+        return
+    if not isinstance(error, (GenerationCancelledError, EngineStoppedError)):
+        log_later(FailureUnseen(generation.number, error_summary(error)), generation.loop)

@@ -18,8 +18,7 @@ from mellea_rx.core.runtime.delivery import Outlet, outlet_for, running_loop
 from mellea_rx.core.runtime.fork import ProcessLock
 from mellea_rx.core.streams.broadcast import Queue
 from mellea_rx.core.streams.buffers import Fold
-from mellea_rx.core.streams.call_log import report_unseen
-from mellea_rx.core.streams.generation import Generation, Pipeline
+from mellea_rx.core.streams.generation import Generation, Pipeline, report_unseen
 from mellea_rx.core.streams.observable import Stream
 from mellea_rx.core.streams.reader import Inbox, ThunkStream
 from mellea_rx.core.streams.subscriptions import (

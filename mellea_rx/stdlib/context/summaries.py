@@ -16,7 +16,6 @@ from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.interfaces.context import Compactor, Context, Exchange, Summary
 from mellea_rx.core.runtime.logs import SummaryFailed, error_summary, log
 from mellea_rx.core.runtime.user_functions import in_worker_thread
-from mellea_rx.core.streams.call_log import log_call
 from mellea_rx.core.streams.chunk_source import Gathered
 from mellea_rx.core.streams.generation import Generation
 from mellea_rx.core.streams.thunk import ModelOutputThunk
@@ -24,6 +23,7 @@ from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.request import Request, WireMessage
 from mellea_rx.core.types.validation import name_of
 from mellea_rx.errors import CallbackError, GenerationFailedError, MelleaRxError
+from mellea_rx.stdlib.pipeline.call_log import log_call
 from mellea_rx.stdlib.pipeline.generate import resolve
 from mellea_rx.stdlib.pipeline.retries import generate_with_retries
 from mellea_rx.stdlib.prompts import renderer as template

@@ -18,7 +18,6 @@ from mellea_rx.core.interfaces.sampling import SamplingStrategy, callables_of
 from mellea_rx.core.runtime.delivery import running_loop
 from mellea_rx.core.runtime.logs import RequirementsUnmet, log
 from mellea_rx.core.runtime.user_functions import call_user, loops_for
-from mellea_rx.core.streams.call_log import log_call, log_prompt
 from mellea_rx.core.streams.generation import Generation
 from mellea_rx.core.streams.thunk import ModelOutputThunk, OutputView
 from mellea_rx.core.types.chunk import Chunk
@@ -38,6 +37,7 @@ from mellea_rx.errors import (
     TotalTimeoutError,
 )
 from mellea_rx.stdlib.pipeline.attempt import CallSetting
+from mellea_rx.stdlib.pipeline.call_log import log_call, log_prompt
 from mellea_rx.stdlib.pipeline.generate import resolve
 from mellea_rx.stdlib.pipeline.retries import generate_with_retries
 from mellea_rx.stdlib.pipeline.sampler import CallSampler

@@ -1,4 +1,4 @@
-"""The start and the end of a call, for the log."""
+"""The start and the end of a call, for the log; pipelines call `log_call` and `log_prompt`."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from mellea_rx.core.runtime.logs import (
     AnswerReceived,
     CallEnded,
     CallStarted,
-    FailureUnseen,
     PromptSent,
-    error_summary,
     log,
-    log_later,
     logs_calls,
     logs_content,
 )
 from mellea_rx.core.streams.generation import Generation
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.request import Request
-from mellea_rx.errors import EngineStoppedError, GenerationCancelledError, MelleaRxError
+from mellea_rx.errors import MelleaRxError
 
 
 def log_call(generation: Generation, backend: Backend) -> None:
@@ -33,18 +30,6 @@ def log_prompt(generation: Generation, request: Request) -> None:
     if generation.witness is not None and logs_content():
         said = [(message.role, message.content) for message in request.messages]
         log(PromptSent(generation.number, said))
-
-
-def report_unseen(generation: Generation) -> None:
-    """Log an error that was never delivered or read. Takes no lock: a finalizer calls it.
-
-    Cancellations are not logged, since they were wanted; nor that the engine has stopped.
-    """
-    error = generation.error
-    if error is None or generation.error_observed:
-        return
-    if not isinstance(error, (GenerationCancelledError, EngineStoppedError)):
-        log_later(FailureUnseen(generation.number, error_summary(error)), generation.loop)
 
 
 class _EndLog:
