@@ -138,11 +138,11 @@ class MelleaRxError(Exception):
 
     Attributes:
         text: As given.
-        is_passing: Whether the same request may succeed when it is sent again.
+        is_transient: Whether the same request may succeed when it is sent again.
     """
 
     text: str
-    is_passing: bool = False
+    is_transient: bool = False
 
     def __init__(self, message: str, *, text: str = "") -> None:
         super().__init__(message)
@@ -368,7 +368,7 @@ class BackendError(MelleaRxError):
 class ConnectionFailedError(BackendError, ConnectionError):
     """No connection to the server could be made."""
 
-    is_passing = True
+    is_transient = True
 
 
 class NameResolutionError(ConnectionFailedError):
@@ -378,7 +378,7 @@ class NameResolutionError(ConnectionFailedError):
 class TLSError(ConnectionFailedError):
     """The server's certificate or TLS handshake failed."""
 
-    is_passing = False
+    is_transient = False
 
 
 class GenerationTimeoutError(BackendError, TimeoutError):
@@ -388,7 +388,7 @@ class GenerationTimeoutError(BackendError, TimeoutError):
 class ConnectTimeoutError(GenerationTimeoutError):
     """The connection was not ready in time."""
 
-    is_passing = True
+    is_transient = True
 
 
 class FirstTokenTimeoutError(GenerationTimeoutError):
@@ -406,7 +406,7 @@ class TotalTimeoutError(GenerationTimeoutError):
 class StreamInterruptedError(BackendError):
     """The connection broke within the answer; `text` has every character that arrived."""
 
-    is_passing = True
+    is_transient = True
 
 
 class StreamRestartedError(BackendError):
@@ -451,7 +451,7 @@ class StatusError(BackendError):
         super().__init__(message, text=text)
         self.status = status
         self.retry_after = retry_after
-        self.is_passing = status in _PASSING
+        self.is_transient = status in _PASSING
 
     def __reduce__(self) -> tuple[object, ...]:
         return _status_error, (type(self), str(self), self.status), self.__dict__

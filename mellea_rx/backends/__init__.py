@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mellea_rx.backends.registry import backend_names, register_backend
 from mellea_rx.core.interfaces.backend import Backend, Capabilities
 from mellea_rx.core.types.options import ModelOption, Options
-from mellea_rx.core.types.request import Request, WireMessage
+from mellea_rx.core.types.request import Request, RequestMessage
 
 if TYPE_CHECKING:
     from mellea_rx.backends.local import LocalBackend
@@ -28,8 +28,8 @@ __all__ = [
     "Options",
     "Pause",
     "Request",
+    "RequestMessage",
     "ScriptedBackend",
-    "WireMessage",
     "backend_names",
     "register_backend",
 ]

@@ -20,10 +20,10 @@ from reactivex import Observable
 from mellea_rx.core.interfaces.backend import Capabilities, require_images
 from mellea_rx.core.runtime.engine import Engine, engine
 from mellea_rx.core.streams.chunk_source import ChunkSource, Push
-from mellea_rx.core.streams.idle_timeout import StallWatch
+from mellea_rx.core.streams.idle_timeout import IdleTimeout
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.options import Options
-from mellea_rx.core.types.request import Request, WireMessage
+from mellea_rx.core.types.request import Request, RequestMessage
 from mellea_rx.core.types.validation import fault_in, well_formed
 from mellea_rx.errors import (
     BackendError,
@@ -40,7 +40,7 @@ from mellea_rx.wire.http import HttpClient
 from mellea_rx.wire.transport import Transport
 
 
-def for_ollama(message: WireMessage) -> dict[str, Any]:
+def for_ollama(message: RequestMessage) -> dict[str, Any]:
     """A message in Ollama's format: images as plain base64, arguments as an object."""
     body: dict[str, Any] = {"role": message.role, "content": well_formed(message.content)}
     if message.images:
@@ -55,7 +55,7 @@ def for_ollama(message: WireMessage) -> dict[str, Any]:
     return body
 
 
-def for_openai(message: WireMessage) -> dict[str, Any]:
+def for_openai(message: RequestMessage) -> dict[str, Any]:
     """A message in OpenAI's format: images as content parts, arguments as a JSON string."""
     content = well_formed(message.content)
     body: dict[str, Any] = {"role": message.role, "content": content}
@@ -173,7 +173,7 @@ class _Answer:
 
     __slots__ = ("_decoder", "_push", "_watch")
 
-    def __init__(self, decoder: StreamDecoder, push: Push, watch: StallWatch) -> None:
+    def __init__(self, decoder: StreamDecoder, push: Push, watch: IdleTimeout) -> None:
         self._decoder = decoder
         self._push = push
         self._watch = watch
@@ -182,7 +182,7 @@ class _Answer:
         decoder = self._decoder
         chunk = decoder.feed(data)
         if chunk is not None:
-            self._watch.alive()
+            self._watch.touch()
             self._push(chunk)
         if decoder.error is not None:
             raise decoder.error
@@ -295,7 +295,7 @@ class HttpBackend:
         dialect, model = self._dialect, self.model
         decoder = dialect.decoder()
         try:
-            with StallWatch(request.options, self._client.origin) as watch:
+            with IdleTimeout(request.options, self._client.origin) as watch:
                 answer = _Answer(decoder, push, watch)
                 # No local name for the body: it would stay in memory as long as the answer streams.
                 await client.exchange(
@@ -332,7 +332,7 @@ class HttpBackend:
         In place: a new error would have this one, with the key, as its `__context__`.
         """
         if isinstance(error, StatusError) and self._dialect.is_final(error):
-            error.is_passing = False
+            error.is_transient = False
         # All but the origin: that stays in the message, even if a key is a part of its name.
         said = self.origin.join(map(self._client.redact, str(error).split(self.origin)))
         # A TLS error has its own remedy; "start the server" would be wrong.

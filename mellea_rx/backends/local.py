@@ -25,7 +25,7 @@ from mellea_rx.core.runtime.engine import running_engine
 from mellea_rx.core.runtime.logs import AnswerCut, log
 from mellea_rx.core.runtime.user_functions import in_worker_thread
 from mellea_rx.core.streams.chunk_source import ChunkSource, Push
-from mellea_rx.core.streams.idle_timeout import StallWatch
+from mellea_rx.core.streams.idle_timeout import IdleTimeout
 from mellea_rx.core.types.chunk import Chunk, Usage
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.request import Request
@@ -253,7 +253,7 @@ class LocalBackend:
     """
 
     name = "local"
-    capabilities = Capabilities(continues=True, schema=True)
+    capabilities = Capabilities(prefill=True, schema=True)
 
     def __init__(
         self,
@@ -366,7 +366,7 @@ class LocalBackend:
         await lease.run(self._generate, request, push)
 
     async def _generate(self, model: LoadedModel, request: Request, push: Push) -> None:
-        watch = StallWatch(request.options, "the embedded model")
+        watch = IdleTimeout(request.options, "the embedded model")
         local_request = LocalRequest(request)
         reader = _Reader(self.model, local_request, push)
 
@@ -374,7 +374,7 @@ class LocalBackend:
             if "prompt_progress" in answer:
                 watch.working()
             else:
-                watch.alive()
+                watch.touch()
             reader.feed(answer)
 
         call = await model.start(local_request.encode, take)

@@ -68,7 +68,7 @@ def hold(holder: Holder) -> None:
     _holders.add(holder)
 
 
-def sheltered(server: _T) -> _T:
+def keep_if_forked(server: _T) -> _T:
     """Return a new server; in a child where it can never be destroyed, keep it for ever."""
     if _immortal:
         _keep_for_ever(server)
@@ -262,7 +262,7 @@ class LoadedModel:
             hold(self)
             path = resolve_model(self._setup.path)
             self._control_tokens = read_control_tokens(path)
-            self._server = sheltered(open_server(path, _within_context(path, self._setup)))
+            self._server = keep_if_forked(open_server(path, _within_context(path, self._setup)))
         except MelleaRxError as failure:
             error = failure
         except Exception as failure:

@@ -315,7 +315,7 @@ class OllamaDialect:
 
     generate_path = "/api/chat"
     models_path = "/api/tags"
-    capabilities = Capabilities(continues=True, schema=True, tools=True, images=True)
+    capabilities = Capabilities(prefill=True, schema=True, tools=True, images=True)
 
     def __init__(self, origin: str, limits: Limits = _LIMITS) -> None:
         self._origin = origin

@@ -132,7 +132,7 @@ class OpenAIDialect:
         self._has_key = has_key
         self._payloads = payloads_of(origin)
         self.capabilities = Capabilities(
-            continues=not self._is_openais, schema=True, tools=True, images=True, image_urls=True
+            prefill=not self._is_openais, schema=True, tools=True, images=True, image_urls=True
         )
 
     @property

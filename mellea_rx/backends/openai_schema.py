@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from mellea_rx.core.streams.chunk_source import Push
-from mellea_rx.core.text.unwrapping import VALUE, Peeler
+from mellea_rx.core.text.unwrapping import VALUE, StreamUnwrapper
 from mellea_rx.core.types.request import Request
 
 __all__ = ["answer_value", "response_format"]
@@ -45,14 +45,14 @@ def response_format(schema: Mapping[str, Any]) -> Mapping[str, Any]:
         >>> response_format(closed)["json_schema"]["strict"]
         True
     """
-    described: dict[str, Any] = {"name": "answer"}
+    tool_schema: dict[str, Any] = {"name": "answer"}
     try:
         if "anyOf" in schema:  # not allowed at the root only
             raise _NotStrict
-        described.update(schema=_strict(schema), strict=True)
+        tool_schema.update(schema=_strict(schema), strict=True)
     except _NotStrict:
-        described.update(schema=schema, strict=False)
-    return {"type": "json_schema", "json_schema": described}
+        tool_schema.update(schema=schema, strict=False)
+    return {"type": "json_schema", "json_schema": tool_schema}
 
 
 async def answer_value(
@@ -72,7 +72,7 @@ async def answer_value(
     if schema is None or schema.get("type") == "object":
         await produce(request, push)
         return
-    bare = Peeler(VALUE, push)
+    bare = StreamUnwrapper(VALUE, push)
     try:
         await produce(replace(request, schema=_with_key(schema)), bare.push)
     finally:

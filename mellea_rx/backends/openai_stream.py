@@ -71,7 +71,7 @@ class _Call:
         return len(arguments)
 
 
-class CallPieces:
+class ToolCallAssembler:
     """Assembles the tool calls of one answer. To add a piece takes constant time."""
 
     __slots__ = ("_by_id", "_by_index", "_calls")
@@ -215,7 +215,7 @@ class OpenAIDecoder:
         self._limits = limits
         self._payloads = payloads or PayloadDecoder(_Event, who)
         self._who = who
-        self._calls: CallPieces | None = None
+        self._calls: ToolCallAssembler | None = None
         self._finish: str | None = None
         self._usage: Usage | None = None
         self._model: str | None = None
@@ -297,7 +297,7 @@ class OpenAIDecoder:
 
     def _add_calls(self, pieces: list[CallDelta]) -> None:
         if self._calls is None:
-            self._calls = CallPieces()
+            self._calls = ToolCallAssembler()
         for piece in pieces:
             size, whole = self._calls.add(piece)
             self._written = (self._written or 0) + size

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 from reactivex import Observable
 
 from mellea_rx.core.interfaces.backend import Capabilities
-from mellea_rx.core.runtime.fork import ProcessLock
+from mellea_rx.core.runtime.fork import ForkSafeLock
 from mellea_rx.core.streams.chunk_source import ChunkSource, Push
-from mellea_rx.core.streams.idle_timeout import StallWatch
+from mellea_rx.core.streams.idle_timeout import IdleTimeout
 from mellea_rx.core.types.chunk import Chunk, Usage
 from mellea_rx.core.types.options import Options
 from mellea_rx.core.types.request import Request
@@ -54,9 +54,7 @@ class ScriptedBackend:
     """
 
     name = "scripted"
-    capabilities = Capabilities(
-        continues=True, schema=True, tools=True, images=True, image_urls=True
-    )
+    capabilities = Capabilities(prefill=True, schema=True, tools=True, images=True, image_urls=True)
 
     def __init__(
         self,
@@ -73,7 +71,7 @@ class ScriptedBackend:
         self.running = 0
         self._answers = answers or ("This is a scripted answer.",)
         self._delay = delay
-        self._lock = ProcessLock()
+        self._lock = ForkSafeLock()
 
     def check(self, options: Options) -> None:
         """Accepts every option."""
@@ -104,7 +102,7 @@ class ScriptedBackend:
             push(chunk)
 
         try:
-            with StallWatch(request.options, "the script") as watch:
+            with IdleTimeout(request.options, "the script") as watch:
                 tokens = await play(pieces_of(answer, request), take, watch, delay=self._delay)
             words = sum(len(message.content.split()) for message in request.messages)
             push(Chunk(usage=Usage(words, tokens), finish_reason=reason, model=self.model))
@@ -114,7 +112,7 @@ class ScriptedBackend:
 
 
 async def play(
-    pieces: Iterable[Piece], push: Push, watch: StallWatch, *, delay: float = 0.0
+    pieces: Iterable[Piece], push: Push, watch: IdleTimeout, *, delay: float = 0.0
 ) -> int:
     """Play an answer.
 
@@ -137,7 +135,7 @@ async def play(
         await _silence(piece if isinstance(piece, Pause) else delay)
         if isinstance(piece, Pause):
             continue
-        watch.alive()
+        watch.touch()
         count += 1
         push(piece if isinstance(piece, Chunk) else Chunk(piece))
     return count

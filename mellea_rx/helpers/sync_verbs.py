@@ -1,6 +1,6 @@
 """Derives sync verbs, and verbs that do not wait, from the async ones. Verbs and tools use it.
 
-An async verb awaits nothing but `settle`, so that it can be driven here without an event loop.
+An async verb awaits nothing but `wait_for_thunk`, so that it can be driven here without an event loop.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _mode = threading.local()
 """`_mode.wait`: the function by which verbs in this thread wait for a thunk; None to await it."""
 
 
-async def settle(thunk: ModelOutputThunk[T]) -> ComputedThunk[T]:
-    """Wait for a thunk in an async verb, or as `blocking` and `starting` replace the wait.
+async def wait_for_thunk(thunk: ModelOutputThunk[T]) -> ComputedThunk[T]:
+    """Wait for a thunk in an async verb, or as `blocking` and `without_waiting` replace the wait.
 
     Returns:
-        The same thunk. (In `starting` it still runs; the caller there knows that.)
+        The same thunk. (In `without_waiting` it still runs; the caller there knows that.)
 
     Raises:
         MelleaRxError: The generation failed.
@@ -56,7 +56,7 @@ def blocking(averb: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
     """The sync version of an async verb.
 
     The coroutine is driven in the calling thread, with or without a running loop: a verb awaits
-    only `settle`, so it never suspends.
+    only `wait_for_thunk`, so it never suspends.
 
     Raises:
         BlockingWaitError: (when called) The call needs this thread's event loop to run.
@@ -75,7 +75,7 @@ def _named_after(averb: Callable[..., Any], verb: Callable[P, R]) -> Callable[P,
     return twin
 
 
-def starting(averb: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
+def without_waiting(averb: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
     """An async verb as a function that returns the running thunk at once and never waits.
 
     The coroutine is driven in the calling thread, as in `blocking`.

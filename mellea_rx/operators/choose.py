@@ -17,7 +17,7 @@ from reactivex.disposable import (
 )
 
 from mellea_rx.core.runtime.schedulers import scheduler_for
-from mellea_rx.core.streams.buffers import Fold
+from mellea_rx.core.streams.buffers import ChunkAccumulator
 from mellea_rx.core.types.validation import require_choice, require_seconds
 from mellea_rx.errors import BackendError, NoAnswerError
 from mellea_rx.operators.items import Outcome, Tagged
@@ -266,7 +266,7 @@ class _Hedge(Generic[S]):
         self._started: list[SingleAssignmentDisposable] = []
         self._timer = SerialDisposable()
         self._all = CompositeDisposable(self._timer)
-        self._early = [Fold() for _ in sources]
+        self._early = [ChunkAccumulator() for _ in sources]
         self._failures: dict[int, Exception] = {}
         self._chosen: int | None = None
 

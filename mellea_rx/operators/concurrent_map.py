@@ -21,7 +21,7 @@ from reactivex.disposable import Disposable
 
 from mellea_rx.core.runtime.delivery import home_for, loop_outlet, running_loop
 from mellea_rx.core.runtime.user_functions import is_given_up, started_in_worker_thread
-from mellea_rx.core.runtime.wait_graph import RUNNING
+from mellea_rx.core.runtime.wait_graph import current_call
 from mellea_rx.core.streams.coroutine_source import AckChannel
 from mellea_rx.core.streams.observable import Stream, safe_on_next, safe_terminate
 from mellea_rx.core.streams.subscriptions import ObserverSubscription
@@ -167,14 +167,14 @@ class _DirectDelivery:
     def post(self, item: Any, on_taken: Callable[[], object], /) -> None:
         # The context may be that of a model call whose code made this subscription. Waits of the
         # observer are not waits of that call, so it is unset, or they would count as a cycle.
-        token = RUNNING.set(None)
+        token = current_call.set(None)
         try:
             is_well = safe_on_next(self._observer, item)
         except BaseException:
             self.dispose()
             raise
         finally:
-            RUNNING.reset(token)
+            current_call.reset(token)
         if is_well:
             on_taken()
         else:

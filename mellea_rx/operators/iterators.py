@@ -17,7 +17,7 @@ from mellea_rx.core.runtime.delivery import running_loop
 from mellea_rx.core.runtime.engine import engine, engine_loop
 from mellea_rx.core.runtime.waiting import Pending
 from mellea_rx.core.streams.broadcast import Buffer
-from mellea_rx.core.streams.buffers import Fold
+from mellea_rx.core.streams.buffers import ChunkAccumulator
 from mellea_rx.core.streams.reader import PullReader
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.validation import require_choice, require_positive_int
@@ -130,11 +130,11 @@ class _Joint:
     def __init__(self, first: object, key: object) -> None:
         self.key = key
         self._first = first
-        self._fold: Fold | None = None
+        self._fold: ChunkAccumulator | None = None
 
     def add(self, item: object) -> None:
         if self._fold is None:
-            self._fold = Fold()
+            self._fold = ChunkAccumulator()
             self._fold.add(_chunk(self._first))
         self._fold.add(_chunk(item))
 

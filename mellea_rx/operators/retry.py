@@ -100,7 +100,7 @@ def _attempts(
     yield watched
     while restarts or not has_content:
         elapsed = (clock.now - began).total_seconds()
-        pause = policy.pause_before_next(errors[-1], len(errors), elapsed)
+        pause = policy.next_delay(errors[-1], len(errors), elapsed)
         if pause is None:
             return
         yield watched.pipe(ops.delay_subscription(pause, clock))

@@ -14,7 +14,7 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 from mellea_rx.core.runtime.delivery import outlet_for
 from mellea_rx.core.runtime.logs import FunctionRaised, log
 from mellea_rx.core.streams.broadcast import Broadcast
-from mellea_rx.core.streams.buffers import Fold
+from mellea_rx.core.streams.buffers import ChunkAccumulator
 from mellea_rx.core.streams.generation import as_ours, drop_frames
 from mellea_rx.core.streams.observable import Stream, is_for_the_loop, stream_of
 from mellea_rx.core.streams.subscriptions import ObserverSubscription
@@ -78,7 +78,7 @@ class _Shared:
     def __init__(self, source: Observable[Chunk], scheduler: abc.SchedulerBase | None) -> None:
         self._source = source
         self._scheduler = scheduler
-        self._answer = Fold()
+        self._answer = ChunkAccumulator()
         self._broadcast: Broadcast[Chunk] = Broadcast(self._answer)
         self._subscription: SingleAssignmentDisposable | None = None
         # Guards the two below: of subscribers that come at once, on any threads, one is the first.
@@ -90,7 +90,9 @@ class _Shared:
     ) -> abc.DisposableBase:
         """Add a subscriber."""
         outlet = outlet_for(scheduler)
-        pushed = ObserverSubscription(self._broadcast, observer, outlet, Fold(), keep=self)
+        pushed = ObserverSubscription(
+            self._broadcast, observer, outlet, ChunkAccumulator(), keep=self
+        )
         with self._lock:
             self._count += 1
             is_first = self._subscription is None

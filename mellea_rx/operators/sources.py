@@ -18,7 +18,7 @@ from reactivex import operators as ops
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 from reactivex.notification import OnError
 
-from mellea_rx.core.streams.buffers import Fold
+from mellea_rx.core.streams.buffers import ChunkAccumulator
 from mellea_rx.core.streams.coroutine_source import CoroutineObservable, Emit
 from mellea_rx.core.streams.observable import SerializedObserver, Stream
 from mellea_rx.core.streams.thunk import ModelOutputThunk
@@ -143,7 +143,7 @@ class CombinatorSource(Generic[S]):
 
     def _fold(self, source: S) -> Observable[Outcome[S]]:
         def folded(_: object) -> Observable[Outcome[S]]:
-            fold = Fold()
+            fold = ChunkAccumulator()
             return source.pipe(
                 ops.do_action(lambda item: fold.add(as_chunk(item))),
                 ops.ignore_elements(),

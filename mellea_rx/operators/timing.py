@@ -13,7 +13,7 @@ from reactivex import operators as ops
 from reactivex.disposable import Disposable, SerialDisposable
 
 from mellea_rx.core.runtime.schedulers import scheduler_for
-from mellea_rx.core.streams.buffers import Fold, TextBuffer
+from mellea_rx.core.streams.buffers import ChunkAccumulator, TextBuffer
 from mellea_rx.core.streams.observable import SerializedObserver, Stream
 from mellea_rx.core.types.chunk import Chunk, as_chunk
 from mellea_rx.core.types.validation import require_seconds
@@ -135,7 +135,7 @@ class _Windows(TimedObserver[Chunk, Chunk]):
     ) -> None:
         super().__init__(observer, clock)
         self._window = window
-        self._fold = Fold()
+        self._fold = ChunkAccumulator()
 
     def on_next(self, item: Chunk) -> None:
         with self._lock:

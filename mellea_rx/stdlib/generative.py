@@ -25,15 +25,15 @@ from mellea_rx.core.interfaces.sampling import SamplingStrategy
 from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.core.types.output_format import OutputFormat
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.helpers.sync_verbs import blocking_thunk, settle
+from mellea_rx.helpers.sync_verbs import blocking_thunk, wait_for_thunk
 from mellea_rx.stdlib.components.instruction import FunctionCall
 from mellea_rx.stdlib.formats import as_format
-from mellea_rx.stdlib.objects.description import public_face
+from mellea_rx.stdlib.objects.description import describe_object
 from mellea_rx.stdlib.requirements import as_requirements
 from mellea_rx.stdlib.session.call_options import (
     DEFAULT_STRATEGY,
     KEYWORDS,
-    CallSpec,
+    CallOptions,
     ModelOptions,
     Requirements,
     StreamKwargs,
@@ -148,13 +148,13 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 S = TypeVar("S")
 
-_settled = blocking_thunk(settle)
+_settled = blocking_thunk(wait_for_thunk)
 
 
 class _Startable(Generic[P, R]):
     """The common base of sync and async generative functions."""
 
-    def __init__(self, stub: Stub, spec: CallSpec, bound: tuple[Any, ...] = ()) -> None:
+    def __init__(self, stub: Stub, spec: CallOptions, bound: tuple[Any, ...] = ()) -> None:
         update_wrapper(cast("Any", self), stub.function)
         parameters = list(stub.signature.parameters.values())[len(bound) :]
         self.__signature__ = stub.signature.replace(parameters=parameters)
@@ -211,7 +211,7 @@ class _Startable(Generic[P, R]):
         """
         model_options = with_keywords(self.using, model_options, options)
         checks = as_requirements(requirements)
-        spec = CallSpec(checks, strategy, require, model_options, self._stub.format)
+        spec = CallOptions(checks, strategy, require, model_options, self._stub.format)
         return type(self)(self._stub, spec, self._bound)
 
     def _of(self, instance: object) -> Self:
@@ -273,7 +273,7 @@ class AsyncGenerativeFunction(_Startable[P, R]):
         return self._returned(*args, **kwargs)
 
     async def _returned(self, /, *args: Any, **kwargs: Any) -> Any:
-        return (await settle(self.start(*args, **kwargs))).parsed
+        return (await wait_for_thunk(self.start(*args, **kwargs))).parsed
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -331,7 +331,7 @@ def generative(stub: Callable[..., Any]) -> Any:
     """
     looked_over = stub_of(stub)
     kind = AsyncGenerativeFunction if iscoroutinefunction(stub) else GenerativeFunction
-    spec = CallSpec(strategy=DEFAULT_STRATEGY, format=looked_over.format)
+    spec = CallOptions(strategy=DEFAULT_STRATEGY, format=looked_over.format)
     return kind(looked_over, spec)
 
 
@@ -341,7 +341,7 @@ def _shown(arguments: dict[str, Any], stub: Stub) -> dict[str, Any]:
         return arguments
     (name, instance), *rest = arguments.items()
     try:
-        face: dict[str, Template] = {name: public_face(instance)}
+        face: dict[str, Template] = {name: describe_object(instance)}
     except InvalidInputError:  # an object without anything to show is left out
         face = {}
     return {**face, **dict(rest)}

@@ -14,14 +14,19 @@ from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.events import ToolReturned
 from mellea_rx.core.types.options import ModelOption
-from mellea_rx.core.types.request import WireMessage
+from mellea_rx.core.types.request import RequestMessage
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.tool import Tool, ToolResult, merged_tools, offer_of
 from mellea_rx.core.types.validation import require_positive_int
 from mellea_rx.errors import InvalidInputError, LoopBudgetError
 from mellea_rx.helpers.sync_verbs import blocking_thunk
 from mellea_rx.stdlib.components import Instruction
-from mellea_rx.stdlib.session.call_options import CallSpec, ModelOptions, ReactKwargs, with_keywords
+from mellea_rx.stdlib.session.call_options import (
+    CallOptions,
+    ModelOptions,
+    ReactKwargs,
+    with_keywords,
+)
 from mellea_rx.stdlib.session.verbs import Verbs
 from mellea_rx.stdlib.tools.tool_calls import Callables, callable_tools, run_calls
 
@@ -105,7 +110,7 @@ async def areact(
         raise InvalidInputError(
             f"react leaves the choice to the model: {ModelOption.TOOL_CHOICE} can only be 'auto'"
         )
-    spec = CallSpec(
+    spec = CallOptions(
         strategy=_ReAct(known, loop_budget, running_loop()),
         model_options=model_options,
         tools=known,
@@ -159,9 +164,9 @@ def _event(step: int, at: float, result: ToolResult) -> ToolReturned:
     return ToolReturned(at, step, result.call.name, result.content, result.call.id)
 
 
-def _exchange(step: ReactStep) -> Iterator[WireMessage]:
+def _exchange(step: ReactStep) -> Iterator[RequestMessage]:
     """The messages of a step, for the request of the next one."""
-    yield WireMessage("assistant", step.answer.text, tool_calls=step.answer.tool_calls)
+    yield RequestMessage("assistant", step.answer.text, tool_calls=step.answer.tool_calls)
     for each in step.results:
         call = each.call
-        yield WireMessage("tool", each.content, tool_name=call.name, tool_call_id=call.id)
+        yield RequestMessage("tool", each.content, tool_name=call.name, tool_call_id=call.id)

@@ -26,7 +26,7 @@ from mellea_rx.core.interfaces.backend import Backend, is_backend
 from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.options import ModelOption, Options
-from mellea_rx.core.types.request import Request, WireMessage
+from mellea_rx.core.types.request import Request, RequestMessage
 from mellea_rx.errors import (
     FirstTokenTimeoutError,
     GenerationFailedError,
@@ -112,7 +112,7 @@ def request(prompt: str = "Go.", **options: Any) -> Request:
         Options({'ModelOption.SEED': 7, 'top_k': 1})
     """
     named = {ModelOption[k] if k in ModelOption.__members__ else k: v for k, v in options.items()}
-    return Request((WireMessage("user", prompt),), Options(named))
+    return Request((RequestMessage("user", prompt),), Options(named))
 
 
 def check_backend(harness: BackendHarness) -> None:

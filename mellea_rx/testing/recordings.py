@@ -34,10 +34,10 @@ from mellea_rx.core.interfaces.backend import (
     resolved,
 )
 from mellea_rx.core.runtime.engine import engine
-from mellea_rx.core.runtime.fork import ProcessLock
+from mellea_rx.core.runtime.fork import ForkSafeLock
 from mellea_rx.core.runtime.logs import RecordingEnded, log
 from mellea_rx.core.streams.chunk_source import ChunkSource, Push, forward
-from mellea_rx.core.streams.idle_timeout import StallWatch
+from mellea_rx.core.streams.idle_timeout import IdleTimeout
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.request import Request
@@ -94,14 +94,14 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: str
     message: str
     text: str = ""
-    is_passing: bool = False
+    is_transient: bool = False
     status: int | None = None
     retry_after: float | None = None
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
         """The fields of an error that are recorded."""
-        names = ("text", "is_passing", "status", "retry_after")
+        names = ("text", "is_transient", "status", "retry_after")
         values: dict[str, Any] = {n: getattr(error, n) for n in names if hasattr(error, n)}
         return cls(type(error).__name__, str(error), **values)
 
@@ -116,7 +116,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
             error = kind(self.message, status=status, text=self.text, retry_after=wait)
         else:
             error = kind(self.message, text=self.text)
-        error.is_passing = self.is_passing
+        error.is_transient = self.is_transient
         return error
 
 
@@ -256,7 +256,7 @@ class _RecordingFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.failure: RecordingError | None = None
-        self._lock = ProcessLock()
+        self._lock = ForkSafeLock()
         self._lines = 0
         try:
             if path.exists() and not path.is_file():
@@ -479,7 +479,7 @@ class Replay:
         self._answers: dict[str, list[RecordedCall]] = defaultdict(list)
         for each in calls:
             self._answers[each.key].append(each)
-        self._lock = ProcessLock()
+        self._lock = ForkSafeLock()
 
     def check(self, options: Options) -> None:
         """Accept every option; a request with other options than the recorded ones fails."""
@@ -500,7 +500,7 @@ class Replay:
 
     async def _play(self, request: Request, push: Push) -> None:
         pieces = self._pieces(self._find(request))
-        with StallWatch(request.options, "the recording") as watch:
+        with IdleTimeout(request.options, "the recording") as watch:
             await play(pieces, push, watch)
 
     def _find(self, request: Request) -> RecordedCall:

@@ -30,7 +30,7 @@ from mellea_rx.errors import (
 )
 from mellea_rx.wire.connector import Slots, default_connections
 from mellea_rx.wire.error_text import printable
-from mellea_rx.wire.status_errors import packing
+from mellea_rx.wire.status_errors import content_encoding
 from mellea_rx.wire.transport import Faults, Feed, Limits, Queued, RequestHead, Response, Transport
 
 __all__ = ["SessionOnItsLoop", "SessionTransport", "transport_over"]
@@ -170,7 +170,7 @@ class SessionTransport:
             return self._own
         if session.closed:
             closed = ConnectionFailedError("http_session was closed: its backend needs it open")
-            closed.is_passing = False
+            closed.is_transient = False
             raise closed
         return session
 
@@ -211,7 +211,7 @@ class SessionTransport:
         raise failure
 
     async def _read(self, response: aiohttp.ClientResponse, feed: Feed) -> Response | None:
-        if response.status != 200 or packing(response.headers):
+        if response.status != 200 or content_encoding(response.headers):
             return await self._refused(response)
         try:
             is_complete = await self._feed_all(response, feed)
@@ -258,7 +258,7 @@ class SessionTransport:
 
     async def _refused(self, response: aiohttp.ClientResponse) -> Response:
         body, most = bytearray(), self._limits.error_body
-        if response.status >= 400 and not packing(response.headers):
+        if response.status >= 400 and not content_encoding(response.headers):
             with suppress(*_FAILURES):  # the part that arrived may be enough for a message
                 async with asyncio.timeout(self._limits.error_wait):
                     async for block in response.content.iter_any():

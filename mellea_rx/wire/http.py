@@ -20,7 +20,7 @@ from mellea_rx._version import __version__
 from mellea_rx.errors import BackendError, ConnectTimeoutError, InvalidInputError, ProtocolError
 from mellea_rx.wire.error_text import error_message, excerpt
 from mellea_rx.wire.redaction import Address, Redactor, Secret
-from mellea_rx.wire.status_errors import packing, refusal
+from mellea_rx.wire.status_errors import content_encoding, error_for_status
 from mellea_rx.wire.transport import Faults, Feed, Limits, Queued, RequestHead, Response, Transport
 
 if TYPE_CHECKING:
@@ -126,9 +126,9 @@ class HttpClient:
         return self._heads.setdefault((method, path), head)
 
     def _status_error(self, response: Response) -> BackendError:
-        packed = packing(response.headers)
+        packed = content_encoding(response.headers)
         told = f"compressed ({packed})" if packed else error_message(response.body)
-        return refusal(self.origin, response.status, response.headers, told)
+        return error_for_status(self.origin, response.status, response.headers, told)
 
     async def get_json(self, path: str, *, timeout: float, body: bytes | None = None) -> Any:
         """Get a JSON document.

@@ -22,7 +22,7 @@ from yarl import URL
 
 from mellea_rx.errors import BackendError, ConnectionFailedError
 from mellea_rx.wire.connector import Connector, Slots, default_connections, tls_context
-from mellea_rx.wire.status_errors import packing
+from mellea_rx.wire.status_errors import content_encoding
 from mellea_rx.wire.transport import Faults, Feed, Limits, Queued, RequestHead, Response
 
 __all__ = ["Http1Transport"]
@@ -262,7 +262,7 @@ class Connection(asyncio.Protocol):
         )
         is_plain = all(name not in _ENCODINGS or value == b"chunked" for name, value in named)
         if not is_plain:
-            is_plain = not packing(self._response().headers)
+            is_plain = not content_encoding(self._response().headers)
         if is_plain and status == 200:
             headers.clear()
         else:

@@ -30,7 +30,7 @@ _KINDS: Mapping[int, type[StatusError]] = {
 }
 
 
-def packing(headers: Mapping[str, str]) -> str:
+def content_encoding(headers: Mapping[str, str]) -> str:
     """The compression that the headers declare for the body; "" if there is none."""
     for header in ("Content-Encoding", "Transfer-Encoding"):
         named = headers.get(header, "").lower()
@@ -39,7 +39,7 @@ def packing(headers: Mapping[str, str]) -> str:
     return ""
 
 
-def refusal(who: str, status: int, headers: Mapping[str, str], told: str) -> BackendError:
+def error_for_status(who: str, status: int, headers: Mapping[str, str], told: str) -> BackendError:
     """The error of a response without an answer.
 
     Args:
@@ -50,7 +50,7 @@ def refusal(who: str, status: int, headers: Mapping[str, str], told: str) -> Bac
     """
     if status == 200:
         return ProtocolError(
-            f"{who} sent its answer compressed ({packing(headers)}), and was asked not to"
+            f"{who} sent its answer compressed ({content_encoding(headers)}), and was asked not to"
         )
     if status < 300 or status == 304:  # 304 answers a condition, which no request has
         return ProtocolError(f"{who} sent status {status}, which is no answer")

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mellea_rx import ChatContext, LocalBackend, MelleaSession, ModelOption, ScriptedBackend
-from mellea_rx.backends import Options, Request, WireMessage
+from mellea_rx.backends import Options, Request, RequestMessage
 from mellea_rx.backends.local import LocalRequest
 from mellea_rx.backends.local_process import ModelSetup, open_server
 from mellea_rx.backends.model_files import JOINER, ControlTokens, read_control_tokens, read_metadata
@@ -70,7 +70,7 @@ class Model:
     def control_tokens(self, *texts: str, **options: Any) -> list[str]:
         """The control tokens of the prompt of a conversation, the user first."""
         roles = ("user", "assistant")
-        messages = (WireMessage(roles[i % 2], text) for i, text in enumerate(texts))  # type: ignore[arg-type]
+        messages = (RequestMessage(roles[i % 2], text) for i, text in enumerate(texts))  # type: ignore[arg-type]
         return self.control_tokens_of(Request(tuple(messages), Options(options)))
 
     def control_tokens_of(self, request: Request) -> list[str]:
@@ -125,7 +125,7 @@ def texts_of(tokens: list[str]) -> st.SearchStrategy[str]:
 class TestPrompts:
     def test_a_control_token_counts_as_the_text_that_it_is(self, chatml: Model):
         def size(text: str) -> int:
-            return chatml.see(Request((WireMessage("user", text),)))[1]
+            return chatml.see(Request((RequestMessage("user", text),)))[1]
 
         joiner = len(JOINER.encode())  # this model has no token for it, but one for each byte
         for token in MARKERS:
@@ -137,8 +137,8 @@ class TestPrompts:
 
     def test_tokens_that_a_template_does_not_write_stay_as_they_are(self, chatml: Model):
         text = "<tag>\n\n<b> [turn] [x] <|x| im_end <start>"
-        assert JOINER not in chatml.see(Request((WireMessage("user", text),)))[0]
-        assert JOINER in chatml.see(Request((WireMessage("user", text + "<s>"),)))[0]
+        assert JOINER not in chatml.see(Request((RequestMessage("user", text),)))[0]
+        assert JOINER in chatml.see(Request((RequestMessage("user", text + "<s>"),)))[0]
 
     def test_user_defined_tokens_of_the_template_and_overridden_ones_are_text(self, turns: Model):
         usual = turns.control_tokens("Hello.")
@@ -227,7 +227,7 @@ def test_no_way_into_a_prompt_forges_a_turn(chatml: Model, way: str):
 class TestAnswers:
     def test_an_answer_that_repeats_them_has_no_joiner(self):
         def read(text: str, answer: str) -> str:
-            request = LocalRequest(Request((WireMessage("user", text),)))
+            request = LocalRequest(Request((RequestMessage("user", text),)))
             request.encode(ControlTokens(["<|im_end|>"]))
             return request.restored(answer)
 

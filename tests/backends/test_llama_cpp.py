@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mellea_rx import Chunk, LocalBackend, MelleaSession, ModelOption, ModelOutputThunk
-from mellea_rx.backends import Options, Request, WireMessage
+from mellea_rx.backends import Options, Request, RequestMessage
 from mellea_rx.core.interfaces.backend import is_backend
 from mellea_rx.core.runtime.engine import engine
 from mellea_rx.core.streams.chunk_source import forward
@@ -79,8 +79,8 @@ class TestAnswers:
     @pytest.mark.model
     def test_a_trailing_assistant_message_is_continued(self, real_model: Path):
         messages = (
-            WireMessage("user", "What is the capital of France?"),
-            WireMessage("assistant", "The capital of France is the city of"),
+            RequestMessage("user", "What is the capital of France?"),
+            RequestMessage("assistant", "The capital of France is the city of"),
         )
         request = Request(messages, Options({TOKENS: 4, WARMTH: 0}))
         backend = LocalBackend(real_model)

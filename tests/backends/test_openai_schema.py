@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from pydantic import BaseModel, Field
 
-from mellea_rx.backends import OpenAIBackend, Options, Request, WireMessage
+from mellea_rx.backends import OpenAIBackend, Options, Request, RequestMessage
 from mellea_rx.backends.openai_schema import response_format
 from mellea_rx.stdlib.formats import as_format
 from tests.core.hand import PATIENCE, Recorder
@@ -137,7 +137,7 @@ def asked_and_said(server: ServerProcess, schema: Any, *chunks: str) -> tuple[An
     server.script("m", chunks=list(chunks))
     backend = OpenAIBackend("m", base_url=server.url)
     recorder = Recorder()
-    recorder.to(backend.stream(Request((WireMessage("user", "Go."),), Options(), schema)))
+    recorder.to(backend.stream(Request((RequestMessage("user", "Go."),), Options(), schema)))
     assert recorder.ended.wait(PATIENCE)
     backend.close()
     assert recorder.terminals == ["completed"]

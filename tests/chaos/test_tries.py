@@ -58,7 +58,7 @@ def test_one_that_does_not_pass_is_asked_three_times(trial: Trial, status: int) 
 def test_a_pause_that_a_server_asks_for_is_capped(trial: Trial) -> None:
     busy = {"status": 429, "headers": {"Retry-After": "86400"}, "body": ""}
     trial.server.script("m", [busy, {"chunks": WORDS}])
-    patience = RetryPolicy(attempts=2, initial=0.01, jitter=0, asked_maximum=0.05)
+    patience = RetryPolicy(attempts=2, initial=0.01, jitter=0, max_retry_after=0.05)
     began = time.monotonic()
     assert call(trial, RETRIES=patience) == "Once upon a time"
     assert time.monotonic() - began < 50

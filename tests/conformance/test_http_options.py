@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mellea_rx import MelleaSession, ModelOption, OllamaBackend, OpenAIBackend, OptionError
-from mellea_rx.backends import Options, Request, WireMessage
+from mellea_rx.backends import Options, Request, RequestMessage
 from tests.core.hand import Recorder
 from tests.support.server_process import ServerProcess
 
@@ -157,7 +157,7 @@ def test_a_schema_is_sent(name: str, place: str, server: ServerProcess) -> None:
         "additionalProperties": False,
     }
     recorder = Recorder()
-    recorder.to(backend.stream(Request((WireMessage("user", "Go."),), Options(), schema)))
+    recorder.to(backend.stream(Request((RequestMessage("user", "Go."),), Options(), schema)))
     assert recorder.ended.wait(30)
     backend.close()
     found = server.log("m")[0]["body"][place]

@@ -18,7 +18,7 @@ from reactivex.scheduler import (
 from reactivex.scheduler.eventloop import AsyncIOScheduler, AsyncIOThreadSafeScheduler
 
 from mellea_rx import Chunk, GenerationFailedError, MelleaSession, ScriptedBackend
-from mellea_rx.core.runtime.delivery import Outlet
+from mellea_rx.core.runtime.delivery import Dispatcher
 from mellea_rx.core.streams.coroutine_source import AckChannel
 from mellea_rx.core.streams.subscriptions import ObserverSubscription
 from tests.core.hand import (
@@ -168,7 +168,7 @@ def test_what_comes_before_an_idle_delivery_has_returned_is_delivered_by_another
     lock = HoldingLock()
     emitter.lock = lock  # type: ignore[assignment]
     recorder = Recorder()
-    ObserverSubscription(emitter, recorder, Outlet(in_new_thread), emitter.buffer, keep=None)
+    ObserverSubscription(emitter, recorder, Dispatcher(in_new_thread), emitter.buffer, keep=None)
     emitter.post(Chunk("a"))
     assert lock.holds.wait(PATIENCE)  # it found that nothing is left, and has said so
     emitter.post(Chunk("b"))

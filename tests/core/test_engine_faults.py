@@ -12,7 +12,7 @@ import asyncio, os, sys, threading
 from mellea_rx import *
 from mellea_rx.core.runtime.engine import engine
 from mellea_rx.backends import Options
-from mellea_rx.backends import Request, WireMessage
+from mellea_rx.backends import Request, RequestMessage
 m = MelleaSession(OllamaBackend("m", base_url=sys.argv[1]))
 stream = {ModelOption.STREAM: True}
 HOW = {
@@ -85,7 +85,7 @@ print(m.instruct("Go."), before is engine(), asyncio.run(m.ainstruct("Go.")))
 def test_a_source_that_is_subscribed_to_gets_its_terminal(server: ServerProcess, how: str) -> None:
     server.script("m", chunks=["a", "b"], stall_after=1)
     code = """
-request = Request((WireMessage("user", "Go."),), Options())
+request = Request((RequestMessage("user", "Go."),), Options())
 begun, ended = threading.Event(), threading.Event()
 errors = []
 m.backend.stream(request).subscribe(

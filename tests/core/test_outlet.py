@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mellea_rx import MelleaSession, ScriptedBackend
-from mellea_rx.core.runtime.delivery import Outlet, loop_outlet
+from mellea_rx.core.runtime.delivery import Dispatcher, loop_outlet
 from mellea_rx.core.runtime.engine import engine
 from tests.core.hand import PATIENCE, STREAM, engine_has_told, soon, started, until, until_blocking
 
@@ -31,7 +31,7 @@ class Counted:
         self.calls += 1
         self._then()
 
-    def undeliverable(self) -> None:
+    def on_target_closed(self) -> None:
         self.lost += 1
 
 
@@ -40,7 +40,7 @@ class Place:
 
     def __init__(self) -> None:
         self.posted: list[Callable[[], None]] = []
-        self.outlet = Outlet(self.posted.append)
+        self.outlet = Dispatcher(self.posted.append)
 
     def turn(self) -> None:
         """Call what is posted now."""
@@ -136,7 +136,7 @@ def test_where_the_place_is_gone_each_is_told_so() -> None:
     def post(_: object) -> None:
         raise RuntimeError("gone")
 
-    outlet, consumers = Outlet(post), [Counted(), Counted()]
+    outlet, consumers = Dispatcher(post), [Counted(), Counted()]
     for consumer in consumers:
         outlet.wake(consumer)
     assert [each.lost for each in consumers] == [1, 1]

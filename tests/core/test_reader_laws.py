@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mellea_rx import Chunk, MelleaSession, ScriptedBackend, ToolCall, Usage
 from mellea_rx.backends import Pause
-from mellea_rx.core.streams.buffers import Fold
+from mellea_rx.core.streams.buffers import ChunkAccumulator
 from tests.core.hand import STREAM, soon
 
 pieces = st.lists(st.text(max_size=4) | st.sampled_from([Pause(0), Pause(0.001)]), max_size=12)
@@ -87,7 +87,7 @@ chunks = one_field | st.builds(Chunk, **FIELDS)
 def test_a_fold_is_all_text_and_all_calls_and_the_last_word_of_what_else_was_told(
     given: list[Chunk],
 ) -> None:
-    fold = Fold()
+    fold = ChunkAccumulator()
     for chunk in given:
         fold.add(chunk)
 
@@ -109,7 +109,12 @@ def test_a_fold_is_all_text_and_all_calls_and_the_last_word_of_what_else_was_tol
 
 @given(st.lists(chunks), st.integers(0, 10))
 def test_folding_in_two_steps_is_folding_in_one(given: list[Chunk], cut: int) -> None:
-    at_once, first, second, joined = Fold(), Fold(), Fold(), Fold()
+    at_once, first, second, joined = (
+        ChunkAccumulator(),
+        ChunkAccumulator(),
+        ChunkAccumulator(),
+        ChunkAccumulator(),
+    )
     for chunk in given:
         at_once.add(chunk)
     for chunk in given[:cut]:

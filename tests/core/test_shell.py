@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mellea_rx import Chunk, Usage
-from mellea_rx.core.text.unwrapping import FENCE, VALUE, Peeler, Shell
+from mellea_rx.core.text.unwrapping import FENCE, VALUE, StreamUnwrapper, WrapperPattern
 
 
-def peeled(shell: Shell, *pieces: str) -> list[str]:
+def peeled(shell: WrapperPattern, *pieces: str) -> list[str]:
     """The pieces that come out, "" for those that bring nothing left out."""
     out: list[str] = []
-    peeler = Peeler(shell, lambda chunk: out.append(chunk.text))
+    peeler = StreamUnwrapper(shell, lambda chunk: out.append(chunk.text))
     for piece in pieces:
         peeler.push(Chunk(piece))
     peeler.end()
@@ -54,7 +54,7 @@ def test_a_value_comes_out_of_its_object(text: str, at: list[int], form: str) ->
 
 
 @given(JSON, CUTS, st.sampled_from([FENCE, VALUE]))
-def test_what_has_no_shell_passes_as_it_is(text: str, at: list[int], shell: Shell) -> None:
+def test_what_has_no_shell_passes_as_it_is(text: str, at: list[int], shell: WrapperPattern) -> None:
     if not text.startswith('{"value"'):
         assert "".join(peeled(shell, *cut(text, at))) == text
 
@@ -76,7 +76,7 @@ def test_what_has_no_shell_passes_as_it_is(text: str, at: list[int], shell: Shel
         (VALUE, '{"value": {"value": 1}}', '{"value": 1}'),
     ],
 )
-def test_what_is_half_a_shell_or_none(shell: Shell, said: str, left: str) -> None:
+def test_what_is_half_a_shell_or_none(shell: WrapperPattern, said: str, left: str) -> None:
     assert "".join(peeled(shell, said)) == left
     assert "".join(peeled(shell, *said)) == left
 
@@ -88,7 +88,7 @@ def test_the_text_comes_as_it_does_and_only_what_may_be_the_end_waits() -> None:
 
 def test_what_is_not_text_passes() -> None:
     out: list[Chunk] = []
-    peeler = Peeler(FENCE, out.append)
+    peeler = StreamUnwrapper(FENCE, out.append)
     last = Chunk(usage=Usage(1, 2), finish_reason="stop")
     for chunk in (Chunk(thinking="hm"), Chunk("```json\n"), Chunk("1"), Chunk("\n```"), last):
         peeler.push(chunk)

@@ -22,7 +22,7 @@ from mellea_rx import (
     ScriptedBackend,
 )
 from mellea_rx.backends import Options, Pause
-from mellea_rx.core.streams.idle_timeout import StallWatch
+from mellea_rx.core.streams.idle_timeout import IdleTimeout
 from mellea_rx.testing import run_virtual
 from tests.core.hand import PATIENCE
 
@@ -91,12 +91,12 @@ def test_streams_that_end_leave_the_others_their_limit() -> None:
 async def worked_on(options: dict[ModelOption, float | None], *, answers: bool) -> float:
     """A prompt that takes nine steps of one second, then an answer or silence."""
     began = asyncio.get_running_loop().time()
-    with StallWatch(Options(options), "the model") as watch:
+    with IdleTimeout(Options(options), "the model") as watch:
         for _ in range(9):
             await asyncio.sleep(1)
             watch.working()
         if answers:
-            watch.alive()
+            watch.touch()
         await asyncio.sleep(1 if answers else 60)
     return asyncio.get_running_loop().time() - began
 
@@ -133,8 +133,8 @@ def test_streams_one_after_another_set_few_timers(limits: list[float]) -> None:
     async def main() -> None:
         for index in range(1000):
             options = Options({ModelOption.STREAM_TIMEOUT: limits[index % len(limits)]})
-            with StallWatch(options, "the model") as watch:
-                watch.alive()
+            with IdleTimeout(options, "the model") as watch:
+                watch.touch()
 
     with asyncio.Runner(loop_factory=_Counting) as runner:
         runner.run(main())
@@ -155,7 +155,7 @@ def test_limits_that_are_over_at_once_on_two_loops_are_both_held_to() -> None:
             return super().cancel(msg)
 
     async def silent() -> None:
-        with StallWatch(Options({ModelOption.STREAM_TIMEOUT: 0.01}), "the model"):
+        with IdleTimeout(Options({ModelOption.STREAM_TIMEOUT: 0.01}), "the model"):
             await asyncio.sleep(PATIENCE)
 
     async def main(kind: type[asyncio.Task[Any]]) -> None:
@@ -178,7 +178,7 @@ def test_limits_that_are_over_at_once_on_two_loops_are_both_held_to() -> None:
 
 def test_a_closed_loop_is_freed_though_streams_had_limits_on_it() -> None:
     async def main() -> None:
-        with StallWatch(Options(), "the model"):
+        with IdleTimeout(Options(), "the model"):
             await asyncio.sleep(0)
 
     loop = asyncio.new_event_loop()

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from mellea_rx import LocalBackend, ModelOption, errors
-from mellea_rx.backends import Options, Request, WireMessage
+from mellea_rx.backends import Options, Request, RequestMessage
 from mellea_rx.backends.local import LocalRequest
 from mellea_rx.backends.model_files import ControlTokens
 from mellea_rx.backends.ollama import OllamaDialect
@@ -81,7 +81,7 @@ SAMPLES: dict[ModelOption, list[Any]] = {
     ModelOption.TOOLS: [[{"type": "function", "function": {"name": "f", "parameters": {}}}]],
     ModelOption.TOOL_CHOICE: ["required"],
 }
-MESSAGES = (WireMessage("user", "hi"),)
+MESSAGES = (RequestMessage("user", "hi"),)
 
 
 def body_of(backend: str, options: Options) -> Any:

@@ -28,7 +28,7 @@ from mellea_rx import (
     TotalTimeoutError,
     Usage,
 )
-from mellea_rx.core.streams.buffers import Fold
+from mellea_rx.core.streams.buffers import ChunkAccumulator
 from mellea_rx.operators import RetryPolicy, chunk_timeout, coalesce, retry, smooth
 from tests.operators.cuts import texts
 from tests.operators.virtual import END, Log, cold, seen
@@ -69,7 +69,7 @@ def test_whatever_else_chunks_have_is_kept() -> None:
 def test_coalescing_loses_nothing(chunks: list[Chunk], pauses: list[float]) -> None:
     time = TestScheduler()
     log = seen(time, timed(time, chunks, pauses).pipe(coalesce(0.7)))
-    before, after = Fold(), Fold()
+    before, after = ChunkAccumulator(), ChunkAccumulator()
     for chunk in chunks:
         before.add(chunk)
     for chunk in log.items:
@@ -375,7 +375,7 @@ def test_a_pause_is_never_longer_than_it_may_be(attempt: int, jitter: float) -> 
 
 
 def test_a_server_may_ask_for_a_longer_pause_up_to_a_cap() -> None:
-    policy = RetryPolicy(initial=1, jitter=0, asked_maximum=20)
+    policy = RetryPolicy(initial=1, jitter=0, max_retry_after=20)
     asked = {ask: RateLimitError("busy", status=429, retry_after=ask) for ask in (0.1, 7, 3600)}
     assert [policy.pause(1, error) for error in asked.values()] == [1, 7, 20]
 
@@ -397,7 +397,7 @@ def test_no_attempt_begins_after_the_budget() -> None:
     ("name", "wrong"),
     [
         ("budget", 0),
-        ("asked_maximum", "long"),
+        ("max_retry_after", "long"),
         ("attempts", 0),
         ("attempts", 1.5),
         ("initial", 0),

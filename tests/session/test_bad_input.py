@@ -31,7 +31,7 @@ from mellea_rx import (
     TemplateError,
     generative,
 )
-from mellea_rx.backends import Options, Request, WireMessage
+from mellea_rx.backends import Options, Request, RequestMessage
 from mellea_rx.core.streams.chunk_source import forward
 from mellea_rx.stdlib.formats import as_format
 from mellea_rx.stdlib.requirements import req
@@ -100,7 +100,7 @@ def test_what_a_model_said_goes_on_whatever_it_is(server: ServerProcess) -> None
 
 def test_a_request_made_by_hand_that_cannot_be_sent_says_where(server: ServerProcess) -> None:
     backend = OpenAIBackend("m", base_url=server.url)
-    asked = Request((WireMessage("user", "Go."),), schema={"enum": [HALF]})
+    asked = Request((RequestMessage("user", "Go."),), schema={"enum": [HALF]})
     thunk: ModelOutputThunk[str] = ModelOutputThunk(
         lambda generation: forward(backend.stream(asked), generation.push)
     )

@@ -355,8 +355,8 @@ def test_tool_calls_says_whether_tools_are_offered(verb: str) -> None:
     m = MelleaSession(backend, model_options={**TOOLS, ModelOption.TOOL_CHOICE: "add"})
     for how in (None, True, False):
         getattr(m, verb)("Go.", tool_calls=how)
-    offered = [bool(each.options.get(ModelOption.TOOLS)) for each in backend.requests]
-    assert offered == [True, True, False]
+    normalize_tools = [bool(each.options.get(ModelOption.TOOLS)) for each in backend.requests]
+    assert normalize_tools == [True, True, False]
     assert ModelOption.TOOL_CHOICE not in backend.requests[2].options.standard
     with pytest.raises(InvalidInputError, match="tool_calls=True needs tools"):
         getattr(MelleaSession(backend), verb)("Go.", tool_calls=True)

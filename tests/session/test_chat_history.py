@@ -23,7 +23,7 @@ from mellea_rx import (
     ToolCall,
     Usage,
 )
-from mellea_rx.backends import Request, WireMessage
+from mellea_rx.backends import Request, RequestMessage
 from mellea_rx.stdlib.components import Said, Template
 from mellea_rx.stdlib.context import Exchange, Summarize, Summary, TokenThreshold
 
@@ -149,7 +149,7 @@ def test_the_window_is_of_what_the_compactor_left() -> None:
 
 
 def test_a_compactor_may_say_something_else() -> None:
-    note = Exchange((WireMessage("system", "They met."),))
+    note = Exchange((RequestMessage("system", "They met."),))
     backend = chat(ChatContext(compactor=lambda history: [note]), 3)
     assert said(backend.requests[2]) == ["s:Be.\n\nThey met.", "u:2"]
 
@@ -182,7 +182,7 @@ def test_what_is_no_compactor_is_refused(wrong: Any) -> None:
 
 
 def test_tokens_are_the_servers_where_it_told_them_else_a_quarter_of_the_characters() -> None:
-    asked, answered = WireMessage("user", "x" * 9), WireMessage("assistant", "y" * 100)
+    asked, answered = RequestMessage("user", "x" * 9), RequestMessage("assistant", "y" * 100)
     assert Exchange((asked, answered)).tokens == 28
     assert Exchange((asked, answered), 7).tokens == 3 + 7
 
@@ -228,7 +228,7 @@ def test_a_token_threshold_drops_the_oldest() -> None:
 
 
 def test_a_token_threshold_keeps_the_latest_in_any_case() -> None:
-    history = tuple(Exchange((WireMessage("user", "x" * 400),)) for _ in range(3))
+    history = tuple(Exchange((RequestMessage("user", "x" * 400),)) for _ in range(3))
     assert TokenThreshold(1)(history) == history[-1:]
     assert TokenThreshold(1, keep=2)(history) == history[-2:]
     assert TokenThreshold(1, keep=0)(history) == ()
@@ -241,7 +241,7 @@ lengths = st.lists(st.integers(0, 400), max_size=20)
 def test_a_threshold_keeps_the_longest_end_that_fits(
     characters: list[int], tokens: int, keep: int
 ) -> None:
-    history = tuple(Exchange((WireMessage("user", "x" * n),)) for n in characters)
+    history = tuple(Exchange((RequestMessage("user", "x" * n),)) for n in characters)
     kept = TokenThreshold(tokens, keep=keep)(history)
     assert history[len(history) - len(kept) :] == tuple(kept)
     total = sum(each.tokens for each in kept)
@@ -254,7 +254,7 @@ def test_a_threshold_keeps_the_longest_end_that_fits(
 def test_summaries_of_a_longer_history_begin_with_those_of_a_shorter_one(
     characters: list[int], tokens: int, turns: int, keep: int
 ) -> None:
-    history = tuple(Exchange((WireMessage("user", "x" * n),)) for n in characters)
+    history = tuple(Exchange((RequestMessage("user", "x" * n),)) for n in characters)
     compactor = Summarize(tokens, turns + keep, keep, max_tokens=20)
     before = 0
     for end in range(len(history) + 1):
@@ -320,7 +320,7 @@ MESSAGES: list[Any] = [
     {"role": "system", "content": "You are kind."},
     {"role": "user", "content": "I am Ada."},
     {"role": "assistant", "content": "Hello Ada."},
-    WireMessage("user", "sky?"),
+    RequestMessage("user", "sky?"),
     {
         "role": "assistant",
         "content": None,

@@ -18,7 +18,7 @@ from mellea_rx import (
     OpenAIBackend,
     ScriptedBackend,
 )
-from mellea_rx.backends import Capabilities, Request, WireMessage
+from mellea_rx.backends import Capabilities, Request, RequestMessage
 from mellea_rx.core.types.image import MAX_IMAGE_BYTES
 from mellea_rx.stdlib.components import Image, Instruction, Message
 from tests.core.hand import Recorder, soon
@@ -232,7 +232,7 @@ def test_a_request_made_by_hand_is_refused_too(
     if kind == "local":
         backend = LocalBackend(local_model)
     recorder = Recorder()
-    request = Request((WireMessage("user", "Go.", images=(Image.from_url(URL),)),))
+    request = Request((RequestMessage("user", "Go.", images=(Image.from_url(URL),)),))
     recorder.to(backend.stream(request))
     assert recorder.ended.wait(30)
     assert isinstance(recorder.error, InvalidInputError)

@@ -18,7 +18,7 @@ from mellea_rx import (
     ScriptedBackend,
     ServerError,
 )
-from mellea_rx.backends import Capabilities, WireMessage
+from mellea_rx.backends import Capabilities, RequestMessage
 from mellea_rx.stdlib.components import Message, ToolMessage
 from mellea_rx.stdlib.pipeline.prefill import RepeatedPrefillFilter
 from mellea_rx.stdlib.requirements import req, simple_validate
@@ -46,8 +46,8 @@ def test_a_backend_that_continues_is_given_the_beginning_and_readers_see_it_firs
         # A reader that finds the whole there does not wait for its loop; subscribers do.
         await until(lambda: recorder.text == "Once upon a time")
         assert backend.requests[0].messages == (
-            WireMessage("user", "Tell."),
-            WireMessage("assistant", "Once upon"),
+            RequestMessage("user", "Tell."),
+            RequestMessage("assistant", "Once upon"),
         )
 
     asyncio.run(main())
@@ -86,7 +86,7 @@ def test_white_space_where_the_two_meet_is_not_doubled(
 
 
 def test_openais_own_server_is_asked_in_words() -> None:
-    assert not OpenAIBackend("m", api_key="k").capabilities.continues
+    assert not OpenAIBackend("m", api_key="k").capabilities.prefill
 
 
 def test_an_assistants_message_is_gone_on_from() -> None:

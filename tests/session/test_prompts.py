@@ -19,7 +19,7 @@ from mellea_rx import (
     ScriptedBackend,
     TemplateError,
 )
-from mellea_rx.backends import WireMessage
+from mellea_rx.backends import RequestMessage
 from mellea_rx.stdlib.components import (
     Document,
     Instruction,
@@ -32,7 +32,7 @@ from tests.core.hand import soon
 from tests.session.test_dependencies import echo
 
 
-def asked(call: Callable[[MelleaSession], Any]) -> tuple[WireMessage, ...]:
+def asked(call: Callable[[MelleaSession], Any]) -> tuple[RequestMessage, ...]:
     """The messages that a call sends."""
     backend = ScriptedBackend("a")
     call(MelleaSession(backend))
@@ -144,12 +144,12 @@ def test_a_component_refuses_what_it_cannot_use(make: Any, told: str) -> None:
 
 @pytest.mark.parametrize("role", ["user", "system"])
 def test_a_message_has_a_role(role: Any) -> None:
-    assert asked(lambda m: m.chat("Hi.", role)) == (WireMessage(role, "Hi."),)
+    assert asked(lambda m: m.chat("Hi.", role)) == (RequestMessage(role, "Hi."),)
 
 
 def test_a_tools_result_is_a_message_of_its_own_role() -> None:
     (message,) = asked(lambda m: m.act(ToolMessage("add", "", "call-1")))
-    assert message == WireMessage("tool", "", tool_name="add", tool_call_id="call-1")
+    assert message == RequestMessage("tool", "", tool_name="add", tool_call_id="call-1")
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from mellea_rx import (
     react,
     tool,
 )
-from mellea_rx.backends import WireMessage
+from mellea_rx.backends import RequestMessage
 from mellea_rx.events import AttemptStarted, Completed, Event, Failed, ToolCalled, ToolReturned
 from mellea_rx.stdlib.react import ReactStep
 from tests.core.hand import STREAM, Hand, soon, until
@@ -76,12 +76,12 @@ def test_it_goes_on_until_the_model_answers() -> None:
     assert (thunk.value, thunk.tool_calls, thunk.finish_reason) == ("Take tea.", (), "stop")
     last = backend.requests[-1]
     assert last.messages == (
-        WireMessage("user", "What should I do in Delft?"),
-        WireMessage("assistant", "Let me see.", tool_calls=(DELFT,)),
-        WireMessage("tool", "rain in Delft", tool_name="weather", tool_call_id="c1"),
-        WireMessage("assistant", "", tool_calls=(TEA, DELFT)),
-        WireMessage("tool", "3", tool_name="price", tool_call_id="c2"),
-        WireMessage("tool", "rain in Delft", tool_name="weather", tool_call_id="c1"),
+        RequestMessage("user", "What should I do in Delft?"),
+        RequestMessage("assistant", "Let me see.", tool_calls=(DELFT,)),
+        RequestMessage("tool", "rain in Delft", tool_name="weather", tool_call_id="c1"),
+        RequestMessage("assistant", "", tool_calls=(TEA, DELFT)),
+        RequestMessage("tool", "3", tool_name="price", tool_call_id="c2"),
+        RequestMessage("tool", "rain in Delft", tool_name="weather", tool_call_id="c1"),
     )
     assert last.options.get(ModelOption.TOOLS) == [weather.json, price.json]
     assert [each.answer.tool_calls for each in thunk.sampling.attempts] == [

@@ -83,7 +83,7 @@ def test_continue_goes_on_from_the_last_accepted_unit() -> None:
 def test_continue_gives_readers_each_unit_as_soon_as_it_is_validated() -> None:
     async def main() -> None:
         hand = Hand()
-        hand.capabilities = Capabilities(continues=True)  # type: ignore[attr-defined]
+        hand.capabilities = Capabilities(prefill=True)  # type: ignore[attr-defined]
         m = MelleaSession(hand)
         thunk = await m.ainstruct(
             "Go.", requirements=[no("Bad")], strategy=CONTINUE, model_options=STREAM
@@ -141,7 +141,7 @@ def test_what_every_unit_met_is_not_judged_again() -> None:
 def test_a_unit_goes_out_only_when_every_requirement_has_validated_it() -> None:
     async def main() -> None:
         hand = Hand()
-        hand.capabilities = Capabilities(continues=True)  # type: ignore[attr-defined]
+        hand.capabilities = Capabilities(prefill=True)  # type: ignore[attr-defined]
         checks = [no("Bad", unit="word"), no("Worse", unit="paragraph")]
         m = MelleaSession(hand)
         thunk = await m.ainstruct(
@@ -164,7 +164,7 @@ def test_a_unit_goes_out_only_when_every_requirement_has_validated_it() -> None:
 def test_a_requirement_that_is_judged_at_the_end_holds_everything_back() -> None:
     async def main() -> None:
         hand = Hand()
-        hand.capabilities = Capabilities(continues=True)  # type: ignore[attr-defined]
+        hand.capabilities = Capabilities(prefill=True)  # type: ignore[attr-defined]
         checks = [no("Bad"), req("long", simple_validate(lambda text: len(text) > 3))]
         m = MelleaSession(hand)
         thunk = await m.ainstruct(

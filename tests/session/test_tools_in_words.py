@@ -24,9 +24,9 @@ from mellea_rx import (
     call_tools,
     tool,
 )
-from mellea_rx.backends import Capabilities, Options, Request, WireMessage
+from mellea_rx.backends import Capabilities, Options, Request, RequestMessage
 from mellea_rx.stdlib.components import ToolMessages
-from mellea_rx.stdlib.pipeline.prompted_tools import ChoiceReader, without_tools
+from mellea_rx.stdlib.pipeline.prompted_tools import PromptedToolDecoder, without_tools
 from tests.core.hand import STREAM, Hand, soon
 from tests.session.test_tools import Place, Unit
 
@@ -129,7 +129,7 @@ def test_without_a_choice_the_request_is_a_plain_one(options: dict[str, Any]) ->
     assert m.instruct("Greet me.").value == "Hi."
     [request] = backend.requests
     assert request.schema is None
-    assert request.messages == (WireMessage("user", "Greet me."),)
+    assert request.messages == (RequestMessage("user", "Greet me."),)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_an_answer_streams_as_it_comes() -> None:
 def fed(pieces: list[str], finish_reason: str = "stop") -> Chunk:
     """What comes of a choice that comes in these pieces, as one chunk."""
     pushed: list[Chunk] = []
-    reader = ChoiceReader(pushed.append, "the script")
+    reader = PromptedToolDecoder(pushed.append, "the script")
     for piece in pieces:
         reader.take(Chunk(piece))
     reader.take(Chunk(finish_reason=finish_reason))
@@ -258,7 +258,7 @@ def test_calls_and_results_of_a_conversation_are_told_in_words() -> None:
 
 def test_a_schema_of_the_call_is_that_of_its_answer() -> None:
     schema = {"$ref": "#/$defs/Age", "$defs": {"Age": {"type": "integer"}}}
-    request = Request((WireMessage("user", "Go."),), Options(OFFER), schema)
+    request = Request((RequestMessage("user", "Go."),), Options(OFFER), schema)
     rewritten, is_choice = without_tools(request)
     assert is_choice
     assert rewritten.schema is not None
@@ -267,7 +267,7 @@ def test_a_schema_of_the_call_is_that_of_its_answer() -> None:
 
 
 def test_an_answer_whose_beginning_is_given_can_be_no_call() -> None:
-    messages = (WireMessage("user", "Go."), WireMessage("assistant", "It"))
+    messages = (RequestMessage("user", "Go."), RequestMessage("assistant", "It"))
     rewritten, is_choice = without_tools(Request(messages, Options(OFFER)))
     assert not is_choice
     assert rewritten.messages == messages

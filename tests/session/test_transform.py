@@ -134,11 +134,11 @@ def test_the_methods_are_offered_and_nothing_else() -> None:
     other = {"type": "function", "function": {"name": "other", "parameters": {}}}
     m = MelleaSession(backend, model_options={ModelOption.TOOLS: [other]})
     m.transform(TEA, "Change it.")
-    offered = backend.requests[0].options.get(ModelOption.TOOLS)
-    assert [each["function"]["name"] for each in offered] == [
+    normalize_tools = backend.requests[0].options.get(ModelOption.TOOLS)
+    assert [each["function"]["name"] for each in normalize_tools] == [
         *("afresh", "discounted", "renamed", "sold"),
     ]
-    schema = offered[1]["function"]["parameters"]
+    schema = normalize_tools[1]["function"]["parameters"]
     assert schema["properties"]["percent"] == {
         "type": "integer",
         "description": "By how much less.",
@@ -187,8 +187,8 @@ def test_all_public_methods_with_a_docstring_but_these() -> None:
 
     backend = ScriptedBackend("a")
     MelleaSession(backend).transform(Tool(), "Change it.")
-    offered = backend.requests[0].options.get(ModelOption.TOOLS)
-    assert [each["function"]["name"] for each in offered] == ["plain", "use"]
+    normalize_tools = backend.requests[0].options.get(ModelOption.TOOLS)
+    assert [each["function"]["name"] for each in normalize_tools] == ["plain", "use"]
 
 
 def test_a_question_calls_no_method() -> None:

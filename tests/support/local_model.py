@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mellea_rx import ModelOption, ModelOutputThunk
-from mellea_rx.backends import Backend, Options, Request, WireMessage
+from mellea_rx.backends import Backend, Options, Request, RequestMessage
 from mellea_rx.core.streams.chunk_source import forward
 
 LONG = "Tell me all about the sea. " * 170  # 1,200 tokens
@@ -16,7 +16,10 @@ TOKENS, WARMTH = ModelOption.MAX_NEW_TOKENS, ModelOption.TEMPERATURE
 
 
 def request_for(text: str, options: dict[Any, Any], **more: Any) -> Request:
-    messages = (WireMessage("system", "You are a helpful assistant."), WireMessage("user", text))
+    messages = (
+        RequestMessage("system", "You are a helpful assistant."),
+        RequestMessage("user", text),
+    )
     return Request(messages, Options({WARMTH: 0, **options}), **more)
 
 

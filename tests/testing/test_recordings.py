@@ -31,7 +31,7 @@ from mellea_rx import (
     UnexpectedError,
     Usage,
 )
-from mellea_rx.backends import Backend, Capabilities, Options, Request, WireMessage
+from mellea_rx.backends import Backend, Capabilities, Options, Request, RequestMessage
 from mellea_rx.backends.scripted import Answer
 from mellea_rx.core.interfaces.backend import is_backend
 from mellea_rx.testing import (
@@ -123,7 +123,7 @@ def test_everything_of_a_chunk_is_kept(path: Path) -> None:
 
     async def main() -> list[Chunk]:
         probe: Probe[Chunk] = Probe()
-        probe.to(replay(path).stream(Request((WireMessage("user", "Go."),))))
+        probe.to(replay(path).stream(Request((RequestMessage("user", "Go."),))))
         await probe.end()
         return probe.items
 
@@ -292,7 +292,7 @@ def test_tries_are_recorded_and_played_one_by_one(path: Path) -> None:
     assert run_virtual(main()) == ("a", 40.0)
     _, error = replayed(path, RETRIES=0)
     assert isinstance(error, RateLimitError)
-    assert (error.status, error.retry_after, error.is_passing) == (429, 20.0, True)
+    assert (error.status, error.retry_after, error.is_transient) == (429, 20.0, True)
 
 
 def test_a_recorder_refuses_what_its_backend_refuses(path: Path) -> None:
@@ -349,7 +349,7 @@ def test_a_real_server_is_recorded_and_played_offline(path: Path, server: Server
 
 def test_images_schema_and_tools_are_part_of_the_request(path: Path) -> None:
     def asked(data: bytes) -> Request:
-        message = WireMessage("user", "See?", images=(Image("image/png", data),))
+        message = RequestMessage("user", "See?", images=(Image("image/png", data),))
         return Request((message,), schema={"type": "object", "enum": (1, 2)})
 
     async def text(backend: Backend, data: bytes) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mellea_rx import Chunk, MelleaSession, RecordingError, ScriptedBackend, ToolCall
-from mellea_rx.backends import Options, Request, WireMessage
+from mellea_rx.backends import Options, Request, RequestMessage
 from mellea_rx.testing import Recorder, replay
 from mellea_rx.testing.recordings import MASK, plain
 
@@ -152,7 +152,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> N
 
 
 def masked(options: dict[str, Any]) -> dict[str, Any]:
-    asked: dict[str, Any] = plain(Request((WireMessage("user", "Go."),), Options(options)))
+    asked: dict[str, Any] = plain(Request((RequestMessage("user", "Go."),), Options(options)))
     return asked["options"]
 
 

@@ -13,7 +13,7 @@ from mellea_rx import (
     ScriptedBackend,
     mify,
 )
-from mellea_rx.backends import WireMessage
+from mellea_rx.backends import RequestMessage
 from mellea_rx.stdlib.components import Mified
 from mellea_rx.stdlib.context import Compactor, Exchange, Summarize, Summary, TokenThreshold
 
@@ -58,8 +58,10 @@ def contexts() -> None:
     ready: list[Compactor] = [TokenThreshold(1500), Summarize(turns=8), own]
     for compactor in ready:
         ctx = ChatContext(window_size=5, compactor=compactor)
-        assert_type(ctx.messages, tuple[WireMessage, ...])
+        assert_type(ctx.messages, tuple[RequestMessage, ...])
         assert_type([message.content for message in ctx], list[str])
-    begun = ChatContext.from_messages([{"role": "user", "content": "a"}, WireMessage("user", "b")])
+    begun = ChatContext.from_messages(
+        [{"role": "user", "content": "a"}, RequestMessage("user", "b")]
+    )
     assert_type(begun, ChatContext)
     MelleaSession(ScriptedBackend(), begun)

@@ -7,23 +7,23 @@ from typing import Any
 import pytest
 
 from mellea_rx import ChatContext, MelleaSession, OllamaBackend, OpenAIBackend, ToolCall
-from mellea_rx.backends import Request, WireMessage
+from mellea_rx.backends import Request, RequestMessage
 from mellea_rx.stdlib.components import ToolMessage
 from tests.core.hand import Recorder
 from tests.support.server_process import ServerProcess
 
 CALL = ToolCall("add", {"a": 1, "b": [2.5, "é"]}, "call-1")
 MESSAGES = (
-    WireMessage("user", "What is 1 + 2?"),
-    WireMessage("assistant", "", tool_calls=(CALL, ToolCall("now", {}, "call-2"))),
-    WireMessage("tool", "3", tool_name="add", tool_call_id="call-1"),
-    WireMessage("tool", "noon", tool_name="now", tool_call_id="call-2"),
-    WireMessage("assistant", "Three.", tool_calls=(CALL,)),
-    WireMessage("user", "Thanks."),
+    RequestMessage("user", "What is 1 + 2?"),
+    RequestMessage("assistant", "", tool_calls=(CALL, ToolCall("now", {}, "call-2"))),
+    RequestMessage("tool", "3", tool_name="add", tool_call_id="call-1"),
+    RequestMessage("tool", "noon", tool_name="now", tool_call_id="call-2"),
+    RequestMessage("assistant", "Three.", tool_calls=(CALL,)),
+    RequestMessage("user", "Thanks."),
 )
 
 
-def sent(backend: Any, server: ServerProcess, messages: tuple[WireMessage, ...]) -> Any:
+def sent(backend: Any, server: ServerProcess, messages: tuple[RequestMessage, ...]) -> Any:
     """The messages in the body of a request."""
     server.script("m", chunks=["ok"])
     recorder = Recorder()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mellea_rx import Chunk, ToolCall
-from mellea_rx.core.streams.buffers import Fold
+from mellea_rx.core.streams.buffers import ChunkAccumulator
 from tests.wire.cuts import cut, fed, places
 from tests.wire.openai_frames import CALLED, call, decoder, delta, said
 
@@ -42,7 +42,7 @@ def test_comments_and_empty_deltas_are_no_progress() -> None:
 def test_the_sizes_add_up_however_the_bytes_are_cut(pieces: list[str], at: list[int]) -> None:
     written = ['{"x": "', *pieces, '"}']
     data = b"".join(call(name="f", arguments=piece) for piece in written)
-    whole = Fold()
+    whole = ChunkAccumulator()
     for chunk in fed(decoder(), cut(data + CALLED, at)):
         whole.add(chunk)
     assert whole.peek().arguments_size == len("".join(written))

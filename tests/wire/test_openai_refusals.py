@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mellea_rx import Chunk, ToolCall, Usage
-from mellea_rx.core.streams.buffers import Fold
+from mellea_rx.core.streams.buffers import ChunkAccumulator
 from mellea_rx.errors import ProtocolError
 from tests.wire.cuts import cut, fed, places
 from tests.wire.openai_frames import CALLED, DONE, END, STOP, call, decoder, delta, event, said
@@ -18,7 +18,7 @@ from tests.wire.openai_frames import CALLED, DONE, END, STOP, call, decoder, del
 def whole(*frames: bytes, at: tuple[int, ...] = ()) -> Chunk:
     """The chunks of these frames, as one answer."""
     one = decoder()
-    fold = Fold()
+    fold = ChunkAccumulator()
     for chunk in fed(one, cut(b"".join(frames), at)):
         fold.add(chunk)
     assert one.error is None, one.error

@@ -285,7 +285,7 @@ def test_a_status_that_is_no_answer_is_not_waited_for(loop: str, status: int) ->
         async with asyncio.timeout(2):
             with pytest.raises(ProtocolError, match=f"sent status {status}, which is no") as told:
                 await fetch(client)
-        assert not told.value.is_passing
+        assert not told.value.is_transient
 
     with RawServer(serve) as server:
         run_on(loop, server, main)

@@ -19,7 +19,7 @@ from mellea_rx.errors import (
     ServerError,
     StatusError,
 )
-from mellea_rx.wire.status_errors import packing, refusal, retry_after
+from mellea_rx.wire.status_errors import content_encoding, error_for_status, retry_after
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_a_date_is_so_many_seconds_from_now() -> None:
     ],
 )
 def test_how_a_body_is_compressed(named: str, packed: str) -> None:
-    assert packing({"Content-Encoding": named}) == packed
+    assert content_encoding({"Content-Encoding": named}) == packed
 
 
 def test_a_body_that_says_nothing_of_it_is_not_compressed() -> None:
-    assert packing({}) == ""
+    assert content_encoding({}) == ""
 
 
 @pytest.mark.parametrize(
@@ -87,11 +87,11 @@ def test_a_body_that_says_nothing_of_it_is_not_compressed() -> None:
 def test_a_status_has_its_class_its_number_and_the_servers_words(
     status: int, kind: type[StatusError], words: str
 ) -> None:
-    error = refusal("here", status, {"Retry-After": "7"}, "busy")
+    error = error_for_status("here", status, {"Retry-After": "7"}, "busy")
     assert type(error) is kind
     assert str(error) == words
     assert (error.status, error.retry_after) == (status, 7.0)
-    assert str(refusal("here", status, {}, "")) == words.removesuffix(": busy")
+    assert str(error_for_status("here", status, {}, "")) == words.removesuffix(": busy")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_status_has_its_class_its_number_and_the_servers_words(
 def test_what_is_neither_an_answer_nor_an_error(
     status: int, kind: type[BackendError], words: str
 ) -> None:
-    error = refusal("here", status, {"Content-Encoding": "gzip"}, "busy")
+    error = error_for_status("here", status, {"Content-Encoding": "gzip"}, "busy")
     assert type(error) is kind
     assert str(error).startswith(words)
     assert getattr(error, "status", status) == status

@@ -26,14 +26,14 @@ class Capabilities:
     """The features of a backend beyond text from messages; pipelines emulate those that it lacks.
 
     Attributes:
-        continues: It continues an assistant's message at the end of a request.
+        prefill: It continues an assistant's message at the end of a request.
         schema: It constrains the answer to `Request.schema`.
         tools: It takes `ModelOption.TOOLS`, and reports calls in `Chunk.tool_calls`.
         images: It takes images as bytes.
         image_urls: It takes images by URL.
     """
 
-    continues: bool = False
+    prefill: bool = False
     schema: bool = False
     tools: bool = False
     images: bool = False

@@ -13,8 +13,8 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from mellea_rx.core.interfaces.component import Component
-from mellea_rx.core.streams.thunk import ModelOutputThunk, OutputView
-from mellea_rx.core.types.request import WireMessage
+from mellea_rx.core.streams.thunk import GenerationView, ModelOutputThunk
+from mellea_rx.core.types.request import RequestMessage
 
 _CHARACTERS_A_TOKEN = 4
 
@@ -30,8 +30,8 @@ class Turn(msgspec.Struct, frozen=True):
     """
 
     action: Component[Any]
-    messages: tuple[WireMessage, ...] | None
-    output: OutputView
+    messages: tuple[RequestMessage, ...] | None
+    output: GenerationView
     thunk: ModelOutputThunk[Any] | None = None
 
 
@@ -46,7 +46,7 @@ class Exchange:
         completion_tokens: The tokens of its answers, where the server reported them; else None.
     """
 
-    messages: tuple[WireMessage, ...]
+    messages: tuple[RequestMessage, ...]
     completion_tokens: int | None = None
 
     @property
@@ -64,7 +64,7 @@ class Exchange:
         return -(-characters // _CHARACTERS_A_TOKEN) + (reported or 0)
 
 
-def _characters(message: WireMessage) -> int:
+def _characters(message: RequestMessage) -> int:
     calls = (len(call.name) + len(str(call.arguments)) for call in message.tool_calls)
     return len(message.content) + sum(calls)
 
@@ -131,7 +131,7 @@ class Context(Protocol):
     def add(
         self,
         action: Component[Any],
-        messages: tuple[WireMessage, ...] | None,
+        messages: tuple[RequestMessage, ...] | None,
         thunk: ModelOutputThunk[Any],
     ) -> Self:
         """A context with these turns and one more; for the arguments see `Turn`."""

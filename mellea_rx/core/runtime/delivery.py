@@ -29,7 +29,7 @@ from reactivex.scheduler.eventloop import AsyncIOScheduler
 from mellea_rx.core.runtime.engine import HERE, engine_loop
 from mellea_rx.core.runtime.logs import FunctionRaised, log
 from mellea_rx.core.runtime.user_functions import WorkerThreads
-from mellea_rx.core.runtime.wait_graph import RUNNING
+from mellea_rx.core.runtime.wait_graph import current_call
 from mellea_rx.errors import CallerLoopClosedError
 
 _threads = WorkerThreads(name="mellea-rx-delivery", prompt=1)
@@ -101,19 +101,19 @@ class SerialPost:
         return True
 
 
-class Ready(Protocol):
+class Deliverable(Protocol):
     """A consumer that an outlet calls."""
 
     def deliver(self) -> None:
         """Deliver all items, or one, and have it woken again. Called in the outlet's place."""
         ...
 
-    def undeliverable(self) -> None:
+    def on_target_closed(self) -> None:
         """The outlet's place is gone (its loop is closed): `deliver` is not called again."""
         ...
 
 
-class Outlet:
+class Dispatcher:
     """Calls consumers in the order in which they became ready, always in one place.
 
     A wake-up is posted once for all consumers that become ready until it arrives. The engine's
@@ -128,10 +128,10 @@ class Outlet:
 
     def __init__(self, post: Callable[[Callable[[], None]], object]) -> None:
         self.post = post
-        self._ready: deque[Ready] = deque()
+        self._ready: deque[Deliverable] = deque()
         self._is_posted = False
 
-    def wake(self, consumer: Ready) -> None:
+    def wake(self, consumer: Deliverable) -> None:
         """Have `consumer.deliver` called soon. Thread-safe, never blocks."""
         # Without a lock. The order matters: this appends before it reads the mark, and `drain`
         # clears the mark before it looks into the queue. So a consumer whose thread finds the mark
@@ -159,11 +159,11 @@ class Outlet:
         """Call the consumers that are ready now. Runs in the outlet's place."""
         self._is_posted = False
         # The wake-up may have been posted by code of some call: the consumers are no part of it.
-        token = RUNNING.set(None)
+        token = current_call.set(None)
         try:
             self._deliver()
         finally:
-            RUNNING.reset(token)
+            current_call.reset(token)
             # Also where Ctrl-C interrupted one of them: the others are called in a later drain.
             if self._ready and not self._is_posted:
                 self._is_posted = True
@@ -187,7 +187,7 @@ class Outlet:
         """Tell all consumers that are ready that this place is gone."""
         with suppress(IndexError):  # raised when none is left
             while True:
-                self._ready.popleft().undeliverable()
+                self._ready.popleft().on_target_closed()
 
 
 class _LoopPost:
@@ -220,7 +220,7 @@ class _LoopPost:
         else:
             os.eventfd_write(self._fd, 1)
 
-    def listen(self, loop: asyncio.AbstractEventLoop, outlet: Outlet) -> None:
+    def listen(self, loop: asyncio.AbstractEventLoop, outlet: Dispatcher) -> None:
         """Use an eventfd from here on, where the system has them. Called on the loop's thread.
 
         Only on asyncio's own loop: uvloop has an eventfd itself, and a loop of another kind may
@@ -248,7 +248,7 @@ class _LoopPost:
 
 _EVENTFD_LOOP: type | None = asyncio.SelectorEventLoop if hasattr(os, "eventfd") else None
 
-_loop_outlets: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Outlet] = (
+_loop_outlets: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Dispatcher] = (
     weakref.WeakKeyDictionary()
 )
 _guard = threading.Lock()
@@ -258,7 +258,7 @@ def _no_loop() -> None:
     return None
 
 
-_latest: tuple[Callable[[], asyncio.AbstractEventLoop | None], Outlet | None] = _no_loop, None
+_latest: tuple[Callable[[], asyncio.AbstractEventLoop | None], Dispatcher | None] = _no_loop, None
 """The loop (weakly) that was asked for last, and its outlet: one tuple, so that no thread reads the
 loop of one and the outlet of another."""
 
@@ -271,7 +271,7 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def loop_outlet(loop: asyncio.AbstractEventLoop) -> Outlet:
+def loop_outlet(loop: asyncio.AbstractEventLoop) -> Dispatcher:
     """The one outlet of an event loop."""
     global _latest
     latest_loop, latest_outlet = _latest
@@ -290,7 +290,7 @@ def loop_outlet(loop: asyncio.AbstractEventLoop) -> Outlet:
     return outlet
 
 
-def outlet_for(scheduler: abc.SchedulerBase | None) -> Outlet:
+def outlet_for(scheduler: abc.SchedulerBase | None) -> Dispatcher:
     """A subscriber's outlet: its scheduler's, else the running loop's, else one of its own.
 
     Args:
@@ -300,8 +300,8 @@ def outlet_for(scheduler: abc.SchedulerBase | None) -> Outlet:
     loop = loop_for(scheduler)
     if loop is not None:
         return loop_outlet(loop)
-    if has_a_place(scheduler):
-        return Outlet(lambda function: scheduler.schedule(lambda *_: function()))
+    if is_deferring(scheduler):
+        return Dispatcher(lambda function: scheduler.schedule(lambda *_: function()))
     return worker_outlet()
 
 
@@ -309,17 +309,17 @@ def loop_for(scheduler: abc.SchedulerBase | None) -> asyncio.AbstractEventLoop |
     """The event loop that calls a subscriber; None for one without an event loop."""
     if isinstance(scheduler, AsyncIOScheduler):  # its own `schedule` is not thread-safe
         return scheduler._loop
-    return None if has_a_place(scheduler) else running_loop()
+    return None if is_deferring(scheduler) else running_loop()
 
 
-def has_a_place(scheduler: abc.SchedulerBase | None) -> TypeGuard[abc.SchedulerBase]:
+def is_deferring(scheduler: abc.SchedulerBase | None) -> TypeGuard[abc.SchedulerBase]:
     """Whether a scheduler runs work in a place of its own, and not in the thread that calls it."""
     return scheduler is not None and not isinstance(
         scheduler, (CurrentThreadScheduler, ImmediateScheduler, TrampolineScheduler)
     )
 
 
-class LoopOutlet(Outlet):
+class LoopOutlet(Dispatcher):
     """Calls consumers in callbacks of an event loop."""
 
     __slots__ = ()
@@ -340,7 +340,7 @@ class LoopOutlet(Outlet):
         super()._deliver()
 
 
-class WorkerOutlet(Outlet):
+class WorkerOutlet(Dispatcher):
     """Calls the subscribers of code without an event loop, on one thread at a time.
 
     Each subscription has its own outlet, so that a subscriber that blocks delays no other one.
@@ -400,7 +400,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class DeliveryTarget:
     """The loop and dispatcher that a subscription runs on.
 
     Attributes:
@@ -408,7 +408,7 @@ class Home:
         loop: Runs the subscriber's async functions; None where the subscriber has no event loop.
     """
 
-    outlet: Outlet
+    outlet: Dispatcher
     loop: asyncio.AbstractEventLoop | None
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Future[None]:
@@ -460,13 +460,13 @@ class _ScheduledCall:
     def deliver(self) -> None:
         self.context.run(self.function)
 
-    def undeliverable(self) -> None:
+    def on_target_closed(self) -> None:
         self.lost()
 
 
-def home_for(scheduler: abc.SchedulerBase | None) -> Home:
+def home_for(scheduler: abc.SchedulerBase | None) -> DeliveryTarget:
     """The loop and dispatcher of a subscription that is made here, now, with this scheduler."""
-    return Home(outlet_for(scheduler), loop_for(scheduler))
+    return DeliveryTarget(outlet_for(scheduler), loop_for(scheduler))
 
 
 def _run(

@@ -19,7 +19,7 @@ from contextvars import ContextVar, Token
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
-from mellea_rx.core.runtime.fork import Lost, Orphan, Owner, Resource, no_fork
+from mellea_rx.core.runtime.fork import AsyncResource, ForkAware, Lost, TaskOwner, no_fork
 from mellea_rx.errors import AsyncioRequiredError, EngineStoppedError
 
 
@@ -73,8 +73,8 @@ class Engine:
         self.loop = loop
         self.clock = clock
         self._tasks: set[TaskHandle] = set()
-        self._orphans: weakref.WeakSet[Orphan] = weakref.WeakSet()
-        self._resources: set[Resource] = set()
+        self._orphans: weakref.WeakSet[ForkAware] = weakref.WeakSet()
+        self._resources: set[AsyncResource] = set()
         self._stopping = False
         self._ident: int | None = None
         self.is_parents = False
@@ -108,7 +108,7 @@ class Engine:
         work: Callable[[], Coroutine[Any, Any, Any]],
         *,
         context: contextvars.Context | None = None,
-        owner: Owner | None = None,
+        owner: TaskOwner | None = None,
         lost: Lost | None = None,
     ) -> TaskHandle:
         """Run a coroutine on the engine; returns at once, from any thread.
@@ -182,23 +182,23 @@ class Engine:
         except RuntimeError as error:
             raise EngineStoppedError("the engine has stopped") from error
 
-    def adopt(self, orphan: Orphan) -> None:
+    def adopt(self, orphan: ForkAware) -> None:
         """Remember (weakly) an object to notify when a fork leaves this engine behind."""
         self._orphans.add(orphan)
 
-    def keep(self, resource: Resource) -> None:
+    def keep(self, resource: AsyncResource) -> None:
         """Remember a resource, and close it before the loop is closed."""
         self._resources.add(resource)
 
-    def close(self, resource: Resource) -> None:
+    def close(self, resource: AsyncResource) -> None:
         """Close a kept resource soon, from any thread; `drain` waits until it is closed."""
         self.call(lambda: self.loop.create_task(self._close(resource)))
 
-    async def aclose(self, resource: Resource) -> None:
+    async def aclose(self, resource: AsyncResource) -> None:
         """Close a kept resource, and wait here, on any loop, until it is closed."""
         await self.run(partial(self._close, resource))
 
-    async def _close(self, resource: Resource) -> None:
+    async def _close(self, resource: AsyncResource) -> None:
         await resource.aclose()
         self._resources.discard(resource)
 
@@ -284,7 +284,7 @@ class TaskHandle:
 
     __slots__ = ("_cancelled", "_engine", "_lost", "_owner", "_task")
 
-    def __init__(self, engine: Engine, owner: Owner | None, lost: Lost | None) -> None:
+    def __init__(self, engine: Engine, owner: TaskOwner | None, lost: Lost | None) -> None:
         self._engine = engine
         self._owner = owner
         self._lost = lost

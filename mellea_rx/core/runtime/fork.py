@@ -29,7 +29,7 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-class ProcessLock:
+class ForkSafeLock:
     """A `threading.Lock` of this process: a forked child has a fresh one.
 
     Another thread of the parent may hold it in the moment of the fork, and does not exist in the
@@ -61,7 +61,7 @@ Lost = Callable[[EngineStoppedError], object]
 """Called with the error that a piece of work ends with when its engine stops under it."""
 
 
-class Orphan(Protocol):
+class ForkAware(Protocol):
     """Is notified in a forked child that its engine does not run there."""
 
     def orphaned(self) -> None:
@@ -69,7 +69,7 @@ class Orphan(Protocol):
         ...
 
 
-class Owner(Orphan, Protocol):
+class TaskOwner(ForkAware, Protocol):
     """The object that a task works for."""
 
     def unbegun(self) -> None:
@@ -77,7 +77,7 @@ class Owner(Orphan, Protocol):
         ...
 
 
-class Resource(Protocol):
+class AsyncResource(Protocol):
     """An object that lives on the engine's loop and has to be closed on it."""
 
     async def aclose(self) -> None:

@@ -15,8 +15,8 @@ from reactivex.scheduler.eventloop import AsyncIOScheduler
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from mellea_rx.core.runtime.delivery import (
-    Outlet,
-    has_a_place,
+    Dispatcher,
+    is_deferring,
     outlet_for,
     running_loop,
     worker_outlet,
@@ -45,7 +45,7 @@ def scheduler_for(*wanted: abc.SchedulerBase | None) -> abc.SchedulerBase:
             # It has a thread sleep for each timer, also for one that is disposed; a pool of few
             # threads would have none left for the chunks.
             return CatchScheduler(WorkerScheduler(outlet_for(scheduler)), _logged)
-        if has_a_place(scheduler):
+        if is_deferring(scheduler):
             return scheduler
     loop = running_loop()
     if loop is not None:
@@ -121,7 +121,7 @@ class WorkerScheduler(PeriodicScheduler):
         outlet: Calls the subscriber.
     """
 
-    def __init__(self, outlet: Outlet) -> None:
+    def __init__(self, outlet: Dispatcher) -> None:
         super().__init__()
         self._outlet = outlet
 
@@ -173,7 +173,7 @@ class _Timer:
         self._handle: asyncio.TimerHandle | None = None
         self._follows = SerialDisposable()
 
-    def begin(self, seconds: float, outlet: Outlet) -> None:
+    def begin(self, seconds: float, outlet: Dispatcher) -> None:
         """Schedule it in so many seconds."""
 
         def set_timer() -> None:
@@ -187,7 +187,7 @@ class _Timer:
         if act is not None:
             self._follows.disposable = act()
 
-    def undeliverable(self) -> None:
+    def on_target_closed(self) -> None:
         self.cancel()
 
     def cancel(self) -> None:

@@ -294,7 +294,7 @@ _CLOSED_LOOP_CHECK = 1.0
 """Seconds between two checks whether the caller's loop is closed."""
 
 
-async def call_user(
+async def call_user_function(
     function: Callable[..., Any], *args: Any, loop: asyncio.AbstractEventLoop | None
 ) -> Any:
     """Call a function of the user's and return its result.
@@ -317,7 +317,7 @@ async def call_user(
     return await _await_user(_awaiting(partial(function, *args)), loop)
 
 
-def loops_for(
+def loops_required_by(
     functions: Iterable[Callable[..., Any]], loop: asyncio.AbstractEventLoop | None
 ) -> tuple[asyncio.AbstractEventLoop, ...]:
     """The event loops that functions need: the caller's, where one of them is async."""

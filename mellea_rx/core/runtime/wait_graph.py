@@ -1,6 +1,6 @@
 """The graph of calls that wait for each other: a wait that would close a circle is refused.
 
-A pipeline runs with its own call in the context variable `RUNNING`, which reaches all that it
+A pipeline runs with its own call in the context variable `current_call`, which reaches all that it
 awaits or calls: a worker thread, the caller's loop, tasks made there. So a wait knows which call
 it holds up, and adds an edge to the graph as long as it lasts. A wait that would close a circle
 could never end: it raises instead. A wait outside of every call costs one look at a context
@@ -13,7 +13,7 @@ import weakref
 from contextvars import ContextVar
 from typing import Protocol
 
-from mellea_rx.core.runtime.fork import ProcessLock
+from mellea_rx.core.runtime.fork import ForkSafeLock
 from mellea_rx.errors import DependencyCycleError
 
 
@@ -40,23 +40,23 @@ class Waiter(Protocol):
         ...
 
 
-RUNNING: ContextVar[weakref.ref[Waiter] | None] = ContextVar("mellea_rx_running", default=None)
+current_call: ContextVar[weakref.ref[Waiter] | None] = ContextVar("mellea_rx_running", default=None)
 """The call whose pipeline this code is a part of; None outside of every call.
 
 (Weak: a context outlives its call wherever something keeps it, such as a pooled connection.)
 """
 
-_lock = ProcessLock()
+_lock = ForkSafeLock()
 
 
-def runs_here(call: Waiter) -> None:
+def enter_call(call: Waiter) -> None:
     """Note that this context belongs to `call` from here on."""
-    RUNNING.set(weakref.ref(call))
+    current_call.set(weakref.ref(call))
 
 
 def running_number() -> int:
     """The number of the call whose pipeline this code is a part of; 0 outside of every call."""
-    running = RUNNING.get()
+    running = current_call.get()
     call = None if running is None else running()
     return 0 if call is None else call.number
 
@@ -70,7 +70,7 @@ def begin_wait(target: Waiter) -> Waiter | None:
     Raises:
         DependencyCycleError: `target` waits for that very call, directly or by way of others.
     """
-    running = RUNNING.get()
+    running = current_call.get()
     waiter = None if running is None else running()
     if waiter is None or waiter.has_ended or target.has_ended:
         return None

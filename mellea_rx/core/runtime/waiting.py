@@ -91,7 +91,7 @@ class LoopWait:
             self._resume = None
             context.run(resume, self)
 
-    def undeliverable(self) -> None:
+    def on_target_closed(self) -> None:
         """Its loop is closed: there is nothing to resume."""
 
     def pause(self) -> LoopWait:

@@ -38,7 +38,7 @@ class TextBuffer:
         return self._first if self._buffer is None else self._buffer.decode("utf-8", _ANY)
 
 
-class Fold:
+class ChunkAccumulator:
     """Adds chunks up into one.
 
     Example:

@@ -14,15 +14,15 @@ from typing import Protocol, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
-from mellea_rx.core.runtime.delivery import Home
+from mellea_rx.core.runtime.delivery import DeliveryTarget
 from mellea_rx.core.runtime.engine import engine
-from mellea_rx.core.streams.buffers import Fold
+from mellea_rx.core.streams.buffers import ChunkAccumulator
 from mellea_rx.core.streams.observable import Stream, safe_terminate
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.errors import CallerLoopClosedError, MelleaRxError
 
 
-class Sink(Protocol):
+class AnswerSink(Protocol):
     """Receives one answer."""
 
     @property
@@ -54,11 +54,11 @@ class Sink(Protocol):
         ...
 
 
-class Gathered:
+class CollectingSink:
     """A sink that collects the chunks."""
 
     def __init__(self) -> None:
-        self._fold = Fold()
+        self._fold = ChunkAccumulator()
 
     @property
     def answer(self) -> Chunk:
@@ -84,7 +84,7 @@ class Gathered:
 
     def restart(self, error: MelleaRxError) -> bool:
         """Discard the chunks."""
-        self._fold = Fold()
+        self._fold = ChunkAccumulator()
         return True
 
 
@@ -152,7 +152,9 @@ async def _forward(source: Observable[Chunk], push: Push) -> None:
         subscription.dispose()
 
 
-async def forward_at(home: Home, source: Observable[T], push: Callable[[T], None]) -> None:
+async def forward_at(
+    home: DeliveryTarget, source: Observable[T], push: Callable[[T], None]
+) -> None:
     """Drain a source of the user's; it is subscribed to on the loop or thread of its user.
 
     Args:

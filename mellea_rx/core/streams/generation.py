@@ -16,9 +16,9 @@ from typing import Any, Protocol
 
 from mellea_rx.core.runtime.engine import TaskHandle, engine
 from mellea_rx.core.runtime.logs import FailureUnseen, error_summary, log_later
-from mellea_rx.core.runtime.wait_graph import Waiter, runs_here
+from mellea_rx.core.runtime.wait_graph import Waiter, enter_call
 from mellea_rx.core.streams.broadcast import Broadcast, Subscriber, wake_all
-from mellea_rx.core.streams.buffers import Fold
+from mellea_rx.core.streams.buffers import ChunkAccumulator
 from mellea_rx.core.streams.call_state import CallState
 from mellea_rx.core.streams.event_log import EventLog
 from mellea_rx.core.types.chunk import Chunk
@@ -138,7 +138,7 @@ class Generation(Broadcast[Chunk]):
         "witness",
     )
 
-    _history: Fold
+    _history: ChunkAccumulator
     error: MelleaRxError | None
 
     def __init__(
@@ -150,7 +150,7 @@ class Generation(Broadcast[Chunk]):
         parse: Callable[[str], Any] = str,
         about: object = "a call",
     ) -> None:
-        super().__init__(Fold(), is_live=live)
+        super().__init__(ChunkAccumulator(), is_live=live)
         running = engine()
         self._state = CallState(running.clock, needs, dependencies, parse, about)
         self.loop = running.loop
@@ -263,7 +263,7 @@ class Generation(Broadcast[Chunk]):
         )
         with self.lock:
             void.text = self._history.peek().text
-            self._history = Fold()
+            self._history = ChunkAccumulator()
             self._state.first_at = None
             self._set_tap()
             failed = [each for each in self._subscribers if each.restart(void)]
@@ -298,7 +298,7 @@ class Generation(Broadcast[Chunk]):
         self._state.set_parsed(value)
 
     async def _run(self, pipeline: Pipeline) -> None:
-        runs_here(self)
+        enter_call(self)
         try:
             await pipeline(self)
         except asyncio.CancelledError:

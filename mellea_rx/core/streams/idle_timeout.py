@@ -43,7 +43,7 @@ class _Slot:
     def __init__(self, others: _Slots, key: _Key) -> None:
         self._others = others
         self._key = key
-        self.watches: set[StallWatch] = set()
+        self.watches: set[IdleTimeout] = set()
 
     def open(self) -> None:
         del self._others[self._key]
@@ -79,7 +79,7 @@ def _at(
     return loop.call_at(when, function, context=contextvars.Context())
 
 
-class StallWatch:
+class IdleTimeout:
     """A context manager that ends its task when the stream in it is silent for too long.
 
     Args:
@@ -140,7 +140,7 @@ class StallWatch:
             self._timer.cancel()
             self._timer = None
 
-    def alive(self) -> None:
+    def touch(self) -> None:
         """Note that content came. Costs a clock reading: no timer is moved before it is due."""
         self._last = self._loop.time()
         if not self._began:

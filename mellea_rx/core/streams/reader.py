@@ -139,7 +139,7 @@ class PullReader(ABC, Generic[T]):
     __await__ = _read
 
 
-class Inbox(PullReader["str | None"]):
+class TextReader(PullReader["str | None"]):
     """Reads the text of a generation: all text since the last read, as one piece.
 
     A read returns the next piece, or None at the end. Besides the errors of every `PullReader` it
@@ -279,7 +279,7 @@ class ThunkStream(AsyncIterator[str]):
 
     __slots__ = ("_inbox", "_keep")
 
-    def __init__(self, inbox: Inbox, keep: object) -> None:
+    def __init__(self, inbox: TextReader, keep: object) -> None:
         self._inbox = inbox
         self._keep = keep
 

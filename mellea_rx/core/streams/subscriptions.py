@@ -12,9 +12,9 @@ from typing import Generic, TypeVar, cast
 
 from reactivex import abc
 
-from mellea_rx.core.runtime.delivery import Outlet, loop_outlet, running_loop
+from mellea_rx.core.runtime.delivery import Dispatcher, loop_outlet, running_loop
 from mellea_rx.core.runtime.engine import asyncio_loop, engine, engine_loop
-from mellea_rx.core.runtime.wait_graph import RUNNING, begin_wait, end_wait
+from mellea_rx.core.runtime.wait_graph import begin_wait, current_call, end_wait
 from mellea_rx.core.runtime.waiting import LoopWait, Pending, ThreadWait
 from mellea_rx.core.streams.broadcast import Broadcast, Buffer
 from mellea_rx.core.streams.generation import Generation, Notice
@@ -93,7 +93,7 @@ class ObserverSubscription(Generic[T]):
         self,
         broadcast: Broadcast[T],
         observer: abc.ObserverBase[T],
-        outlet: Outlet,
+        outlet: Dispatcher,
         buffer: Buffer[T],
         keep: object,
         map_error: Callable[[Exception], Exception] = lambda error: error,
@@ -113,7 +113,7 @@ class ObserverSubscription(Generic[T]):
         # wake-up comes from; but not as a part of a call whose code subscribed: that call does not
         # wait for it.
         self._context = copy_context()
-        self._context.run(RUNNING.set, None)
+        self._context.run(current_call.set, None)
         broadcast.attach(self)
 
     def add(self, item: T) -> bool:
@@ -178,7 +178,7 @@ class ObserverSubscription(Generic[T]):
         error = self._failure or broadcast.error
         safe_terminate(observer, None if error is None else self._map_error(error))
 
-    def undeliverable(self) -> None:
+    def on_target_closed(self) -> None:
         self.dispose()
 
     def dispose(self) -> None:
@@ -208,7 +208,7 @@ class _EndSubscriber:
         return False
 
 
-class EndWatch(_EndSubscriber):
+class CompletionWaiter(_EndSubscriber):
     """Waits for the end of a generation; no chunk wakes it.
 
     Args:
@@ -235,7 +235,7 @@ class EndWatch(_EndSubscriber):
         if self._waiting is not None:
             self._waiting.deliver()
 
-    def undeliverable(self) -> None:
+    def on_target_closed(self) -> None:
         if self._notice is not None:
             self._generation.end_observed = True
 
@@ -308,7 +308,7 @@ class CompletionCallback(_EndSubscriber):
     def __init__(
         self,
         generation: Generation,
-        outlet: Outlet,
+        outlet: Dispatcher,
         callback: Callable[[], object],
         lost: Callable[[], object],
     ) -> None:
@@ -328,7 +328,7 @@ class CompletionCallback(_EndSubscriber):
         if callback is not None:
             callback()
 
-    def undeliverable(self) -> None:
+    def on_target_closed(self) -> None:
         self.dispose()
         self._lost()
 
@@ -340,7 +340,7 @@ class CompletionCallback(_EndSubscriber):
         end_wait(waiter, self._generation)
 
 
-class Hold(_EndSubscriber):
+class KeepAlive(_EndSubscriber):
     """Keeps a generation running without consuming it.
 
     Args:
@@ -364,7 +364,7 @@ class Hold(_EndSubscriber):
         self._keep = None
 
 
-class Announcement(_EndSubscriber):
+class CompletionNotice(_EndSubscriber):
     """Notes on the caller's loop, in a callback of it, that a generation has ended.
 
     So a thunk is never computed in the very iteration of the loop in which its verb returned, even
@@ -384,5 +384,5 @@ class Announcement(_EndSubscriber):
     def deliver(self) -> None:
         self._generation.end_observed = True
 
-    def undeliverable(self) -> None:
+    def on_target_closed(self) -> None:
         self._generation.end_observed = True

@@ -14,18 +14,18 @@ from typing import Any, Generic, Self, TypeVar, cast
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
-from mellea_rx.core.runtime.delivery import Outlet, outlet_for, running_loop
-from mellea_rx.core.runtime.fork import ProcessLock
+from mellea_rx.core.runtime.delivery import Dispatcher, outlet_for, running_loop
+from mellea_rx.core.runtime.fork import ForkSafeLock
 from mellea_rx.core.streams.broadcast import Queue
-from mellea_rx.core.streams.buffers import Fold
+from mellea_rx.core.streams.buffers import ChunkAccumulator
 from mellea_rx.core.streams.generation import Generation, Pipeline, report_unseen
 from mellea_rx.core.streams.observable import Stream
-from mellea_rx.core.streams.reader import Inbox, ThunkStream
+from mellea_rx.core.streams.reader import TextReader, ThunkStream
 from mellea_rx.core.streams.subscriptions import (
-    Announcement,
     CompletionCallback,
-    EndWatch,
-    Hold,
+    CompletionNotice,
+    CompletionWaiter,
+    KeepAlive,
     ObserverSubscription,
 )
 from mellea_rx.core.types.chunk import Chunk, ToolCall, Usage
@@ -35,7 +35,7 @@ from mellea_rx.core.types.tool import Tool
 from mellea_rx.errors import MelleaRxError, raisable
 
 
-class OutputView:
+class GenerationView:
     """Reads a generation without keeping it running."""
 
     __slots__ = ("_generation",)
@@ -44,7 +44,7 @@ class OutputView:
         self._generation = generation
 
     @classmethod
-    def of(cls, answer: Chunk) -> OutputView:
+    def of(cls, answer: Chunk) -> GenerationView:
         """A view of a complete answer."""
         generation = Generation()
         generation.push(answer)
@@ -95,12 +95,12 @@ class OutputView:
 
     async def settled(self) -> None:
         """Wait for the end, with or without an error."""
-        await EndWatch(self._generation).wait()
+        await CompletionWaiter(self._generation).wait()
 
 
 T = TypeVar("T")
 
-_making_a_reader = ProcessLock()
+_making_a_reader = ForkSafeLock()
 
 
 class ModelOutputThunk(Stream[Chunk], Generic[T]):
@@ -136,7 +136,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         *,
         live: bool = False,
         needs: tuple[asyncio.AbstractEventLoop, ...] = (),
-        dependencies: Iterable[OutputView] = (),
+        dependencies: Iterable[GenerationView] = (),
         parse: Callable[[str], T] | None = None,
         about: object = "a call",
         tools: tuple[Tool[..., Any], ...] = (),
@@ -161,10 +161,10 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             parse=parse or str,
             about=about,
         )
-        self._inbox: Inbox | None = None
+        self._inbox: TextReader | None = None
         loop = running_loop()
         if loop is not None and not live:
-            Announcement(self._generation, loop)
+            CompletionNotice(self._generation, loop)
         self._generation.start(pipeline)
 
     # One reader.
@@ -204,17 +204,17 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         """The pieces of `astream()`."""
         return self.astream()
 
-    def _reader(self) -> Inbox:
+    def _reader(self) -> TextReader:
         # Not `is_computed`: until the end has been delivered, this thunk's reader is to find it.
         if self._generation.has_ended and self._generation.end_observed:
-            fresh = Inbox(self._generation)
+            fresh = TextReader(self._generation)
             if self._generation.error is not None:
                 fresh.skip()
             return fresh
         # Two threads may begin to read together: the lock lets both get the same reader.
         with _making_a_reader:
             if self._inbox is None:
-                self._inbox = Inbox(self._generation)
+                self._inbox = TextReader(self._generation)
             return self._inbox
 
     # One value.
@@ -228,7 +228,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         Raises:
             MelleaRxError: The generation failed or was cancelled; the error has the text so far.
         """
-        await EndWatch(self._generation).wait()
+        await CompletionWaiter(self._generation).wait()
         self._waited_for()
         return self.text
 
@@ -241,7 +241,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         Raises:
             MelleaRxError: The generation failed, was cancelled, or its text cannot be parsed.
         """
-        await EndWatch(self._generation).wait()
+        await CompletionWaiter(self._generation).wait()
         return self._waited_for().parsed
 
     def wait(self, timeout: float | None = None) -> ComputedThunk[T]:
@@ -258,7 +258,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             BlockingWaitError: This thread's event loop has to run for the generation to go on.
             MelleaRxError: The generation failed or was cancelled.
         """
-        EndWatch(self._generation).wait_blocking(timeout)
+        CompletionWaiter(self._generation).wait_blocking(timeout)
         return self._waited_for()
 
     def _waited_for(self) -> ComputedThunk[T]:
@@ -418,10 +418,10 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         Returns:
             A disposable; idempotent.
         """
-        return Disposable(Hold(self._generation, keep=self).dispose)
+        return Disposable(KeepAlive(self._generation, keep=self).dispose)
 
     def when_ended(
-        self, outlet: Outlet, ended: Callable[[], object], lost: Callable[[], object]
+        self, outlet: Dispatcher, ended: Callable[[], object], lost: Callable[[], object]
     ) -> CompletionCallback:
         """Have a function called when this thunk is computed or has failed; counts as a wait.
 
@@ -450,9 +450,9 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         """The event loops that have to run for this generation to go on."""
         return self._generation.needs
 
-    def view(self) -> OutputView:
+    def view(self) -> GenerationView:
         """A view of the generation that does not keep it running."""
-        return OutputView(self._generation)
+        return GenerationView(self._generation)
 
     # Any number of subscribers.
 
@@ -461,7 +461,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
     ) -> abc.DisposableBase:
         outlet = outlet_for(scheduler)
         subscriber = ObserverSubscription(
-            self._generation, observer, outlet, Fold(), keep=self, map_error=raisable
+            self._generation, observer, outlet, ChunkAccumulator(), keep=self, map_error=raisable
         )
         return Disposable(subscriber.dispose)
 

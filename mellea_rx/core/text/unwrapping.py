@@ -13,7 +13,7 @@ from mellea_rx.core.types.chunk import Chunk, with_text
 
 
 @dataclass(frozen=True, slots=True)
-class Shell:
+class WrapperPattern:
     """A wrapper that may enclose a text.
 
     Attributes:
@@ -36,7 +36,7 @@ class Shell:
         return self.begins.startswith(compact[: len(self.begins)])
 
 
-FENCE = Shell(
+FENCE = WrapperPattern(
     "```",
     re.compile(r"```[\w+-]*\s*(?=[^\w\s`+-])|```[\w+-]*[ \t]*\r?\n\s*(?=\S)"),
     re.compile(r"\s*```\s*\Z"),
@@ -48,7 +48,7 @@ FENCE = Shell(
 (A line break is never part of a JSON string, so a fence on a line of its own ends the block.)
 """
 
-VALUE = Shell(
+VALUE = WrapperPattern(
     '{"value":',
     re.compile(r'\{\s*"value"\s*:\s*(?=\S)'),
     re.compile(r"\s*\}\s*\Z"),
@@ -57,7 +57,7 @@ VALUE = Shell(
 """An object with one key, for servers that take only schemas of objects."""
 
 
-class Peeler:
+class StreamUnwrapper:
     """Removes a wrapper from a stream of chunks; a text without one passes unchanged.
 
         in:    -```j--son\\n--{"a":--1}\\n--```|
@@ -73,7 +73,7 @@ class Peeler:
 
     __slots__ = ("_feed", "_held", "_push", "_shell")
 
-    def __init__(self, shell: Shell, push: Callable[[Chunk], None]) -> None:
+    def __init__(self, shell: WrapperPattern, push: Callable[[Chunk], None]) -> None:
         self._shell = shell
         self._push = push
         self._held = ""

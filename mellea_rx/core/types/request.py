@@ -19,7 +19,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 
 
 @dataclass(frozen=True, slots=True)
-class WireMessage:
+class RequestMessage:
     """One message of a conversation, as servers take it.
 
     Attributes:
@@ -39,7 +39,7 @@ class WireMessage:
     tool_call_id: str = ""
 
 
-def begins(messages: Sequence[WireMessage]) -> bool:
+def has_prefill(messages: Sequence[RequestMessage]) -> bool:
     """Whether the last message is a prefill: an assistant's, which the answer goes on from."""
     return bool(messages) and messages[-1].role == "assistant"
 
@@ -66,25 +66,25 @@ class Request:
     Attributes:
         messages: The conversation, the system prompt included, oldest first. An assistant's
             message at the end is a prefill: the answer goes on from it (only with
-            `Capabilities.continues`).
+            `Capabilities.prefill`).
         options: The model options for the backend.
         schema: A JSON schema that the answer has to fit; None for free text.
     """
 
-    messages: tuple[WireMessage, ...]
+    messages: tuple[RequestMessage, ...]
     options: Options = field(default_factory=Options)
     schema: Mapping[str, Any] | None = None
 
     @property
     def prompt(self) -> str:
         """The text of the last message that is not a prefill."""
-        index = -2 if len(self.messages) > 1 and begins(self.messages) else -1
+        index = -2 if len(self.messages) > 1 and has_prefill(self.messages) else -1
         return self.messages[index].content
 
     @property
-    def beginning(self) -> str:
+    def prefill(self) -> str:
         """The prefill: text that the answer goes on from; "" for none."""
-        return self.messages[-1].content if begins(self.messages) else ""
+        return self.messages[-1].content if has_prefill(self.messages) else ""
 
     @property
     def images(self) -> tuple[Image, ...]:

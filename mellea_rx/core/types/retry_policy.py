@@ -20,7 +20,7 @@ class RetryPolicy:
 
     The pause is `initial` after the first try and doubles with each further one, up to `maximum`. A
     random share of it, up to `jitter`, is subtracted, so that many clients do not come back at
-    once. A longer pause that the server asks for (`Retry-After`) is kept, up to `asked_maximum`.
+    once. A longer pause that the server asks for (`Retry-After`) is kept, up to `max_retry_after`.
 
     Example:
         >>> RetryPolicy(attempts=5, jitter=0).pause(3)
@@ -31,9 +31,9 @@ class RetryPolicy:
         initial: The pause after the first try, in seconds.
         maximum: The longest pause, in seconds.
         jitter: The largest random share of a pause that is subtracted, from 0 to 1.
-        asked_maximum: The longest pause that a server can ask for, in seconds.
+        max_retry_after: The longest pause that a server can ask for, in seconds.
         budget: The time from the start of the first try in which others may start, in seconds.
-        retry_on: The classes of errors to retry after; None for errors with `is_passing`.
+        retry_on: The classes of errors to retry after; None for errors with `is_transient`.
 
     Raises:
         InvalidInputError: A value that cannot be used; the message names it.
@@ -44,13 +44,13 @@ class RetryPolicy:
     maximum: float = 8.0
     jitter: float = 0.5
     _: KW_ONLY
-    asked_maximum: float = 30.0
+    max_retry_after: float = 30.0
     budget: float = 45.0
     retry_on: tuple[type[Exception], ...] | None = None
 
     def __post_init__(self) -> None:
         require_positive_int("attempts", self.attempts)
-        for name in ("initial", "maximum", "asked_maximum", "budget"):
+        for name in ("initial", "maximum", "max_retry_after", "budget"):
             require_seconds(name, getattr(self, name))
         jitter = self.jitter
         if jitter is True or not isinstance(jitter, (int, float)) or not 0 <= jitter <= 1:
@@ -69,11 +69,9 @@ class RetryPolicy:
         longest = min(self.maximum, self.initial * 2.0 ** min(attempt - 1, _DOUBLINGS))
         own = longest * (1 - self.jitter * random.random())
         asked = getattr(error, "retry_after", None)
-        return own if asked is None else max(own, min(asked, self.asked_maximum))
+        return own if asked is None else max(own, min(asked, self.max_retry_after))
 
-    def pause_before_next(
-        self, error: Exception, attempt: int, elapsed: float = 0.0
-    ) -> float | None:
+    def next_delay(self, error: Exception, attempt: int, elapsed: float = 0.0) -> float | None:
         """The pause before another try, in seconds; None where there is to be none.
 
         Args:
@@ -81,20 +79,20 @@ class RetryPolicy:
             attempt: The number of that try; the first one is 1.
             elapsed: The seconds since the first one started.
         """
-        return self.pause_in_budget(error, attempt, elapsed) if self.is_worth(error) else None
+        return self.pause_in_budget(error, attempt, elapsed) if self.should_retry(error) else None
 
     def pause_in_budget(self, error: Exception, attempt: int, elapsed: float) -> float | None:
-        """As `pause_before_next`, for an error of any class."""
+        """As `next_delay`, for an error of any class."""
         if attempt >= self.attempts:
             return None
         pause = self.pause(attempt, error)
         return pause if elapsed + pause <= self.budget else None
 
-    def is_worth(self, error: Exception) -> bool:
+    def should_retry(self, error: Exception) -> bool:
         """Whether another try may succeed after an error of this kind."""
         if self.retry_on is not None:
             return isinstance(error, self.retry_on)
-        return isinstance(error, MelleaRxError) and error.is_passing
+        return isinstance(error, MelleaRxError) and error.is_transient
 
 
 def _is_error(kind: object) -> bool:

@@ -184,7 +184,7 @@ class ToolResult:
     error: ToolCallError | ToolError | None = None
 
 
-def offered(given: Iterable[Any]) -> tuple[Tool[..., Any] | Mapping[str, Any], ...]:
+def normalize_tools(given: Iterable[Any]) -> tuple[Tool[..., Any] | Mapping[str, Any], ...]:
     """The tools of a call, with functions made into tools; JSON descriptions stay as they are.
 
     Raises:
@@ -194,7 +194,7 @@ def offered(given: Iterable[Any]) -> tuple[Tool[..., Any] | Mapping[str, Any], .
         name = getattr(given, "name", None) or getattr(given, "__name__", type(given).__name__)
         raise InvalidInputError(f"tools are a list of tools, not {name} alone: give [{name}]")
     each = tuple(_offered(one) for one in given)
-    names = Counter(name for one in each if (name := described_name(described(one))))
+    names = Counter(name for one in each if (name := tool_name(tool_schema(one))))
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise InvalidInputError(f"two tools are called {twice[0]!r}: give one of them another name")
@@ -211,12 +211,12 @@ def _offered(given: Any) -> Tool[..., Any] | Mapping[str, Any]:
     )
 
 
-def described(one: Tool[..., Any] | Mapping[str, Any]) -> Mapping[str, Any]:
+def tool_schema(one: Tool[..., Any] | Mapping[str, Any]) -> Mapping[str, Any]:
     """The JSON description of a tool, as servers take it."""
     return one.json if isinstance(one, Tool) else one
 
 
-def described_name(description: Mapping[str, Any]) -> str:
+def tool_name(description: Mapping[str, Any]) -> str:
     """The name in a JSON description; "" where it has none (a kind of tool of one server)."""
     function = description.get("function")
     return str(function.get("name", "")) if isinstance(function, Mapping) else ""
@@ -230,10 +230,10 @@ def offer_of(given: Iterable[Any]) -> Offer:
     """The `Offer` of tools, functions and JSON descriptions.
 
     Raises:
-        InvalidInputError: As `offered`.
+        InvalidInputError: As `normalize_tools`.
     """
-    known = offered(given)
-    return [described(each) for each in known], tuple(
+    known = normalize_tools(given)
+    return [tool_schema(each) for each in known], tuple(
         each for each in known if isinstance(each, Tool)
     )
 
@@ -242,7 +242,7 @@ def merged_tools(
     base: Offer, added: Offer
 ) -> tuple[list[Mapping[str, Any]], tuple[Tool[..., Any], ...]]:
     """Both offers together; of two tools with one name, the added one."""
-    names = {described_name(each) for each in added[0]} - {""}
-    kept = [each for each in base[0] if described_name(each) not in names and each not in added[0]]
+    names = {tool_name(each) for each in added[0]} - {""}
+    kept = [each for each in base[0] if tool_name(each) not in names and each not in added[0]]
     tools = tuple(each for each in base[1] if each.name not in names)
     return [*kept, *added[0]], (*tools, *added[1])

@@ -7,7 +7,7 @@ from typing import Any
 
 from mellea_rx.core.interfaces.component import Template, TextComponent
 from mellea_rx.stdlib.components.parts import require_text
-from mellea_rx.stdlib.objects.description import public_face
+from mellea_rx.stdlib.objects.description import describe_object
 
 __all__ = ["QUERY", "TRANSFORM", "Query", "Transform"]
 
@@ -49,11 +49,11 @@ class Query(TextComponent):
 
     def __post_init__(self) -> None:
         require_text(self.question, "the question")
-        public_face(self.obj)
+        describe_object(self.obj)
 
     def template(self) -> Template:
         """The object, then the question."""
-        return QUERY.given(face=public_face(self.obj), question=self.question)
+        return QUERY.given(face=describe_object(self.obj), question=self.question)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,8 @@ class Transform(TextComponent):
 
     def __post_init__(self) -> None:
         require_text(self.transformation, "the transformation")
-        public_face(self.obj)
+        describe_object(self.obj)
 
     def template(self) -> Template:
         """The object, then the task."""
-        return TRANSFORM.given(face=public_face(self.obj), task=self.transformation)
+        return TRANSFORM.given(face=describe_object(self.obj), task=self.transformation)

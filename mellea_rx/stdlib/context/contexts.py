@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from mellea_rx.core.interfaces.component import Component
 from mellea_rx.core.interfaces.context import Compactor, Turn
-from mellea_rx.core.streams.thunk import ModelOutputThunk, OutputView
-from mellea_rx.core.types.request import WireMessage
+from mellea_rx.core.streams.thunk import GenerationView, ModelOutputThunk
+from mellea_rx.core.types.request import RequestMessage
 from mellea_rx.core.types.validation import require_positive_int
 from mellea_rx.errors import InvalidInputError, MelleaRxError
 from mellea_rx.stdlib.context.message_import import Asked, turns_of
@@ -38,7 +38,7 @@ class SimpleContext:
     def add(
         self,
         action: Component[Any],
-        messages: tuple[WireMessage, ...] | None,
+        messages: tuple[RequestMessage, ...] | None,
         thunk: ModelOutputThunk[Any],
     ) -> Self:
         """A context with this turn as its latest."""
@@ -117,7 +117,7 @@ class ChatContext:
     @classmethod
     def from_messages(
         cls,
-        messages: Iterable[WireMessage | Mapping[str, Any] | Component[Any]],
+        messages: Iterable[RequestMessage | Mapping[str, Any] | Component[Any]],
         *,
         window_size: int | None = None,
         compactor: Compactor | None = None,
@@ -126,7 +126,7 @@ class ChatContext:
 
         Args:
             messages: Oldest first: messages as servers take them (a dict of "role" and "content",
-                with "tool_calls" or "tool_call_id" where there are any), `WireMessage`s, or
+                with "tool_calls" or "tool_call_id" where there are any), `RequestMessage`s, or
                 components. System messages may stand first; the last one is the assistant's.
             window_size: See the class.
             compactor: See the class.
@@ -151,13 +151,13 @@ class ChatContext:
         return self.turns[-1] if self.turns else None
 
     @property
-    def messages(self) -> tuple[WireMessage, ...]:
+    def messages(self) -> tuple[RequestMessage, ...]:
         """The messages of all complete turns, oldest first, as prompts contain them."""
         past = past_of(self.turns, rendered)
         messages = (message for exchange in past.closed for message in exchange.messages)
         return (*past.system, *messages)
 
-    def __iter__(self) -> Iterator[WireMessage]:
+    def __iter__(self) -> Iterator[RequestMessage]:
         return iter(self.messages)
 
     def __len__(self) -> int:
@@ -174,7 +174,7 @@ class ChatContext:
     def add(
         self,
         action: Component[Any],
-        messages: tuple[WireMessage, ...] | None,
+        messages: tuple[RequestMessage, ...] | None,
         thunk: ModelOutputThunk[Any],
     ) -> Self:
         """This conversation and one more turn."""
@@ -232,5 +232,5 @@ def _portable(turn: Turn) -> Turn:
         except MelleaRxError:  # made of a thunk that failed, so it is in no prompt
             messages = ()
     if output.is_complete:
-        output = OutputView.of(output.answer)
+        output = GenerationView.of(output.answer)
     return Turn(Asked(messages), messages, output)

@@ -16,9 +16,9 @@ from mellea_rx.core.interfaces.component import (
     is_component,
 )
 from mellea_rx.core.interfaces.context import Turn
-from mellea_rx.core.streams.thunk import OutputView
+from mellea_rx.core.streams.thunk import GenerationView
 from mellea_rx.core.types.chunk import Chunk, ToolCall
-from mellea_rx.core.types.request import Role, WireMessage
+from mellea_rx.core.types.request import RequestMessage, Role
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.prompts.prompt import rendered
 
@@ -27,7 +27,7 @@ from mellea_rx.stdlib.prompts.prompt import rendered
 class Asked(TextComponent):
     """The action of an imported or pickled turn: its messages, word for word."""
 
-    messages: tuple[WireMessage, ...]
+    messages: tuple[RequestMessage, ...]
 
     def template(self) -> Template:
         text = "\n\n".join(message.content for message in self.messages)
@@ -47,7 +47,7 @@ class Asked(TextComponent):
 
 
 def turns_of(
-    messages: Iterable[WireMessage | Mapping[str, Any] | Component[Any]],
+    messages: Iterable[RequestMessage | Mapping[str, Any] | Component[Any]],
 ) -> tuple[Turn, ...]:
     """A turn for each of the assistant's messages, with the messages before it.
 
@@ -58,7 +58,7 @@ def turns_of(
     if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
         raise InvalidInputError(f"messages must be a list of them, not {type(messages).__name__}")
     turns: list[Turn] = []
-    pending: list[WireMessage] = []
+    pending: list[RequestMessage] = []
     for place, given in enumerate(messages):
         for message in _messages(given, place):
             if message.role != "assistant":
@@ -66,7 +66,7 @@ def turns_of(
                 continue
             question = tuple(pending)
             answer = Chunk(message.content, tool_calls=message.tool_calls)
-            turns.append(Turn(Asked(question), question, OutputView.of(answer)))
+            turns.append(Turn(Asked(question), question, GenerationView.of(answer)))
             pending = []
     if pending:
         raise InvalidInputError(
@@ -76,8 +76,8 @@ def turns_of(
     return tuple(turns)
 
 
-def _messages(given: object, place: int) -> tuple[WireMessage, ...]:
-    if isinstance(given, WireMessage):
+def _messages(given: object, place: int) -> tuple[RequestMessage, ...]:
+    if isinstance(given, RequestMessage):
         return (given,)
     if isinstance(given, Mapping):
         return (_from_mapping(given, place),)
@@ -85,12 +85,12 @@ def _messages(given: object, place: int) -> tuple[WireMessage, ...]:
         component: Any = given
         return rendered(component)
     raise InvalidInputError(
-        f"messages[{place}] must be a dict of role and content, a WireMessage or a component, "
+        f"messages[{place}] must be a dict of role and content, a RequestMessage or a component, "
         f"not {type(given).__name__}"
     )
 
 
-def _from_mapping(given: Mapping[Any, Any], place: int) -> WireMessage:
+def _from_mapping(given: Mapping[Any, Any], place: int) -> RequestMessage:
     role: Any = given.get("role")
     content = given.get("content")
     if role not in get_args(Role):
@@ -102,7 +102,7 @@ def _from_mapping(given: Mapping[Any, Any], place: int) -> WireMessage:
         raise InvalidInputError(
             f"messages[{place}] must have a str as its content, not {type(content).__name__}"
         )
-    return WireMessage(
+    return RequestMessage(
         role,
         content or "",
         tool_calls=tuple(_tool_call(call, place) for call in calls),

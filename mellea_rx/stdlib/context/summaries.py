@@ -16,11 +16,11 @@ from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.interfaces.context import Compactor, Context, Exchange, Summary
 from mellea_rx.core.runtime.logs import SummaryFailed, error_summary, log
 from mellea_rx.core.runtime.user_functions import in_worker_thread
-from mellea_rx.core.streams.chunk_source import Gathered
+from mellea_rx.core.streams.chunk_source import CollectingSink
 from mellea_rx.core.streams.generation import Generation
 from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.core.types.options import ModelOption, Options
-from mellea_rx.core.types.request import Request, WireMessage
+from mellea_rx.core.types.request import Request, RequestMessage
 from mellea_rx.core.types.validation import name_of
 from mellea_rx.errors import CallbackError, GenerationFailedError, MelleaRxError
 from mellea_rx.stdlib.pipeline.call_log import log_call
@@ -73,10 +73,10 @@ class _Written:
     @property
     def exchange(self) -> Exchange:
         text = _RECALLED + self.thunk.text.strip()
-        return Exchange((WireMessage("system", text),))
+        return Exchange((RequestMessage("system", text),))
 
 
-class Memory:
+class SummaryCache:
     """The summaries of one session: those that its latest prompt used, and the one being written.
 
     It never waits for a summary. Used on the engine only, except for `close` and `copy`.
@@ -95,10 +95,10 @@ class Memory:
         self._written = written
         self._closed = False
 
-    def copy(self) -> Memory:
+    def copy(self) -> SummaryCache:
         """An independent copy with the complete summaries."""
         there = tuple(each for each in self._written if each.is_complete)
-        return Memory(self._backend, self._sources, there)
+        return SummaryCache(self._backend, self._sources, there)
 
     def close(self) -> None:
         """Cancel the running summary, and start no more. May be called from any thread."""
@@ -159,13 +159,13 @@ class Memory:
         prompt = template.render(SUMMARY.given(messages=messages), self._sources)
         own = Options({ModelOption.MAX_NEW_TOKENS: summary.max_tokens})
         given = own.over(options.without(*_OF_THE_CALL))
-        request = Request((WireMessage("user", prompt),), given)
+        request = Request((RequestMessage("user", prompt),), given)
         return ModelOutputThunk(partial(_write, self._backend, request), live=True)
 
 
 async def _write(backend: Backend, request: Request, generation: Generation) -> None:
     log_call(generation, backend)
-    gathered = Gathered()
+    gathered = CollectingSink()
     try:
         await generate_with_retries(*await resolve(backend, request), gathered)
         if not gathered.text.strip():

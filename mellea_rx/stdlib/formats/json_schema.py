@@ -13,7 +13,7 @@ from mellea_rx.core.runtime.fork import no_fork
 from mellea_rx.core.types.output_format import OutputFormat
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.formats.bounded_checks import bounded, bounded_keywords, compiled
-from mellea_rx.stdlib.formats.python_types import checked, misfit_at
+from mellea_rx.stdlib.formats.python_types import checked, format_error_at
 
 _LONGEST_MESSAGE = 300
 """The number of characters of a jsonschema message that is shown: it contains the whole value."""
@@ -52,7 +52,7 @@ def schema_format(schema: Mapping[str, Any]) -> OutputFormat[Any]:
         with bounded():
             found = best(validator.iter_errors(value))
         if found is not None:
-            raise misfit_at(name, text, found.json_path, _short(found.message))
+            raise format_error_at(name, text, found.json_path, _short(found.message))
         return value
 
     return OutputFormat(name, plain, checked(name, decode))

@@ -46,19 +46,19 @@ def _misfit(name: str, text: str, error: Exception) -> FormatError:
     why = str(error)
     if why == "Input data was truncated":
         cut = "it ends before the JSON does (was it cut off by ModelOption.MAX_NEW_TOKENS?)"
-        return misfit_at(name, text, _line_of(text, len(text)), cut)
+        return format_error_at(name, text, _line_of(text, len(text)), cut)
     byte = _BYTE.search(why)
     if byte is not None:
-        return misfit_at(name, text, *_fault_of(text, int(byte[1])))
+        return format_error_at(name, text, *_fault_of(text, int(byte[1])))
     path = _PATH.search(why)
     place, why = (path[1], why[: path.start()]) if path else ("$", why)
     inner = _of_model(error.__cause__)  # msgspec wraps what a Pydantic model raised
     if inner is not None:
         place, why = place + inner[0], inner[1]
-    return misfit_at(name, text, place, why)
+    return format_error_at(name, text, place, why)
 
 
-def misfit_at(name: str, text: str, place: str, why: str) -> FormatError:
+def format_error_at(name: str, text: str, place: str, why: str) -> FormatError:
     """The error with a place and a reason."""
     shown = text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
     return FormatError(

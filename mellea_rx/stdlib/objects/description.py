@@ -35,7 +35,7 @@ OBJECT = Template(
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
+class ObjectDescription:
     """The description of a class or an object, as set by `mify`.
 
     Attributes:
@@ -77,17 +77,17 @@ class Mified(TextComponent):
     """
 
     obj: Any
-    face: Face
+    face: ObjectDescription
 
     def template(self) -> Template:
         """The object as its description shows it."""
-        return public_face(self)
+        return describe_object(self)
 
 
-_WHOLE = Face()
+_WHOLE = ObjectDescription()
 
 
-def set_face(kind: type, face: Face) -> None:
+def set_face(kind: type, face: ObjectDescription) -> None:
     """Set the description of a class's objects.
 
     Raises:
@@ -102,13 +102,13 @@ def set_face(kind: type, face: Face) -> None:
         ) from None
 
 
-def face_of(obj: object) -> Face | None:
+def face_of(obj: object) -> ObjectDescription | None:
     """The description of an object, or of its class; None for none."""
-    face: Face | None = getattr(type(obj), _ATTRIBUTE, None)
+    face: ObjectDescription | None = getattr(type(obj), _ATTRIBUTE, None)
     return obj.face if isinstance(obj, Mified) else face
 
 
-def public_face(obj: object) -> Template:
+def describe_object(obj: object) -> Template:
     """The text of an object for a model: its class, its public attributes, and its own text.
 
     Descriptions set by `mify` apply, also to the values of its fields.
@@ -205,7 +205,7 @@ def _stringified(obj: object, stringify: Callable[[Any], str]) -> str:
     return text
 
 
-def _attributes(obj: object, face: Face) -> dict[str, Any]:
+def _attributes(obj: object, face: ObjectDescription) -> dict[str, Any]:
     if isinstance(obj, Mapping):
         return {str(key): value for key, value in obj.items() if face.shows(str(key))}
     found: dict[str, Any] = {}

@@ -11,7 +11,13 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.stdlib.objects.description import PLAIN, Face, Mified, field_names, set_face
+from mellea_rx.stdlib.objects.description import (
+    PLAIN,
+    Mified,
+    ObjectDescription,
+    field_names,
+    set_face,
+)
 
 K = TypeVar("K", bound=type)
 
@@ -112,7 +118,7 @@ def mify(
     return obj
 
 
-def _face(kind: type, own: Iterable[str], how: _How) -> Face:
+def _face(kind: type, own: Iterable[str], how: _How) -> ObjectDescription:
     for one, other in _EITHER:
         if how.get(one) is not None and how.get(other) is not None:
             raise InvalidInputError(f"give {one} or {other}, not both")
@@ -127,7 +133,7 @@ def _face(kind: type, own: Iterable[str], how: _How) -> Face:
     excluded = _names("methods_exclude", how.get("methods_exclude"), all_methods, kind)
     if excluded is not None:
         methods = frozenset(_told(kind)) - excluded
-    return Face(
+    return ObjectDescription(
         _names("fields_include", how.get("fields_include"), fields, kind),
         _names("fields_exclude", how.get("fields_exclude"), fields, kind) or frozenset(),
         methods or frozenset(),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mellea_rx.core.interfaces.backend import Backend
-from mellea_rx.core.streams.buffers import Fold
+from mellea_rx.core.streams.buffers import ChunkAccumulator
 from mellea_rx.core.streams.event_log import EventLog
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.events import Retrying, Validated
@@ -27,7 +27,7 @@ Release = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class CallSetting:
+class AttemptSettings:
     """The settings that all attempts of a call share.
 
     Attributes:
@@ -62,7 +62,7 @@ class RunningAttempt:
 
     def __init__(
         self,
-        setting: CallSetting,
+        setting: AttemptSettings,
         number: int,
         journal: EventLog,
         after: str,
@@ -72,7 +72,7 @@ class RunningAttempt:
         self._number = number
         self._journal = journal
         self._release = release
-        self._fold = Fold()
+        self._fold = ChunkAccumulator()
         self._after = after
         self._size = len(after)
         self.spoke = False
@@ -162,7 +162,7 @@ class RunningAttempt:
         """Discard the text so far; impossible where units were judged, or released to readers."""
         if self._judge.has_work or self._release is not None:
             return False
-        self._fold = Fold()
+        self._fold = ChunkAccumulator()
         self._size = len(self._after)
         self.spoke = False
         if self._after:

@@ -17,9 +17,9 @@ from mellea_rx.core.interfaces.component import Component
 from mellea_rx.core.interfaces.sampling import SamplingStrategy, callables_of
 from mellea_rx.core.runtime.delivery import running_loop
 from mellea_rx.core.runtime.logs import RequirementsUnmet, log
-from mellea_rx.core.runtime.user_functions import call_user, loops_for
+from mellea_rx.core.runtime.user_functions import call_user_function, loops_required_by
 from mellea_rx.core.streams.generation import Generation
-from mellea_rx.core.streams.thunk import ModelOutputThunk, OutputView
+from mellea_rx.core.streams.thunk import GenerationView, ModelOutputThunk
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.output_format import OutputFormat
@@ -36,12 +36,16 @@ from mellea_rx.errors import (
     RequirementsNotMetError,
     TotalTimeoutError,
 )
-from mellea_rx.stdlib.pipeline.attempt import CallSetting
+from mellea_rx.stdlib.pipeline.attempt import AttemptSettings
 from mellea_rx.stdlib.pipeline.call_log import log_call, log_prompt
 from mellea_rx.stdlib.pipeline.generate import resolve
 from mellea_rx.stdlib.pipeline.retries import generate_with_retries
 from mellea_rx.stdlib.pipeline.sampler import CallSampler
-from mellea_rx.stdlib.pipeline.structured_output import in_format, refused, require_answer
+from mellea_rx.stdlib.pipeline.structured_output import (
+    refused,
+    require_answer,
+    with_format_instructions,
+)
 from mellea_rx.stdlib.pipeline.validation import validate_all
 from mellea_rx.stdlib.prompts.prompt import Prompt
 from mellea_rx.stdlib.prompts.renderer import Sources
@@ -87,7 +91,7 @@ class Call(msgspec.Struct, frozen=True):
         if self.format is None:
             await self._generate(generation, backend, request)
             return
-        request = in_format(request, self.format, self.prompt.sources)
+        request = with_format_instructions(request, self.format, self.prompt.sources)
         try:
             await self._generate(generation, backend, request)
             if self.strategy is None:
@@ -110,7 +114,7 @@ class Call(msgspec.Struct, frozen=True):
         backend: Backend,
         request: Request,
     ) -> None:
-        setting = CallSetting(
+        setting = AttemptSettings(
             backend,
             request,
             self.given,
@@ -137,7 +141,7 @@ class Call(msgspec.Struct, frozen=True):
             return
         require_answer(answer)
         try:
-            await call_user(self.format.decode, answer.text, loop=self.loop)
+            await call_user_function(self.format.decode, answer.text, loop=self.loop)
         except FormatError:
             raise
         except Exception as error:
@@ -152,7 +156,7 @@ class Call(msgspec.Struct, frozen=True):
         """The event loops that run the user's functions, or the backend's requests."""
         own = () if self.strategy is None else callables_of(self.strategy)
         functions = (*_functions(self.requirements), *own)
-        return (*loops_for(functions, self.loop), *loops_of_backend(self.backend))
+        return (*loops_required_by(functions, self.loop), *loops_of_backend(self.backend))
 
 
 def _why_failed(sampled: SamplingResult, chosen: MelleaRxError) -> MelleaRxError:
@@ -217,7 +221,7 @@ def start_call(call: Call, action: Component[T]) -> ModelOutputThunk[T]:
 
 def start_validation(
     requirements: tuple[Requirement, ...],
-    output: str | ModelOutputThunk[Any] | OutputView,
+    output: str | ModelOutputThunk[Any] | GenerationView,
     backend: Backend,
     given: Options,
     base: Options,
@@ -252,18 +256,18 @@ def start_validation(
 
     return ModelOutputThunk(
         run,
-        needs=(*loops_for(_functions(requirements), loop), *loops_of_backend(backend)),
+        needs=(*loops_required_by(_functions(requirements), loop), *loops_of_backend(backend)),
         dependencies=() if isinstance(output, str) else [_view_of(output)],
         parse=lambda _: list(results),
         about="a validation",
     )
 
 
-def _view_of(output: ModelOutputThunk[Any] | OutputView) -> OutputView:
-    return output if isinstance(output, OutputView) else output.view()
+def _view_of(output: ModelOutputThunk[Any] | GenerationView) -> GenerationView:
+    return output if isinstance(output, GenerationView) else output.view()
 
 
-async def _text_of(output: ModelOutputThunk[Any] | OutputView) -> str:
+async def _text_of(output: ModelOutputThunk[Any] | GenerationView) -> str:
     view = _view_of(output)
     await view.settled()
     if view.error is not None:

@@ -14,8 +14,8 @@ from collections.abc import Awaitable
 from dataclasses import replace
 
 from mellea_rx.core.interfaces.backend import Backend, capabilities_of, is_deferred, resolved
-from mellea_rx.core.streams.chunk_source import Sink, forward
-from mellea_rx.core.text.unwrapping import FENCE, Peeler
+from mellea_rx.core.streams.chunk_source import AnswerSink, forward
+from mellea_rx.core.text.unwrapping import FENCE, StreamUnwrapper
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.request import Request
 from mellea_rx.stdlib.pipeline.prefill import (
@@ -26,7 +26,7 @@ from mellea_rx.stdlib.pipeline.prefill import (
     without_trailing_space,
 )
 from mellea_rx.stdlib.pipeline.prompted_tools import (
-    ChoiceReader,
+    PromptedToolDecoder,
     check_in_words,
     has_tools,
     without_tools,
@@ -71,7 +71,9 @@ async def resolve(backend: Backend, request: Request) -> tuple[Backend, Request]
     return taken, replace(request, options=options)
 
 
-def generate(backend: Backend, request: Request, sink: Sink, sources: Sources) -> Awaitable[None]:
+def generate(
+    backend: Backend, request: Request, sink: AnswerSink, sources: Sources
+) -> Awaitable[None]:
     """Make one try at an answer: push its chunks into `sink`, emulating what the backend lacks.
 
     Args:
@@ -83,7 +85,7 @@ def generate(backend: Backend, request: Request, sink: Sink, sources: Sources) -
     Raises:
         MelleaRxError: (when awaited) The error that the backend failed with.
     """
-    needs_filters = request.schema is not None or request.beginning
+    needs_filters = request.schema is not None or request.prefill
     if needs_filters or _needs_prompted_tools(backend, request):
         return _generate_filtered(backend, request, sink, sources)
     # No coroutine of its own: it would live as long as the answer streams.
@@ -95,30 +97,30 @@ def _needs_prompted_tools(backend: Backend, request: Request) -> bool:
 
 
 async def _generate_filtered(
-    backend: Backend, request: Request, sink: Sink, sources: Sources
+    backend: Backend, request: Request, sink: AnswerSink, sources: Sources
 ) -> None:
     # Filters are chained from the sink outwards: a chunk passes them in the reverse order.
     push = sink.push
     emitter = decoder = unwrapper = None
-    if request.beginning:
-        emitter = PrefillEmitter(request.beginning, sink)
+    if request.prefill:
+        emitter = PrefillEmitter(request.prefill, sink)
         push = emitter.push
     if _needs_prompted_tools(backend, request):
         request, is_choice = without_tools(request, sources)
         if is_choice:
-            decoder = ChoiceReader(push, backend.name)
+            decoder = PromptedToolDecoder(push, backend.name)
             push = decoder.take
-    if request.beginning:
-        push = SeamSpaceFilter(request.beginning, push).push
-        if capabilities_of(backend).continues:
+    if request.prefill:
+        push = SeamSpaceFilter(request.prefill, push).push
+        if capabilities_of(backend).prefill:
             request = without_trailing_space(request)
         else:
-            push = RepeatedPrefillFilter(request.beginning, push).push
+            push = RepeatedPrefillFilter(request.prefill, push).push
             request = asking_for_prefill(request, sources)
         # A server's constraint would hold from where the model begins: from the JSON's middle.
         request = replace(request, schema=None)
     if request.schema is not None:
-        unwrapper = Peeler(FENCE, push)
+        unwrapper = StreamUnwrapper(FENCE, push)
         push = unwrapper.push
     try:
         await forward(backend.stream(request), push)

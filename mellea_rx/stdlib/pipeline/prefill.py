@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mellea_rx.core.interfaces.component import Template
-from mellea_rx.core.streams.chunk_source import Push, Sink
+from mellea_rx.core.streams.chunk_source import AnswerSink, Push
 from mellea_rx.core.types.chunk import Chunk, with_text
-from mellea_rx.core.types.request import Request, WireMessage, begins
+from mellea_rx.core.types.request import Request, RequestMessage, has_prefill
 from mellea_rx.stdlib.prompts.renderer import Sources, render
 
 CONTINUE = Template(
@@ -24,13 +24,13 @@ Begin your answer with exactly this text, and go on from it:
 
 def with_prefill(request: Request, text: str) -> Request:
     """The request whose answer goes on from `text`, instead of from the prefill that it has."""
-    messages = request.messages[:-1] if begins(request.messages) else request.messages
-    return replace(request, messages=(*messages, WireMessage("assistant", text)))
+    messages = request.messages[:-1] if has_prefill(request.messages) else request.messages
+    return replace(request, messages=(*messages, RequestMessage("assistant", text)))
 
 
 def asking_for_prefill(request: Request, sources: Sources) -> Request:
     """The request with its prefill asked for in words, as a part of the user's message."""
-    wish = render(CONTINUE.given(beginning=request.beginning), sources)
+    wish = render(CONTINUE.given(beginning=request.prefill), sources)
     *before, _ = request.messages
     # Some models' templates refuse two messages of the user's in a row.
     if before and before[-1].role == "user":
@@ -38,7 +38,7 @@ def asking_for_prefill(request: Request, sources: Sources) -> Request:
         return replace(
             request, messages=(*before, replace(last, content=f"{last.content}\n\n{wish}"))
         )
-    return replace(request, messages=(*before, WireMessage("user", wish)))
+    return replace(request, messages=(*before, RequestMessage("user", wish)))
 
 
 def without_trailing_space(request: Request) -> Request:
@@ -63,7 +63,7 @@ class PrefillEmitter:
             the prefill is a part of that text and is not pushed again.
     """
 
-    def __init__(self, prefill: str, sink: Sink) -> None:
+    def __init__(self, prefill: str, sink: AnswerSink) -> None:
         self._pending = "" if sink.text else prefill
         self._sink = sink
 

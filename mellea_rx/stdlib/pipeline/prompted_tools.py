@@ -18,8 +18,8 @@ from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.streams.chunk_source import Push
 from mellea_rx.core.types.chunk import Chunk, ToolCall
 from mellea_rx.core.types.options import ModelOption, Options
-from mellea_rx.core.types.request import Request, WireMessage
-from mellea_rx.core.types.tool import described_name
+from mellea_rx.core.types.request import Request, RequestMessage
+from mellea_rx.core.types.tool import tool_name
 from mellea_rx.errors import OptionError, ProtocolError
 from mellea_rx.stdlib.prompts.renderer import NO_SOURCES, Sources, render
 
@@ -91,13 +91,13 @@ def without_tools(request: Request, sources: Sources = NO_SOURCES) -> tuple[Requ
         sources: The user's templates by name, which replace the library's own.
 
     Returns:
-        The request, and whether its answer is a choice, to be read by a `ChoiceReader`.
+        The request, and whether its answer is a choice, to be read by a `PromptedToolDecoder`.
     """
     choice = _choice_of(request.options)
     options = request.options.without(ModelOption.TOOLS, ModelOption.TOOL_CHOICE)
     messages = tuple(_without_calls(request.messages, sources))
     # An answer with a prefill cannot be a call.
-    if not choice.tools or request.beginning:
+    if not choice.tools or request.prefill:
         return replace(request, messages=messages, options=options), False
     messages = _with_system(messages, _described(choice, sources))
     schema = _schema(choice, request.schema)
@@ -108,7 +108,7 @@ def _choice_of(options: Options) -> _Choice:
     tools = {_name_of(each): each for each in options.get(ModelOption.TOOLS) or ()}
     choice = options.get(ModelOption.TOOL_CHOICE, "auto")
     if isinstance(choice, Mapping):
-        choice = described_name(choice) or choice
+        choice = tool_name(choice) or choice
     if choice == "none" or not tools:
         return _Choice((), may_answer=True)
     if choice in ("auto", "required"):
@@ -123,7 +123,7 @@ def _choice_of(options: Options) -> _Choice:
 
 
 def _name_of(description: Mapping[str, Any]) -> str:
-    name = described_name(description)
+    name = tool_name(description)
     if not name:
         raise OptionError(
             f"{ModelOption.TOOLS} has a description without a function's name, which only a "
@@ -135,17 +135,19 @@ def _name_of(description: Mapping[str, Any]) -> str:
 # Messages with calls and results.
 
 
-def _without_calls(messages: Sequence[WireMessage], sources: Sources) -> Iterator[WireMessage]:
+def _without_calls(
+    messages: Sequence[RequestMessage], sources: Sources
+) -> Iterator[RequestMessage]:
     """The messages with calls and results as text; adjacent results become one message."""
     for is_result, group in groupby(messages, lambda message: message.role == "tool"):
         if is_result:
             results = [message.content for message in group]
-            yield WireMessage("user", render(TOOL_RESULTS.given(results=results), sources))
+            yield RequestMessage("user", render(TOOL_RESULTS.given(results=results), sources))
         else:
             yield from map(_with_calls, group)
 
 
-def _with_calls(message: WireMessage) -> WireMessage:
+def _with_calls(message: RequestMessage) -> RequestMessage:
     if not message.tool_calls:
         return message
     calls = [
@@ -155,10 +157,10 @@ def _with_calls(message: WireMessage) -> WireMessage:
     return replace(message, content="\n".join([*text, *calls]), tool_calls=())
 
 
-def _with_system(messages: tuple[WireMessage, ...], words: str) -> tuple[WireMessage, ...]:
+def _with_system(messages: tuple[RequestMessage, ...], words: str) -> tuple[RequestMessage, ...]:
     first = messages[0]
     if first.role != "system":
-        return (WireMessage("system", words), *messages)
+        return (RequestMessage("system", words), *messages)
     return (replace(first, content=f"{first.content}\n\n{words}"), *messages[1:])
 
 
@@ -237,7 +239,7 @@ _WHOLE = re.compile(
 )
 
 
-class ChoiceReader:
+class PromptedToolDecoder:
     """Turns the chunks of a choice in JSON into chunks of text, or a tool call.
 
     The text of an answer is pushed live; a call is pushed when it is complete.

@@ -15,7 +15,7 @@ import asyncio
 from mellea_rx.core.interfaces.backend import Backend, capabilities_of, require_images
 from mellea_rx.core.runtime.logs import RequestRetried, error_summary, log
 from mellea_rx.core.runtime.wait_graph import running_number
-from mellea_rx.core.streams.chunk_source import Sink
+from mellea_rx.core.streams.chunk_source import AnswerSink
 from mellea_rx.core.types.options import ModelOption
 from mellea_rx.core.types.request import Request
 from mellea_rx.errors import (
@@ -33,7 +33,7 @@ _INTERRUPTIONS = (StreamInterruptedError, IdleTimeoutError, GenerationFailedErro
 
 
 async def generate_with_retries(
-    backend: Backend, request: Request, sink: Sink, sources: Sources = NO_SOURCES
+    backend: Backend, request: Request, sink: AnswerSink, sources: Sources = NO_SOURCES
 ) -> None:
     """Generate an answer, emulating features that the backend lacks. Runs on the engine.
 
@@ -77,11 +77,11 @@ async def generate_with_retries(
 
 
 def _next_request(
-    error: BackendError, backend: Backend, request: Request, sink: Sink
+    error: BackendError, backend: Backend, request: Request, sink: AnswerSink
 ) -> Request | None:
     """The request of the try that follows a failed one; None where there is to be none."""
     if not sink.spoke:
-        return request if request.options.retry_policy.is_worth(error) else None
+        return request if request.options.retry_policy.should_retry(error) else None
     # The server accepted the request, since the answer had begun: the interruption may be
     # transient, whatever the retry policy says of the error.
     if not isinstance(error, _INTERRUPTIONS):
@@ -101,4 +101,4 @@ def _can_continue(backend: Backend, request: Request) -> bool:
     """
     able = capabilities_of(backend)
     in_json = request.schema is not None or (has_tools(request) and not able.tools)
-    return able.continues and not in_json
+    return able.prefill and not in_json

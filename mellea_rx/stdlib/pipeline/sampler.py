@@ -9,7 +9,7 @@ from typing import Any
 from mellea_rx.core.interfaces.backend import Backend, capabilities_of, require_backend
 from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.runtime.logs import AttemptRejected, log
-from mellea_rx.core.runtime.user_functions import call_user
+from mellea_rx.core.runtime.user_functions import call_user_function
 from mellea_rx.core.streams.generation import Generation
 from mellea_rx.core.types.chunk import Chunk, with_text
 from mellea_rx.core.types.events import AttemptFailed, AttemptStarted, Rejected, Retrying
@@ -17,7 +17,7 @@ from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.sampling_result import Attempt
 from mellea_rx.errors import InvalidInputError, MelleaRxError, UnexpectedError
-from mellea_rx.stdlib.pipeline.attempt import CallSetting, RunningAttempt
+from mellea_rx.stdlib.pipeline.attempt import AttemptSettings, RunningAttempt
 from mellea_rx.stdlib.pipeline.generate import check, resolve
 from mellea_rx.stdlib.pipeline.prefill import with_prefill
 from mellea_rx.stdlib.prompts.renderer import render
@@ -34,7 +34,7 @@ class CallSampler:
     def __init__(
         self,
         generation: Generation,
-        setting: CallSetting,
+        setting: AttemptSettings,
     ) -> None:
         self._setting = setting
         self._generation = generation
@@ -54,7 +54,7 @@ class CallSampler:
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a user's function; see `Sampler.call`."""
-        return await call_user(function, *args, loop=self._setting.loop)
+        return await call_user_function(function, *args, loop=self._setting.loop)
 
     def render(self, template: Template) -> str:
         """A template's text; see `Sampler.render`."""
@@ -129,7 +129,7 @@ class CallSampler:
 
 def _continued(request: Request, text: str, backend: Backend) -> Request:
     """The request whose answer goes on from `text`, where the backend can continue a text."""
-    if not capabilities_of(backend).continues:
+    if not capabilities_of(backend).prefill:
         raise InvalidInputError(
             f"repair='continue' needs a backend that goes on from an assistant's message, and "
             f"{backend.name!r} does not: use repair='restart'"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from mellea_rx.core.runtime.user_functions import call_user
+from mellea_rx.core.runtime.user_functions import call_user_function
 from mellea_rx.core.text.splitting import splitter
 from mellea_rx.core.types.requirement import Requirement, UnitVerdict, ValidationResult
 from mellea_rx.stdlib.requirements.factories import validator_failed
@@ -186,7 +186,9 @@ class StreamJudge:
         while self._failure is None and (unit := await lane.units.get()) is not None:
             lane.count += 1
             with self._blaming(lane, unit):
-                verdict = unit_verdict(await call_user(lane.function, unit, loop=self._loop))
+                verdict = unit_verdict(
+                    await call_user_function(lane.function, unit, loop=self._loop)
+                )
             if verdict.result is False:
                 self._failure = self._failure or _failed(lane, unit, verdict)
             lane.note(unit, verdict)
@@ -195,9 +197,9 @@ class StreamJudge:
     async def _begin(self, lane: _Lane) -> None:
         """Give the lane its own copy of the function, with the state of the units before."""
         with self._blaming(lane, ""):
-            lane.function = await call_user(for_attempt, lane.function, loop=self._loop)
+            lane.function = await call_user_function(for_attempt, lane.function, loop=self._loop)
             for unit in lane.known:
-                await call_user(lane.function, unit, loop=self._loop)
+                await call_user_function(lane.function, unit, loop=self._loop)
 
     @contextmanager
     def _blaming(self, lane: _Lane, unit: str) -> Iterator[None]:

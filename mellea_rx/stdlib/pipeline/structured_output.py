@@ -16,7 +16,7 @@ import msgspec
 from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.output_format import OutputFormat
-from mellea_rx.core.types.request import Request, WireMessage
+from mellea_rx.core.types.request import Request, RequestMessage
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.errors import BackendError, FormatError, ModelRefusedError
 from mellea_rx.stdlib.formats.python_types import checked
@@ -89,7 +89,9 @@ def fits(format: OutputFormat[Any]) -> Requirement:
     return Requirement(f"format {format.name}", is_of_format, check_only=True)
 
 
-def in_format(request: Request, format: OutputFormat[Any], sources: Sources) -> Request:
+def with_format_instructions(
+    request: Request, format: OutputFormat[Any], sources: Sources
+) -> Request:
     """The request for an answer in a format: with the schema, and with instructions in the prompt.
 
     (A constraint alone excludes other answers, but the model does not know what to write.)
@@ -97,7 +99,7 @@ def in_format(request: Request, format: OutputFormat[Any], sources: Sources) -> 
     messages = list(request.messages)
     user = [index for index, message in enumerate(messages) if message.role == "user"]
     if not user:
-        messages.append(WireMessage("user", ""))
+        messages.append(RequestMessage("user", ""))
     index = user[-1] if user else -1
     schema = msgspec.json.encode(format.schema).decode()
     content = render(FORMAT.given(prompt=messages[index].content, schema=schema), sources)

@@ -10,10 +10,10 @@ import msgspec
 
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.component import Template
-from mellea_rx.core.runtime.user_functions import call_user
-from mellea_rx.core.streams.chunk_source import Gathered
+from mellea_rx.core.runtime.user_functions import call_user_function
+from mellea_rx.core.streams.chunk_source import CollectingSink
 from mellea_rx.core.types.options import ModelOption, Options
-from mellea_rx.core.types.request import Request, WireMessage
+from mellea_rx.core.types.request import Request, RequestMessage
 from mellea_rx.core.types.requirement import Requirement, ValidationFunction, ValidationResult
 from mellea_rx.stdlib.pipeline.retries import generate_with_retries
 from mellea_rx.stdlib.pipeline.structured_output import refusal_reason
@@ -130,7 +130,7 @@ async def _call(
     where: str,
 ) -> ValidationResult:
     try:
-        return verdict(await call_user(function, text, loop=loop))
+        return verdict(await call_user_function(function, text, loop=loop))
     except Exception as error:
         raise validator_failed(requirement, function, error, text, where) from error
 
@@ -146,10 +146,10 @@ async def _judge(
 ) -> ValidationResult:
     read = requirement.output_to_bool
     prompt = render(JUDGE.given(text=text, requirement=requirement.description), sources)
-    gathered = Gathered()
+    gathered = CollectingSink()
     # A user's function may look for more than a yes or no.
     schema = _YES_OR_NO if read is None else None
-    request = Request((WireMessage("user", prompt),), options, schema=schema)
+    request = Request((RequestMessage("user", prompt),), options, schema=schema)
     await generate_with_retries(backend, request, gathered)
     refused = refusal_reason(gathered.answer)
     if refused:  # its text may contain a "yes"
@@ -158,7 +158,7 @@ async def _judge(
     if read is None:
         return _yes_or_no(answer)
     try:
-        passed = bool(await call_user(read, answer, loop=loop))
+        passed = bool(await call_user_function(read, answer, loop=loop))
     except Exception as error:
         raise validator_failed(requirement, read, error, text, where) from error
     return ValidationResult(passed, reason=_words(answer))

@@ -10,9 +10,9 @@ from typing import Any
 from mellea_rx.core.interfaces.component import Component
 from mellea_rx.core.interfaces.context import Exchange, Turn
 from mellea_rx.core.types.chunk import Chunk
-from mellea_rx.core.types.request import WireMessage, begins
+from mellea_rx.core.types.request import RequestMessage, has_prefill
 
-Render = Callable[[Component[Any]], tuple[WireMessage, ...]]
+Render = Callable[[Component[Any]], tuple[RequestMessage, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,9 @@ class Past:
         open: The messages of the exchange that the prompt continues with a tool's result.
     """
 
-    system: tuple[WireMessage, ...] = ()
+    system: tuple[RequestMessage, ...] = ()
     closed: tuple[Exchange, ...] = ()
-    open: tuple[WireMessage, ...] = ()
+    open: tuple[RequestMessage, ...] = ()
 
 
 _NOTHING = Past()
@@ -63,28 +63,28 @@ def past_of(turns: Iterable[Turn], render: Render, *, goes_on: bool = False) -> 
     return Past(system, tuple(each for each in closed if each.messages), opened)
 
 
-def joined_system(messages: Sequence[WireMessage]) -> tuple[WireMessage, ...]:
+def joined_system(messages: Sequence[RequestMessage]) -> tuple[RequestMessage, ...]:
     """The messages, with the leading system messages joined: chat templates take only one."""
     system = _leading_system(messages) if len(messages) > 1 else ()
     if len(system) < 2:
         return tuple(messages)
     text = "\n\n".join(message.content for message in system)
-    return (WireMessage("system", text), *messages[len(system) :])
+    return (RequestMessage("system", text), *messages[len(system) :])
 
 
-def _exchange(action: tuple[WireMessage, ...], answer: Chunk) -> Exchange:
+def _exchange(action: tuple[RequestMessage, ...], answer: Chunk) -> Exchange:
     # A prefill is a part of the answer.
-    question = action[:-1] if begins(action) else action
+    question = action[:-1] if has_prefill(action) else action
     messages = (
         *question,
-        WireMessage("assistant", answer.text, tool_calls=answer.tool_calls),
+        RequestMessage("assistant", answer.text, tool_calls=answer.tool_calls),
     )
     # The tokens that a server reports include the reasoning, which later prompts do not contain.
     reported = None if answer.usage is None or answer.thinking else answer.usage.completion_tokens
     return Exchange(messages, reported)
 
 
-def _is_result(messages: tuple[WireMessage, ...]) -> bool:
+def _is_result(messages: tuple[RequestMessage, ...]) -> bool:
     return bool(messages) and messages[0].role == "tool"
 
 
@@ -94,11 +94,11 @@ def _joined(before: Exchange, more: Exchange) -> Exchange:
     return Exchange(before.messages + more.messages, total)
 
 
-def _leading_system(messages: Sequence[WireMessage]) -> tuple[WireMessage, ...]:
+def _leading_system(messages: Sequence[RequestMessage]) -> tuple[RequestMessage, ...]:
     return tuple(takewhile(lambda message: message.role == "system", messages))
 
 
-def _answered(messages: tuple[WireMessage, ...]) -> Iterator[WireMessage]:
+def _answered(messages: tuple[RequestMessage, ...]) -> Iterator[RequestMessage]:
     """The messages without tool calls that have no result, which servers refuse."""
     for index, message in enumerate(messages):
         if not message.tool_calls:

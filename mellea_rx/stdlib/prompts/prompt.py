@@ -15,10 +15,10 @@ import msgspec
 from mellea_rx.core.interfaces.component import Component, Said, messages_of, thunks_in
 from mellea_rx.core.interfaces.context import Exchange, Turn
 from mellea_rx.core.runtime.user_functions import in_worker_thread
-from mellea_rx.core.streams.thunk import ModelOutputThunk, OutputView
+from mellea_rx.core.streams.thunk import GenerationView, ModelOutputThunk
 from mellea_rx.core.types.image import Image
 from mellea_rx.core.types.options import ModelOption, Options
-from mellea_rx.core.types.request import Request, WireMessage, images_of
+from mellea_rx.core.types.request import Request, RequestMessage, images_of
 from mellea_rx.core.types.validation import lone_surrogate, surrogate_told
 from mellea_rx.errors import DependencyError, InvalidInputError
 from mellea_rx.stdlib.prompts import renderer as template
@@ -49,13 +49,13 @@ class Prompt(msgspec.Struct, frozen=True):
     history: tuple[Turn, ...]
     options: Options
     sources: Sources
-    messages: tuple[WireMessage, ...] | None
+    messages: tuple[RequestMessage, ...] | None
     dependencies: tuple[ModelOutputThunk[Any], ...] = ()
     images: tuple[Image, ...] = ()
     recall: Recall | None = None
 
     @property
-    def awaited(self) -> list[OutputView]:
+    def awaited(self) -> list[GenerationView]:
         """The running thunks in the action and the history."""
         if not self.history and not self.dependencies:
             return []
@@ -87,11 +87,11 @@ class Prompt(msgspec.Struct, frozen=True):
         messages = [*self._system(), *past.system, *before, *past.open, *current]
         return Request(joined_system(messages), self.options)
 
-    def _system(self) -> tuple[WireMessage, ...]:
+    def _system(self) -> tuple[RequestMessage, ...]:
         system = self.options.get(ModelOption.SYSTEM_PROMPT)
-        return (WireMessage("system", system),) if system else ()
+        return (RequestMessage("system", system),) if system else ()
 
-    def _rendered(self) -> tuple[Past, tuple[WireMessage, ...]]:
+    def _rendered(self) -> tuple[Past, tuple[RequestMessage, ...]]:
         """The history, and the action's messages."""
         render = partial(rendered, sources=self.sources)
         messages = self.messages
@@ -104,14 +104,14 @@ class Prompt(msgspec.Struct, frozen=True):
         return past_of(self.history, render, goes_on=goes_on), messages
 
 
-def rendered(action: Component[Any], sources: Sources = NO_SOURCES) -> tuple[WireMessage, ...]:
+def rendered(action: Component[Any], sources: Sources = NO_SOURCES) -> tuple[RequestMessage, ...]:
     """The messages of a component, rendered. Its thunks must be computed."""
     return _render(messages_of(action), sources)
 
 
-def _render(messages: tuple[Said, ...], sources: Sources) -> tuple[WireMessage, ...]:
+def _render(messages: tuple[Said, ...], sources: Sources) -> tuple[RequestMessage, ...]:
     rendered = [
-        WireMessage(
+        RequestMessage(
             message.role,
             template.render(message.template, sources),
             message.images,
@@ -162,7 +162,7 @@ def prompt_for(
     return Prompt(action, history, options, sources, messages, dependencies, images, recall)
 
 
-def _require_characters(messages: tuple[WireMessage, ...]) -> None:
+def _require_characters(messages: tuple[RequestMessage, ...]) -> None:
     """Refuse text that cannot be sent to a server.
 
     Raises:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
-from mellea_rx.core.types.request import Request, WireMessage, begins
+from mellea_rx.core.types.request import Request, RequestMessage, has_prefill
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.validation import require_positive_int
 from mellea_rx.stdlib.sampling.attempts import outcome, until_accepted
@@ -101,7 +101,7 @@ def _with_turn(sampler: Sampler, request: Request, failed: Attempt) -> Request:
     """The request, the answer that failed, and the reasons as the user's next message."""
     reasons = sampler.render(REPAIR_TURN.given(reasons=failed.reasons))
     messages = request.messages
-    prefill = messages[-1:] if begins(messages) else ()
-    answer = WireMessage("assistant", failed.text, tool_calls=failed.answer.tool_calls)
-    turns = (answer, WireMessage("user", reasons), *prefill)
+    prefill = messages[-1:] if has_prefill(messages) else ()
+    answer = RequestMessage("assistant", failed.text, tool_calls=failed.answer.tool_calls)
+    turns = (answer, RequestMessage("user", reasons), *prefill)
     return replace(request, messages=(*messages[: len(messages) - len(prefill)], *turns))

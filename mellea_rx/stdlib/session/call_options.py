@@ -182,7 +182,7 @@ DEFAULT_STRATEGY = RejectionSampling()
 """Two attempts, where there are requirements or a format."""
 
 
-class CallSpec(msgspec.Struct, frozen=True):
+class CallOptions(msgspec.Struct, frozen=True):
     """The arguments of a verb besides its action.
 
     Attributes:
@@ -224,13 +224,13 @@ class CallSpec(msgspec.Struct, frozen=True):
         return options
 
 
-class Asking(StreamKwargs, total=False):
+class QueryKwargs(StreamKwargs, total=False):
     """The keywords that the overloads of all verbs share; the verbs document them."""
 
     model_options: ModelOptions | None
 
 
-class SettledChatting(ModelKwargs, total=False):
+class SettledChatKwargs(ModelKwargs, total=False):
     """The keywords of a `chat` that always waits for its answer."""
 
     images: Images | None
@@ -238,14 +238,14 @@ class SettledChatting(ModelKwargs, total=False):
     stream: Literal[False]
 
 
-class Chatting(Asking, total=False):
+class ChatKwargs(QueryKwargs, total=False):
     """The keywords that the overloads of `chat` share."""
 
     images: Images | None
     tool_calls: bool | None
 
 
-class Acting(Asking, total=False):
+class ActKwargs(QueryKwargs, total=False):
     """The keywords that the overloads of `act` share."""
 
     requirements: Requirements | None
@@ -254,7 +254,7 @@ class Acting(Asking, total=False):
     tool_calls: bool | None
 
 
-class Instructing(Acting, total=False):
+class InstructKwargs(ActKwargs, total=False):
     """The keywords that the overloads of `instruct` share."""
 
     images: Images | None

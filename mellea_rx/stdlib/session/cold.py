@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mellea_rx.core.streams.cold_call import ColdCall
 from mellea_rx.core.streams.thunk import ModelOutputThunk
-from mellea_rx.helpers.sync_verbs import starting
+from mellea_rx.helpers.sync_verbs import without_waiting
 from mellea_rx.stdlib.session.call_options import require_keywords
 from mellea_rx.stdlib.session.verbs import Verbs
 
@@ -21,7 +21,7 @@ def _cold(
     averb: Callable[Concatenate[Verbs, P], Coroutine[Any, Any, ModelOutputThunk[T]]],
 ) -> Callable[Concatenate[ColdVerbs, P], ColdCall[T]]:
     """The cold version of an async verb, with the same signature and types."""
-    start = starting(averb)
+    start = without_waiting(averb)
     signature = inspect.signature(averb)
     fits = _usual_arguments(signature)
 

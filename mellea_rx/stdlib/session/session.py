@@ -22,9 +22,9 @@ from mellea_rx.core.interfaces.context import Context, is_context
 from mellea_rx.core.interfaces.sampling import SamplingStrategy, is_strategy, samples_always
 from mellea_rx.core.runtime.delivery import running_loop
 from mellea_rx.core.runtime.engine import engine, load_engine
-from mellea_rx.core.runtime.fork import ProcessLock
+from mellea_rx.core.runtime.fork import ForkSafeLock
 from mellea_rx.core.runtime.logs import ChatForgets, LogEvent, StaleContext, log
-from mellea_rx.core.streams.thunk import ModelOutputThunk, OutputView
+from mellea_rx.core.streams.thunk import GenerationView, ModelOutputThunk
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.core.types.validation import kind_of
@@ -36,14 +36,14 @@ from mellea_rx.errors import (
 )
 from mellea_rx.stdlib.components import Message
 from mellea_rx.stdlib.context.contexts import SimpleContext
-from mellea_rx.stdlib.context.summaries import Memory
+from mellea_rx.stdlib.context.summaries import SummaryCache
 from mellea_rx.stdlib.pipeline import generate as answers
 from mellea_rx.stdlib.pipeline.call import Call, start_call, start_validation
 from mellea_rx.stdlib.pipeline.structured_output import fits, for_one_call
 from mellea_rx.stdlib.prompts import renderer as template
 from mellea_rx.stdlib.prompts.prompt import prompt_for
 from mellea_rx.stdlib.session.call_options import (
-    CallSpec,
+    CallOptions,
     ModelOptions,
     StreamKwargs,
     with_keywords,
@@ -110,8 +110,8 @@ class MelleaSession(Verbs):
         self._base_options = self._own_options.over(backend.model_options)
         answers.check(backend, self._base_options)
         self.ctx: Context = SimpleContext() if ctx is None else ctx
-        self._memory = Memory(backend, self._sources)
-        self._lock = ProcessLock()
+        self._memory = SummaryCache(backend, self._sources)
+        self._lock = ForkSafeLock()
         self._running: weakref.WeakSet[ModelOutputThunk[Any]] = weakref.WeakSet()
         self._closed = False
         self._has_forgotten = False  # whether `ChatForgets` was logged
@@ -139,7 +139,7 @@ class MelleaSession(Verbs):
     def reset(self) -> None:
         """Remove every turn from the context."""
         self._memory.close()
-        self._memory = Memory(self.backend, self._sources)
+        self._memory = SummaryCache(self.backend, self._sources)
         self.ctx = self.ctx.empty()
 
     # Its life.
@@ -229,7 +229,7 @@ class MelleaSession(Verbs):
     def _options(self, given: ModelOptions | None) -> Options:
         return Options(given).over(self._base_options)
 
-    def _start(self, action: Component[T], spec: CallSpec) -> ModelOutputThunk[T]:
+    def _start(self, action: Component[T], spec: CallOptions) -> ModelOutputThunk[T]:
         self._require_open()
         strategy = _strategy_of(spec)
         form = None if spec.format is None else for_one_call(spec.format)
@@ -299,7 +299,7 @@ class MelleaSession(Verbs):
         self._enroll(thunk)
         return thunk
 
-    def _latest_output(self) -> OutputView:
+    def _latest_output(self) -> GenerationView:
         last = self.ctx.last
         if last is None:
             raise InvalidInputError("there is no output to validate yet: give output=")
@@ -316,7 +316,7 @@ class MelleaSession(Verbs):
         return f"<{type(self).__name__}{state} {self.backend!r}>"
 
 
-def _strategy_of(spec: CallSpec) -> SamplingStrategy | None:
+def _strategy_of(spec: CallOptions) -> SamplingStrategy | None:
     """The strategy of a call; None where a single attempt is enough.
 
     Raises:
@@ -351,7 +351,7 @@ class _Clone(MelleaSession):
         pass
 
 
-async def _work_ended(running: Iterable[OutputView]) -> None:
+async def _work_ended(running: Iterable[GenerationView]) -> None:
     for each in running:
         await each.work_ended()
 

@@ -16,7 +16,7 @@ from mellea_rx.core.types.output_format import OutputFormat
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.core.types.validation import kind_of
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.helpers.sync_verbs import blocking, blocking_thunk, settle
+from mellea_rx.helpers.sync_verbs import blocking, blocking_thunk, wait_for_thunk
 from mellea_rx.stdlib.components import Instruction, Message, Query, Transform
 from mellea_rx.stdlib.components.messages import Speaker
 from mellea_rx.stdlib.components.parts import Part, Text
@@ -24,15 +24,15 @@ from mellea_rx.stdlib.formats import as_format
 from mellea_rx.stdlib.requirements import as_requirements
 from mellea_rx.stdlib.session.call_options import (
     DEFAULT_STRATEGY,
-    Acting,
-    Asking,
-    CallSpec,
-    Chatting,
-    Instructing,
+    ActKwargs,
+    CallOptions,
+    ChatKwargs,
+    InstructKwargs,
     ModelKwargs,
     ModelOptions,
+    QueryKwargs,
     Requirements,
-    SettledChatting,
+    SettledChatKwargs,
     StreamKwargs,
     with_keywords,
 )
@@ -46,7 +46,7 @@ class Verbs(ABC):
     """The verbs of a session: the async verbs, and a sync verb derived from each."""
 
     @abstractmethod
-    def _start(self, action: Component[T], spec: CallSpec) -> ModelOutputThunk[T]:
+    def _start(self, action: Component[T], spec: CallOptions) -> ModelOutputThunk[T]:
         """Start a call, and return its thunk at once."""
 
     @abstractmethod
@@ -64,17 +64,17 @@ class Verbs(ABC):
 
     @overload
     async def ainstruct(
-        self, description: str, *, format: None = None, **how: Unpack[Instructing]
+        self, description: str, *, format: None = None, **how: Unpack[InstructKwargs]
     ) -> ModelOutputThunk[str]: ...
 
     @overload
     async def ainstruct(
-        self, description: str, *, format: type[F] | OutputFormat[F], **how: Unpack[Instructing]
+        self, description: str, *, format: type[F] | OutputFormat[F], **how: Unpack[InstructKwargs]
     ) -> ModelOutputThunk[F]: ...
 
     @overload
     async def ainstruct(
-        self, description: str, *, format: Any, **how: Unpack[Instructing]
+        self, description: str, *, format: Any, **how: Unpack[InstructKwargs]
     ) -> ModelOutputThunk[Any]: ...
 
     async def ainstruct(
@@ -141,7 +141,7 @@ class Verbs(ABC):
             prefix=prefix,
             images=() if images is None else images,
         )
-        spec = CallSpec(checks, strategy, require, model_options, as_format(format), tool_calls)
+        spec = CallOptions(checks, strategy, require, model_options, as_format(format), tool_calls)
         return self._start(action, spec)
 
     @overload
@@ -151,7 +151,7 @@ class Verbs(ABC):
         role: Speaker = "user",
         *,
         format: None = None,
-        **how: Unpack[SettledChatting],
+        **how: Unpack[SettledChatKwargs],
     ) -> ComputedThunk[str]: ...
 
     @overload
@@ -161,12 +161,17 @@ class Verbs(ABC):
         role: Speaker = "user",
         *,
         format: type[F] | OutputFormat[F],
-        **how: Unpack[SettledChatting],
+        **how: Unpack[SettledChatKwargs],
     ) -> ComputedThunk[F]: ...
 
     @overload
     async def achat(
-        self, content: Text, role: Speaker = "user", *, format: None = None, **how: Unpack[Chatting]
+        self,
+        content: Text,
+        role: Speaker = "user",
+        *,
+        format: None = None,
+        **how: Unpack[ChatKwargs],
     ) -> ModelOutputThunk[str]: ...
 
     @overload
@@ -176,17 +181,22 @@ class Verbs(ABC):
         role: Speaker = "user",
         *,
         format: type[F] | OutputFormat[F],
-        **how: Unpack[Chatting],
+        **how: Unpack[ChatKwargs],
     ) -> ModelOutputThunk[F]: ...
 
     @overload
     async def achat(
-        self, content: Text, role: Speaker = "user", *, format: Any, **how: Unpack[SettledChatting]
+        self,
+        content: Text,
+        role: Speaker = "user",
+        *,
+        format: Any,
+        **how: Unpack[SettledChatKwargs],
     ) -> ComputedThunk[Any]: ...
 
     @overload
     async def achat(
-        self, content: Text, role: Speaker = "user", *, format: Any, **how: Unpack[Chatting]
+        self, content: Text, role: Speaker = "user", *, format: Any, **how: Unpack[ChatKwargs]
     ) -> ModelOutputThunk[Any]: ...
 
     async def achat(
@@ -222,25 +232,25 @@ class Verbs(ABC):
         """
         model_options = with_keywords(self.achat, model_options, options)
         message = Message(content, role, () if images is None else images)
-        spec = CallSpec(
+        spec = CallOptions(
             model_options=model_options, format=as_format(format), tool_calls=tool_calls
         )
         thunk = self._start(message, spec)
-        return thunk if self._options(model_options).stream else await settle(thunk)
+        return thunk if self._options(model_options).stream else await wait_for_thunk(thunk)
 
     @overload
     async def aact(
-        self, action: Component[T], *, format: None = None, **how: Unpack[Acting]
+        self, action: Component[T], *, format: None = None, **how: Unpack[ActKwargs]
     ) -> ModelOutputThunk[T]: ...
 
     @overload
     async def aact(
-        self, action: Component[Any], *, format: type[F] | OutputFormat[F], **how: Unpack[Acting]
+        self, action: Component[Any], *, format: type[F] | OutputFormat[F], **how: Unpack[ActKwargs]
     ) -> ModelOutputThunk[F]: ...
 
     @overload
     async def aact(
-        self, action: Component[Any], *, format: Any, **how: Unpack[Acting]
+        self, action: Component[Any], *, format: Any, **how: Unpack[ActKwargs]
     ) -> ModelOutputThunk[Any]: ...
 
     async def aact(
@@ -282,7 +292,7 @@ class Verbs(ABC):
                 f"{kind_of(action)}; for a task in words use instruct"
             )
         checks = as_requirements(requirements)
-        spec = CallSpec(checks, strategy, require, model_options, as_format(format), tool_calls)
+        spec = CallOptions(checks, strategy, require, model_options, as_format(format), tool_calls)
         return self._start(action, spec)
 
     async def avalidate(
@@ -310,21 +320,26 @@ class Verbs(ABC):
         """
         model_options = with_keywords(self.avalidate, model_options, options)
         thunk = self._start_validation(as_requirements(requirements), output, model_options)
-        return (await settle(thunk)).parsed
+        return (await wait_for_thunk(thunk)).parsed
 
     @overload
     async def aquery(
-        self, obj: object, query: str, *, format: None = None, **how: Unpack[Asking]
+        self, obj: object, query: str, *, format: None = None, **how: Unpack[QueryKwargs]
     ) -> ModelOutputThunk[str]: ...
 
     @overload
     async def aquery(
-        self, obj: object, query: str, *, format: type[F] | OutputFormat[F], **how: Unpack[Asking]
+        self,
+        obj: object,
+        query: str,
+        *,
+        format: type[F] | OutputFormat[F],
+        **how: Unpack[QueryKwargs],
     ) -> ModelOutputThunk[F]: ...
 
     @overload
     async def aquery(
-        self, obj: object, query: str, *, format: Any, **how: Unpack[Asking]
+        self, obj: object, query: str, *, format: Any, **how: Unpack[QueryKwargs]
     ) -> ModelOutputThunk[Any]: ...
 
     async def aquery(
@@ -355,7 +370,7 @@ class Verbs(ABC):
             FormatError: (when read) With `format`: the answer does not fit it.
         """
         model_options = with_keywords(self.aquery, model_options, options)
-        spec = CallSpec(model_options=model_options, format=as_format(format))
+        spec = CallOptions(model_options=model_options, format=as_format(format))
         return self._start(Query(obj, query), spec)
 
     async def atransform(
@@ -394,10 +409,10 @@ class Verbs(ABC):
         self._options(model_options)  # refuses wrong options by name, before tools are added
         methods = methods_of(obj)
         strategy = MethodCall(methods, running_loop()) if methods else None
-        spec = CallSpec(
+        spec = CallOptions(
             strategy=strategy, model_options=model_options, tools=methods if methods else None
         )
-        return await settle(self._start(action, spec))
+        return await wait_for_thunk(self._start(action, spec))
 
     instruct = blocking_thunk(ainstruct)
     chat = blocking_thunk(achat)

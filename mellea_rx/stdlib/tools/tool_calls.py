@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 import msgspec
 
 from mellea_rx.core.runtime.delivery import running_loop
-from mellea_rx.core.runtime.user_functions import call_user, loops_for
+from mellea_rx.core.runtime.user_functions import call_user_function, loops_required_by
 from mellea_rx.core.streams.generation import Generation
 from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.core.types.chunk import Chunk, ToolCall
-from mellea_rx.core.types.tool import Tool, ToolResult, offered
+from mellea_rx.core.types.tool import Tool, ToolResult, normalize_tools
 from mellea_rx.errors import (
     CallerLoopClosedError,
     DependencyError,
@@ -23,7 +23,7 @@ from mellea_rx.errors import (
     ToolCallError,
     ToolError,
 )
-from mellea_rx.helpers.sync_verbs import blocking, settle
+from mellea_rx.helpers.sync_verbs import blocking, wait_for_thunk
 from mellea_rx.stdlib.components import ToolMessage
 
 MAX_ARGUMENTS = 262_144
@@ -67,8 +67,8 @@ async def run_calls(
 def loops_of(
     tools: Sequence[Tool[..., Any]], loop: asyncio.AbstractEventLoop | None
 ) -> tuple[asyncio.AbstractEventLoop, ...]:
-    """The event loops that have to run for calls of these tools: see `loops_for`."""
-    return loops_for((tool.function for tool in tools), loop)
+    """The event loops that have to run for calls of these tools: see `loops_required_by`."""
+    return loops_required_by((tool.function for tool in tools), loop)
 
 
 def _check(call: ToolCall, tools: dict[str, Tool[..., Any]], *, cut_off: bool) -> None:
@@ -101,10 +101,14 @@ async def _run(
     call: ToolCall, tool: Tool[..., Any], loop: asyncio.AbstractEventLoop | None
 ) -> ToolResult:
     # Converting runs the user's code too: validators, __post_init__.
-    bound = await call_user(tool.bind, call.arguments, loop=loop)
+    bound = await call_user_function(tool.bind, call.arguments, loop=loop)
     try:
-        value = await call_user(bound, loop=loop)
-        content = value if isinstance(value, str) else await call_user(_as_text, value, loop=loop)
+        value = await call_user_function(bound, loop=loop)
+        content = (
+            value
+            if isinstance(value, str)
+            else await call_user_function(_as_text, value, loop=loop)
+        )
     except CallerLoopClosedError:
         raise
     except Exception as raised:
@@ -162,7 +166,7 @@ async def acall_tools(
         raise InvalidInputError(
             "there is no tool to call: give tools=, or offer functions in ModelOption.TOOLS"
         )
-    return (await settle(_start(thunk, known))).parsed
+    return (await wait_for_thunk(_start(thunk, known))).parsed
 
 
 call_tools = blocking(acall_tools)
@@ -174,7 +178,7 @@ def callable_tools(given: Callables) -> tuple[Tool[..., Any], ...]:
     Raises:
         InvalidInputError: Something cannot be called, or two tools have one name.
     """
-    found = offered(given)
+    found = normalize_tools(given)
     tools = tuple(each for each in found if isinstance(each, Tool))
     if len(tools) < len(found):
         raise InvalidInputError("a JSON description cannot be called: give a function or a Tool")
