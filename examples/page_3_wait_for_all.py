@@ -1,6 +1,6 @@
 import asyncio
 import mellea_rx
-from mellea_rx import wait_for_all_mots
+from mellea_rx.helpers.async_helpers import wait_for_all_mots
 
 async def main():
     m = mellea_rx.start_session()

@@ -1,6 +1,6 @@
 import asyncio
 import mellea_rx
-from mellea_rx import ChatContext
+from mellea_rx.stdlib.context import ChatContext
 
 async def sequential_chat():
     m = mellea_rx.start_session(ctx=ChatContext())

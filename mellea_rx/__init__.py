@@ -85,12 +85,18 @@ __all__ += _errors.__all__
 
 # What not every program needs is loaded on use; backends bring aiohttp or llama.cpp with them.
 _HOMES = {
-    **dict.fromkeys(_backends.__all__, _backends.__name__),
+    **dict.fromkeys({*_backends.__all__}.intersection(__all__), _backends.__name__),
     **dict.fromkeys(("areact", "react"), "mellea_rx.stdlib.react"),
     **dict.fromkeys(("acall_tools", "call_tools", "tool"), "mellea_rx.stdlib.tools"),
     "generative": "mellea_rx.stdlib.generative",
     "mify": "mellea_rx.stdlib.mify",
 }
+
+_MODULES = ("backends", "errors", "events", "helpers", "logs", "operators", "stdlib", "testing")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_MODULES})
 
 
 def __getattr__(name: str) -> Any:

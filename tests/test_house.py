@@ -108,7 +108,7 @@ def test_sub_packages_that_import_each_other_are_a_pair(tmp_path: Path) -> None:
 def test_an_upward_arrow_is_found_even_if_it_is_late(tmp_path: Path) -> None:
     tree = package(
         tmp_path,
-        core__chunk="def f():\n    import mellea_rx.wire.sse\n    import mellea_rx.errors",
+        core__types__chunk="def f():\n    import mellea_rx.wire.sse\n    import mellea_rx.errors",
         wire__sse="import mellea_rx.errors",
         errors="",
         cli__app="import mellea_rx.wire.sse",

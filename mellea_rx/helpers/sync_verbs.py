@@ -1,6 +1,7 @@
 """Derives sync verbs, and verbs that do not wait, from the async ones. Verbs and tools use it.
 
-An async verb awaits nothing but `wait_for_thunk`, so that it can be driven here without an event loop.
+An async verb awaits nothing but `wait_for_thunk`, so that it can be driven here without an event
+loop.
 """
 
 from __future__ import annotations

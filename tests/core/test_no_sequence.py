@@ -120,7 +120,7 @@ def test_what_an_operator_returns_is_no_sequence(name: str, way: str) -> None:
 
 def test_every_operator_is_tried() -> None:
     functions = {name for name in rxo.__all__ if name[0].islower()}
-    others = {"from_future", "to_async_iterator", "to_iterator"}
+    others = {"from_future", "splitter", "to_async_iterator", "to_iterator"}
     assert functions - others == set(OPERATORS)
 
 

@@ -12,8 +12,16 @@ from reactivex import operators as ops
 from reactivex.testing import TestScheduler
 
 from mellea_rx import Chunk, Usage
-from mellea_rx.operators import accumulate, by_line, by_paragraph, by_sentence, by_word, text
-from mellea_rx.operators.units import Unit, splitter
+from mellea_rx.operators import (
+    Unit,
+    accumulate,
+    by_line,
+    by_paragraph,
+    by_sentence,
+    by_word,
+    splitter,
+    text,
+)
 from tests.operators.cuts import cut, places, texts
 from tests.operators.virtual import cold, seen
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mellea_rx import InvalidInputError
-from mellea_rx.operators.units import Unit, splitter
+from mellea_rx.operators import Unit, splitter
 from tests.operators.cuts import cut, places, texts
 from tests.operators.linear import assert_linear
 

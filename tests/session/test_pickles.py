@@ -203,7 +203,7 @@ def test_a_simple_context_keeps_its_latest_turn(way: Way) -> None:
     assert way(SimpleContext()) == SimpleContext()
 
 
-@pytest.mark.parametrize("kind", [each for each in vars(errors).values() if inspect.isclass(each)])
+@pytest.mark.parametrize("kind", [getattr(errors, name) for name in errors.__all__])
 def test_every_error_is_pickled_with_what_it_says(kind: type[MelleaRxError]) -> None:
     given = {"status": 500} if "status" in inspect.signature(kind).parameters else {}
     error = kind("out of luck", **given, text="so far")

@@ -154,10 +154,10 @@ def messages_of(component: Component[Any]) -> tuple[Said, ...]:
         CallbackError: Its `said()` or `template()` raised.
         InvalidInputError: They returned something else.
     """
-    messages = _call(component, optional_member(component, BaseComponent, "said"))
+    messages: Any = _call(component, optional_member(component, BaseComponent, "said"))
     is_tuple = isinstance(messages, tuple) and bool(messages)
-    if is_tuple and all(isinstance(each, Said) for each in cast("tuple[Any, ...]", messages)):
-        return cast("tuple[Said, ...]", messages)
+    if is_tuple and all(isinstance(each, Said) for each in messages):
+        return messages  # type: ignore[no-any-return]
     kind = type(component).__name__
     raise InvalidInputError(f"{kind}.said() has to return a tuple of Said, not {messages!r}")
 

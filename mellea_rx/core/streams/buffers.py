@@ -42,7 +42,7 @@ class ChunkAccumulator:
     """Adds chunks up into one.
 
     Example:
-        >>> fold = Fold()
+        >>> fold = ChunkAccumulator()
         >>> fold.add(Chunk("Hel")); fold.add(Chunk("lo", finish_reason="stop"))
         >>> fold.peek().text, fold.peek().finish_reason
         ('Hello', 'stop')

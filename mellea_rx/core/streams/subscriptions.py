@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from reactivex import abc
 
@@ -151,14 +151,14 @@ class ObserverSubscription(Generic[T]):
             if not has_item and not self.has_ended:
                 self._busy = False
                 return
-            item = self._buffer.take() if has_item else None
+            item: Any = self._buffer.take() if has_item else None
             self._got = self._got or has_item
         # Only one thread at a time may be inside a context. So it is entered for the observer's
         # call alone: as long as this is busy, no other thread gets here; as soon as it is woken
         # again, or not busy any more, another thread may, while this one is still returning.
         if not has_item:
             self._context.run(self._finish)
-        elif self._context.run(self._hand_over, cast(T, item)):
+        elif self._context.run(self._hand_over, item):
             self._outlet.wake(self)
 
     def _hand_over(self, item: T) -> bool:
