@@ -115,7 +115,7 @@ class _Shared:
         ours = as_ours(error)
         drop_frames(ours)
         with self._broadcast.lock:
-            ours.text = ours.text or self._answer.peek().text
+            ours.text = ours.text or self._answer.snapshot().text
         self._broadcast.end(ours)
 
     def _leave(self, subscription: abc.DisposableBase) -> None:

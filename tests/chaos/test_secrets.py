@@ -22,9 +22,9 @@ from mellea_rx import (
     ModelOption,
     OllamaBackend,
     OpenAIBackend,
-    register_backend,
     start_session,
 )
+from mellea_rx.backends import register_backend
 from mellea_rx.backends.auto import AutoBackend
 from mellea_rx.backends.registry import create_backend
 from mellea_rx.wire.redaction import Redactor, Secret

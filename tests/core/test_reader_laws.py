@@ -104,7 +104,7 @@ def test_a_fold_is_all_text_and_all_calls_and_the_last_word_of_what_else_was_tol
         last("model"),
     )
     assert not fold
-    assert fold.peek() == Chunk()
+    assert fold.snapshot() == Chunk()
 
 
 @given(st.lists(chunks), st.integers(0, 10))
@@ -123,6 +123,6 @@ def test_folding_in_two_steps_is_folding_in_one(given: list[Chunk], cut: int) ->
         second.add(chunk)
     joined.add(first.take())
     joined.add(second.take())
-    assert joined.peek() == at_once.peek()
+    assert joined.snapshot() == at_once.snapshot()
     assert not first
     assert not second

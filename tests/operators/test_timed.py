@@ -74,7 +74,7 @@ def test_coalescing_loses_nothing(chunks: list[Chunk], pauses: list[float]) -> N
         before.add(chunk)
     for chunk in log.items:
         after.add(chunk)
-    assert after.peek() == before.peek()
+    assert after.snapshot() == before.snapshot()
     assert len(log.items) <= len(chunks)
     assert log.terminals == ["completed"]
 

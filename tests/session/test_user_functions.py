@@ -229,9 +229,9 @@ def test_threads_are_used_again_and_end_when_they_are_idle() -> None:
     code = """
     import asyncio, threading, time
     from mellea_rx import *
-    from mellea_rx.core import worker_threads
+    from mellea_rx.core.runtime import user_functions
     from mellea_rx.stdlib.requirements import check, simple_validate
-    worker_threads.IDLE = 0.2
+    user_functions.IDLE = 0.2
     seen = set()
     def look(text):
         seen.add(threading.current_thread())

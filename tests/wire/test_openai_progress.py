@@ -45,7 +45,7 @@ def test_the_sizes_add_up_however_the_bytes_are_cut(pieces: list[str], at: list[
     whole = ChunkAccumulator()
     for chunk in fed(decoder(), cut(data + CALLED, at)):
         whole.add(chunk)
-    assert whole.peek().arguments_size == len("".join(written))
+    assert whole.snapshot().arguments_size == len("".join(written))
 
 
 def test_what_is_being_written_is_nothing_to_show() -> None:

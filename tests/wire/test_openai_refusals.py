@@ -23,7 +23,7 @@ def whole(*frames: bytes, at: tuple[int, ...] = ()) -> Chunk:
         fold.add(chunk)
     assert one.error is None, one.error
     assert one.done
-    return fold.peek()
+    return fold.snapshot()
 
 
 @given(st.lists(st.text("I can't.", max_size=6), min_size=1), places)

@@ -76,7 +76,7 @@ class Sampler(Protocol):
         """Call a user's function: a sync one in a worker thread, an async one on its own loop."""
         ...
 
-    def stands_for(self, value: Any) -> None:
+    def set_parsed(self, value: Any) -> None:
         """Set the object that the value's text stands for (`thunk.parsed`), where it is known."""
         ...
 

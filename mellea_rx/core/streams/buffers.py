@@ -44,7 +44,7 @@ class ChunkAccumulator:
     Example:
         >>> fold = ChunkAccumulator()
         >>> fold.add(Chunk("Hel")); fold.add(Chunk("lo", finish_reason="stop"))
-        >>> fold.peek().text, fold.peek().finish_reason
+        >>> fold.snapshot().text, fold.snapshot().finish_reason
         ('Hello', 'stop')
     """
 
@@ -94,7 +94,7 @@ class ChunkAccumulator:
             rest.model = chunk.model
         rest.arguments_size += chunk.arguments_size
 
-    def peek(self) -> Chunk:
+    def snapshot(self) -> Chunk:
         """All chunks so far, as one."""
         text = self._text
         if text is None:
@@ -112,11 +112,11 @@ class ChunkAccumulator:
 
     def replay(self) -> tuple[Chunk, ...]:
         """The same as the history of a `Broadcast`: one chunk, or none."""
-        return (self.peek(),) if self else ()
+        return (self.snapshot(),) if self else ()
 
     def take(self) -> Chunk:
         """All chunks since the last `take`, as one."""
-        whole = self.peek()
+        whole = self.snapshot()
         self._only = self._text = None
         self._rest = _NOTHING
         return whole

@@ -31,7 +31,7 @@ class AnswerSink(Protocol):
         ...
 
     @property
-    def spoke(self) -> bool:
+    def has_content(self) -> bool:
         """Whether any content has come."""
         ...
 
@@ -63,15 +63,15 @@ class CollectingSink:
     @property
     def answer(self) -> Chunk:
         """The answer so far, as one chunk."""
-        return self._fold.peek()
+        return self._fold.snapshot()
 
     @property
     def text(self) -> str:
         """The text of the answer so far."""
-        return self._fold.peek().text
+        return self._fold.snapshot().text
 
     @property
-    def spoke(self) -> bool:
+    def has_content(self) -> bool:
         """Whether any chunk has come."""
         return bool(self._fold)
 

@@ -81,7 +81,7 @@ def _settled(
             raise unparsable
         return parsed
 
-    generation = Generation(live=live, parse=parse, about=name)
+    generation = Generation(live=live, parse=parse, description=name)
     generation.push(value)
     generation.sampling = sampling
     generation.settle(error, ttft, duration)
@@ -107,7 +107,7 @@ class Generation(Broadcast[Chunk]):
             the user's), so a blocking wait on one of them could never end.
         dependencies: Generations that it waits for; while they run, it needs what they need.
         parse: Turns the whole text into the call's typed value; the text itself by default.
-        about: The question, for messages that have to name the call.
+        description: The question, for messages that have to name the call.
 
     Attributes:
         end_observed: Whether the end has been delivered to a reader; see `is_computed` of thunks.
@@ -148,11 +148,11 @@ class Generation(Broadcast[Chunk]):
         needs: tuple[asyncio.AbstractEventLoop, ...] = (),
         dependencies: Iterable[Generation] = (),
         parse: Callable[[str], Any] = str,
-        about: object = "a call",
+        description: object = "a call",
     ) -> None:
         super().__init__(ChunkAccumulator(), is_live=live)
         running = engine()
-        self._state = CallState(running.clock, needs, dependencies, parse, about)
+        self._state = CallState(running.clock, needs, dependencies, parse, description)
         self.loop = running.loop
         self.number = next(_numbers)
         self.waits_for: tuple[Waiter, ...] = ()
@@ -237,7 +237,7 @@ class Generation(Broadcast[Chunk]):
         return self.answer().text
 
     @property
-    def spoke(self) -> bool:
+    def has_content(self) -> bool:
         """Whether any content of the answer has come."""
         return self._state.first_at is not None
 
@@ -262,7 +262,7 @@ class Generation(Broadcast[Chunk]):
             f"the answer broke off, and was begun again after text of it had been taken: {error}"
         )
         with self.lock:
-            void.text = self._history.peek().text
+            void.text = self._history.snapshot().text
             self._history = ChunkAccumulator()
             self._state.first_at = None
             self._set_tap()
@@ -271,7 +271,7 @@ class Generation(Broadcast[Chunk]):
         wake_all(failed)
         return True
 
-    def open(self, backend: str, prompt: str) -> None:
+    def attempt_started(self, backend: str, prompt: str) -> None:
         """Record that the one attempt of a plain call begins.
 
         Args:
@@ -284,7 +284,7 @@ class Generation(Broadcast[Chunk]):
             woken = () if self._event_log is None else self._event_log.record((event,))
         wake_all(woken)
 
-    def narrate(self) -> EventLog:
+    def record_events(self) -> EventLog:
         """The log of events, for a pipeline that records its attempts: `push` records nothing."""
         with self.lock:
             self._records_itself = True
@@ -293,7 +293,7 @@ class Generation(Broadcast[Chunk]):
             self._set_tap()
             return self._event_log
 
-    def stands_for(self, value: Any) -> None:
+    def set_parsed(self, value: Any) -> None:
         """Set the typed value, for a pipeline that knows it: the text is not parsed then."""
         self._state.set_parsed(value)
 
@@ -311,7 +311,7 @@ class Generation(Broadcast[Chunk]):
     def _close(self, error: Exception | None) -> Sequence[Subscriber[Any]]:
         state = self._state
         state.note_end()
-        self._value = self._history.peek()
+        self._value = self._history.snapshot()
         if isinstance(error, MelleaRxError):
             drop_frames(error)
             error.text = error.text or self._value.text
@@ -330,7 +330,7 @@ class Generation(Broadcast[Chunk]):
     def _last_event(self) -> Event:
         error = self.error
         if error is None:
-            return Completed(self.duration, self._history.peek().finish_reason)
+            return Completed(self.duration, self._history.snapshot().finish_reason)
         return Failed(self.duration, type(error).__name__, str(error))
 
     def _replay(self) -> Iterable[Chunk]:
@@ -427,7 +427,7 @@ class Generation(Broadcast[Chunk]):
             if self._event_log is None:
                 log = self._event_log = self._new_log()
                 past: list[Event] = [] if self._opening is None else [self._opening]
-                past += events_of(0, self.ttft or 0.0, self._value or self._history.peek())
+                past += events_of(0, self.ttft or 0.0, self._value or self._history.snapshot())
                 if self.has_ended:
                     past.append(self._last_event())
                 log.record(past)
@@ -443,7 +443,7 @@ class Generation(Broadcast[Chunk]):
         if value is not None:
             return value
         with self.lock:
-            return self._history.peek()
+            return self._history.snapshot()
 
     @property
     def name(self) -> str:

@@ -138,7 +138,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         needs: tuple[asyncio.AbstractEventLoop, ...] = (),
         dependencies: Iterable[GenerationView] = (),
         parse: Callable[[str], T] | None = None,
-        about: object = "a call",
+        description: object = "a call",
         tools: tuple[Tool[..., Any], ...] = (),
     ) -> None:
         """Start a generation. Users get thunks from a session's verbs.
@@ -149,7 +149,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             needs: Event loops on which the pipeline calls functions of the user's.
             dependencies: The generations that the pipeline waits for.
             parse: Turns the whole text into `parsed`; the text itself by default.
-            about: The question, for messages that have to name the call.
+            description: The question, for messages that have to name the call.
             tools: The tools that the model was offered.
         """
         super().__init__()
@@ -159,7 +159,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             needs=needs,
             dependencies=[each.generation for each in dependencies],
             parse=parse or str,
-            about=about,
+            description=description,
         )
         self._inbox: TextReader | None = None
         loop = running_loop()

@@ -75,7 +75,7 @@ class RunningAttempt:
         self._fold = ChunkAccumulator()
         self._after = after
         self._size = len(after)
-        self.spoke = False
+        self.has_content = False
         """Whether the model has generated anything."""
         self._waiting = ""
         """Text that was not released yet."""
@@ -101,12 +101,12 @@ class RunningAttempt:
         """
         try:
             await self._generate(backend, request)
-            answer = self._fold.peek()
+            answer = self._fold.snapshot()
             if self._setting.refusals_fail:
                 require_answer(answer)
             decided = await self._decided(answer, backend, request)
         except MelleaRxError as error:
-            error.text = self._fold.peek().text
+            error.text = self._fold.snapshot().text
             raise
         if self._judge.failure is None:  # else it was recorded with its unit
             for requirement, result in decided:
@@ -139,11 +139,11 @@ class RunningAttempt:
     @property
     def text(self) -> str:
         """The text so far."""
-        return self._fold.peek().text
+        return self._fold.snapshot().text
 
     def push(self, chunk: Chunk) -> None:
         """Take a chunk of the answer."""
-        self.spoke = self.spoke or bool(chunk)
+        self.has_content = self.has_content or bool(chunk)
         self._fold.add(chunk)
         self._journal.chunk(self._number, chunk)
         if chunk.text:
@@ -164,7 +164,7 @@ class RunningAttempt:
             return False
         self._fold = ChunkAccumulator()
         self._size = len(self._after)
-        self.spoke = False
+        self.has_content = False
         if self._after:
             self._fold.add(Chunk(self._after))
         return True

@@ -104,7 +104,7 @@ class Call(msgspec.Struct, frozen=True):
     ) -> Awaitable[None]:
         if self.strategy is not None:
             return self._sample(self.strategy, generation, backend, request)
-        generation.open(backend.name, request.prompt)
+        generation.attempt_started(backend.name, request.prompt)
         return generate_with_retries(backend, request, generation, self.prompt.sources)
 
     async def _sample(
@@ -214,7 +214,7 @@ def start_call(call: Call, action: Component[T]) -> ModelOutputThunk[T]:
         needs=call.needs,
         dependencies=call.prompt.awaited,
         parse=parse,
-        about=action,
+        description=action,
         tools=options.tools,
     )
 
@@ -259,7 +259,7 @@ def start_validation(
         needs=(*loops_required_by(_functions(requirements), loop), *loops_of_backend(backend)),
         dependencies=() if isinstance(output, str) else [_view_of(output)],
         parse=lambda _: list(results),
-        about="a validation",
+        description="a validation",
     )
 
 

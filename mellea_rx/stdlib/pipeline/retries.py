@@ -67,7 +67,7 @@ async def generate_with_retries(
             pause = policy.pause_in_budget(error, tries, loop.time() - started_at)
             if following is None or pause is None:
                 raise
-            restarts = sink.spoke and following is request
+            restarts = sink.has_content and following is request
             if restarts and not sink.restart(error):
                 raise
             sink.retrying(error, pause, restarts=restarts)
@@ -80,7 +80,7 @@ def _next_request(
     error: BackendError, backend: Backend, request: Request, sink: AnswerSink
 ) -> Request | None:
     """The request of the try that follows a failed one; None where there is to be none."""
-    if not sink.spoke:
+    if not sink.has_content:
         return request if request.options.retry_policy.should_retry(error) else None
     # The server accepted the request, since the answer had begun: the interruption may be
     # transient, whatever the retry policy says of the error.

@@ -38,7 +38,7 @@ class CallSampler:
     ) -> None:
         self._setting = setting
         self._generation = generation
-        self.journal = generation.narrate()
+        self.journal = generation.record_events()
         self._count = 0
         self._rejected: Attempt | None = None
         self._released = ""
@@ -60,9 +60,9 @@ class CallSampler:
         """A template's text; see `Sampler.render`."""
         return render(template, self._setting.sources)
 
-    def stands_for(self, value: Any) -> None:
-        """Set the object that the value's text stands for; see `Sampler.stands_for`."""
-        self._generation.stands_for(value)
+    def set_parsed(self, value: Any) -> None:
+        """Set the object that the value's text stands for; see `Sampler.set_parsed`."""
+        self._generation.set_parsed(value)
 
     async def attempt(
         self,

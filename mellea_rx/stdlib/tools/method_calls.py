@@ -78,7 +78,7 @@ class MethodCall(BaseStrategy):
         journal.add(ToolReturned(journal.now(), 0, result.call.name, text, result.call.id))
         if result.error is not None:
             raise result.error
-        sampler.stands_for(result.value)
+        sampler.set_parsed(result.value)
         return with_text(attempt.answer, text)
 
 
