@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mellea_rx.backends.registry import backend_names, register_backend
-from mellea_rx.core.interfaces.backend import Backend, Capabilities
+from mellea_rx.core.interfaces.backend import Backend, BaseBackend, Capabilities
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.request import Request, RequestMessage
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backend",
+    "BaseBackend",
     "Capabilities",
     "Limits",
     "LocalBackend",

@@ -22,7 +22,7 @@ from mellea_rx.backends.ollama import DEFAULT_MODEL, ListedModel, OllamaBackend
 from mellea_rx.core.interfaces.backend import Backend, Capabilities, aclose_backend, capabilities_of
 from mellea_rx.core.runtime.engine import engine
 from mellea_rx.core.runtime.logs import BackendChosen, log
-from mellea_rx.core.streams.chunk_source import ChunkSource, Push, forward
+from mellea_rx.core.streams.chunk_source import ChunkSource, Push, drain
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.options import Options
 from mellea_rx.core.types.request import Request
@@ -144,7 +144,7 @@ class AutoBackend:
     async def _produce(self, request: Request, push: Push) -> None:
         taken = await self._decided()
         taken.check(request.options)
-        await forward(taken.stream(request), push)
+        await drain(taken.stream(request), push)
 
     async def _decided(self) -> OllamaBackend | LocalBackend:
         if self._taken is not None:

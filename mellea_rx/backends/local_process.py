@@ -209,7 +209,7 @@ class LoadedModel:
         model."""
         return not (self._released or self._engine.has_stopped)
 
-    async def start(self, encode: Encode, take: Take) -> Call:
+    async def start(self, encode: Encode, take: Take) -> Completion:
         """Load the model, wait for a slot, and start a generation in a thread.
 
         Args:
@@ -229,7 +229,7 @@ class LoadedModel:
         await self._slots.acquire()
         try:
             body = partial(encode, self._control_tokens)
-            call = Call(self._engine, self._server, body, take, self._release_slot)
+            call = Completion(self._engine, self._server, body, take, self._release_slot)
             run_in_thread(call.run, call.stop, "mellea-rx-generation")
         except BaseException:
             self._slots.release()
@@ -281,7 +281,7 @@ class LoadedModel:
         self._slots.release()
 
 
-class Call:
+class Completion:
     """One generation, in a thread of its own.
 
     `_stopped` is shared by the threads without a lock: it changes once, from False to True. A

@@ -13,7 +13,7 @@ from reactivex.disposable import Disposable
 
 from mellea_rx.core.runtime.delivery import home_for, running_loop
 from mellea_rx.core.runtime.user_functions import in_worker_thread
-from mellea_rx.core.streams.chunk_source import forward_at
+from mellea_rx.core.streams.chunk_source import drain_at
 from mellea_rx.core.streams.cold_call import ColdCall
 from mellea_rx.core.streams.coroutine_source import AckChannel, CoroutineObservable, Emit
 from mellea_rx.core.streams.generation import Generation
@@ -232,7 +232,7 @@ def to_thunk(source: Observable[Any]) -> ModelOutputThunk[Any]:
     home = home_for(None)
 
     async def run(generation: Generation) -> None:
-        await forward_at(home, source, lambda item: generation.push(as_chunk(item)))
+        await drain_at(home, source, lambda item: generation.push(as_chunk(item)))
 
     needs = () if home.loop is None else (home.loop,)
     return ModelOutputThunk(run, live=True, needs=needs)

@@ -191,7 +191,7 @@ class Generated(Started[A]):
         return cast("str", self.thunk.value)  # a str, since the call has ended
 
 
-Call: TypeAlias = Callable[[A], Observable[Any] | Coroutine[Any, Any, Observable[Any]]]
+StartCall: TypeAlias = Callable[[A], Observable[Any] | Coroutine[Any, Any, Observable[Any]]]
 """Makes a call for an input: a thunk, a cold call or another Observable, or a coroutine of one."""
 
 
@@ -209,7 +209,7 @@ def map_generate(
 ) -> Callable[[Inputs[A]], Observable[Generated[A]]]: ...
 @overload
 def map_generate(
-    call: Call[A],
+    call: StartCall[A],
     /,
     *,
     max_concurrent: int = DEFAULT_CONCURRENT,
@@ -232,7 +232,7 @@ def map_generate(
 ) -> Callable[[Inputs[A]], Observable[Started[A]]]: ...
 @overload
 def map_generate(
-    call: Call[A],
+    call: StartCall[A],
     /,
     *,
     max_concurrent: int = DEFAULT_CONCURRENT,
@@ -313,7 +313,7 @@ def map_thunks(
 ) -> Callable[[Inputs[A]], Observable[Started[A]]]: ...
 @overload
 def map_thunks(
-    call: Call[A],
+    call: StartCall[A],
     /,
     *,
     max_concurrent: int = DEFAULT_CONCURRENT,

@@ -40,7 +40,7 @@ ReleasePolicy = Callable[[Observable[Any]], abc.DisposableBase]
 
 def release_when_unused(source: Observable[Any]) -> abc.DisposableBase:
     """Keep a source until disposal, which cancels a thunk that nothing else uses."""
-    return source.hold() if isinstance(source, ModelOutputThunk) else Disposable()
+    return source.keep_alive() if isinstance(source, ModelOutputThunk) else Disposable()
 
 
 def cancel_always(source: Observable[Any]) -> abc.DisposableBase:

@@ -386,7 +386,7 @@ def _text_before(harness: BackendHarness, after: int) -> str:
 
 
 async def _settled(thunk: ModelOutputThunk[Any]) -> None:
-    await thunk.view().settled()
+    await thunk._view().settled()
 
 
 def _run(main: Coroutine[Any, Any, T]) -> T:

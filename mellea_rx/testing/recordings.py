@@ -36,7 +36,7 @@ from mellea_rx.core.interfaces.backend import (
 from mellea_rx.core.runtime.engine import engine
 from mellea_rx.core.runtime.fork import ForkSafeLock
 from mellea_rx.core.runtime.logs import RecordingEnded, log
-from mellea_rx.core.streams.chunk_source import ChunkSource, Push, forward
+from mellea_rx.core.streams.chunk_source import ChunkSource, Push, drain
 from mellea_rx.core.streams.idle_timeout import IdleTimeout
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.options import ModelOption, Options
@@ -407,7 +407,7 @@ class Recorder:
 
         failure, cut = None, True
         try:
-            await forward(self._backend.stream(request), keep)
+            await drain(self._backend.stream(request), keep)
             cut = False
         except Exception as error:
             failure, cut = Failure.of(error), False

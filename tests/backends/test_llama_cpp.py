@@ -16,7 +16,7 @@ from mellea_rx import Chunk, LocalBackend, MelleaSession, ModelOption, ModelOutp
 from mellea_rx.backends import Options, Request, RequestMessage
 from mellea_rx.core.interfaces.backend import is_backend
 from mellea_rx.core.runtime.engine import engine
-from mellea_rx.core.streams.chunk_source import forward
+from mellea_rx.core.streams.chunk_source import drain
 from mellea_rx.errors import (
     BadRequestError,
     InvalidInputError,
@@ -87,7 +87,7 @@ class TestAnswers:
 
         async def main() -> None:
             thunk: ModelOutputThunk[str] = ModelOutputThunk(
-                lambda g: forward(backend.stream(request), g.push)
+                lambda g: drain(backend.stream(request), g.push)
             )
             assert (await thunk).lstrip().startswith("Paris")
 
@@ -98,7 +98,7 @@ class TestAnswers:
 
         async def main() -> None:
             source = LocalBackend(tiny_model).stream(request_for("hello", {TOKENS: 20}))
-            await engine().run(lambda: forward(source, chunks.append))
+            await engine().run(lambda: drain(source, chunks.append))
 
         run(main)
         assert len(chunks) == 21
@@ -264,7 +264,7 @@ class TestRefusals:
         source = LocalBackend(tiny_model).stream(request_for("hello", {TOKENS: 1000}))
 
         async def main() -> None:
-            for take in (forward, _subscribe):
+            for take in (drain, _subscribe):
                 with pytest.raises(ValueError, match="mine"):
                     await engine().run(partial(take, source, push))
             await until(lambda: generating() == 0)

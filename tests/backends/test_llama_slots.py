@@ -17,7 +17,7 @@ import pytest
 from mellea_rx import Chunk, LocalBackend, ModelOption
 from mellea_rx.backends.local_process import ModelSetup, shared_model
 from mellea_rx.core.runtime.engine import engine
-from mellea_rx.core.streams.chunk_source import forward
+from mellea_rx.core.streams.chunk_source import drain
 from mellea_rx.errors import (
     FirstTokenTimeoutError,
     GenerationCancelledError,
@@ -65,7 +65,7 @@ class TestSlots:
                     running.discard(number)
                 most = max(most, len(running), generating())
 
-            await forward(backend.stream(request_for(f"{number}", {TOKENS: 200})), push)
+            await drain(backend.stream(request_for(f"{number}", {TOKENS: 200})), push)
 
         async def main() -> None:
             await engine().run(lambda: asyncio.gather(*(one(number) for number in range(6))))

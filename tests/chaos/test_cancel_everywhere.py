@@ -23,7 +23,7 @@ from mellea_rx import (
 )
 from mellea_rx.backends import Backend
 from mellea_rx.core.streams.generation import Generation
-from mellea_rx.stdlib.pipeline.call import Call
+from mellea_rx.stdlib.pipeline.call import CallPipeline
 from mellea_rx.stdlib.pipeline.retries import generate_with_retries
 from mellea_rx.testing.conformance import request
 from tests.chaos.trial import Trial, engine_tasks, logged
@@ -206,16 +206,16 @@ def test_at_each_step_of_a_whole_pipeline(trial: Trial, monkeypatch: pytest.Monk
     trial.server.script("m", chunks=["yes"], first_delay=0.05, delay=0.05)
     backend = trial.backend()
     tasks = engine_tasks()
-    whole = Call.run
+    whole = CallPipeline.run
     stepped: list[Stepped] = []
 
-    async def run(call: Call, generation: Generation) -> None:
+    async def run(call: CallPipeline, generation: Generation) -> None:
         if call.strategy is None:
             return await whole(call, generation)
         stepped.append(Stepped(whole(call, generation), len(stepped) + 1))
         return await stepped[-1]
 
-    monkeypatch.setattr(Call, "run", run)
+    monkeypatch.setattr(CallPipeline, "run", run)
     m = MelleaSession(backend)
     while not stepped or stepped[-1].reached:
         first = asyncio.run(m.ainstruct("Go."))

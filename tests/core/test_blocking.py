@@ -196,12 +196,12 @@ def test_a_loop_that_only_an_ended_dependency_needed_is_needed_no_more() -> None
         m = MelleaSession(hand, ctx=ChatContext())
         first = await m.ainstruct("Go.", requirements=NEEDS_LOOP)
         second = await m.ainstruct("Go on.")
-        assert second.needs == (asyncio.get_running_loop(),)
+        assert second._needs == (asyncio.get_running_loop(),)
         hand.answers[0].say("a").end()
         await soon(first.avalue())
         return second
 
     second = asyncio.run(main())
-    assert second.needs == ()
+    assert second._needs == ()
     hand.answers[1].say("b").end()
     assert second.wait(PATIENCE).value == "b"

@@ -169,7 +169,7 @@ def test_dropping_the_last_reference_ends_the_request_on_the_server(
 def test_a_dropped_thunk_is_really_gone() -> None:
     async def main() -> None:
         thunk, answer = started()
-        reference, view = weakref.ref(thunk), thunk.view()
+        reference, view = weakref.ref(thunk), thunk._view()
         del thunk
         gc.collect()
         await until(answer.closed.is_set)
@@ -308,7 +308,7 @@ def test_cancelling_while_the_request_has_not_begun_ends_it_too() -> None:
 def test_what_is_dropped_before_it_began_has_an_end_too() -> None:
     async def main() -> None:
         m = MelleaSession(ScriptedBackend("a b", delay=0.1))
-        views = [(await m.ainstruct("Go.")).view() for _ in range(20)]
+        views = [(await m.ainstruct("Go."))._view() for _ in range(20)]
         for view in views:
             await soon(view.settled())
             assert isinstance(view.error, GenerationCancelledError)
@@ -378,7 +378,7 @@ def test_who_lets_go_last_ends_it() -> None:
 def test_a_hold_keeps_a_thunk_that_is_dropped() -> None:
     async def main() -> None:
         thunk, answer = started()
-        hold, view = thunk.hold(), thunk.view()
+        hold, view = thunk.hold(), thunk._view()
         del thunk
         gc.collect()
         assert view.is_running

@@ -161,7 +161,7 @@ def test_a_failed_thunk_that_nobody_looked_at_is_a_warning(kept: Kept) -> None:
     async def main() -> None:
         with MelleaSession(failing()) as m:
             thunk = await m.ainstruct("Go.")
-            await thunk.view().settled()
+            await thunk._view().settled()
 
     asyncio.run(main())
     gc.collect()
@@ -186,7 +186,7 @@ def test_words_of_a_server_that_may_quote_the_prompt_are_in_no_warning(
     async def main() -> None:
         with MelleaSession(OllamaBackend("m", base_url=server.url)) as m:
             thunk = await m.ainstruct("private words")
-            await thunk.view().settled()
+            await thunk._view().settled()
 
     asyncio.run(main())
     gc.collect()
@@ -212,7 +212,7 @@ async def _subscribe(thunk: Any) -> None:
 
 
 async def _look(thunk: Any) -> None:
-    await thunk.view().settled()
+    await thunk._view().settled()
     assert thunk.error is not None
 
 
@@ -242,7 +242,7 @@ def test_a_failure_that_reached_somebody_is_none(look: Callable[[Any], Any], kep
             await look(thunk)
             del thunk
             marker = await m.ainstruct("Go.", model_options={ModelOption.RETRIES: 0})
-            await marker.view().settled()
+            await marker._view().settled()
 
     asyncio.run(main())
     gc.collect()
@@ -271,7 +271,7 @@ def test_a_finalizer_in_a_handler_and_under_its_lock_blocks_nobody(kept: Kept) -
     async def fail() -> Any:
         with MelleaSession(failing()) as m:
             thunk = await m.ainstruct("Go.")
-            await thunk.view().settled()
+            await thunk._view().settled()
             return thunk
 
     handler.failed.append(asyncio.run(fail()))
@@ -372,7 +372,7 @@ def test_no_key_stands_in_any_record(
     async def main() -> None:
         with MelleaSession(OllamaBackend("m", base_url=server.url, api_key=SECRET)) as m:
             thunk = await m.ainstruct("Go.", model_options={ModelOption.RETRIES: 1})
-            await thunk.view().settled()
+            await thunk._view().settled()
 
     asyncio.run(main())
     gc.collect()
@@ -422,7 +422,7 @@ def test_an_unseen_failure_is_told_of_at_the_interpreters_end() -> None:
         "async def main():\n"
         "    m = MelleaSession(ScriptedBackend(GenerationFailedError('out of memory')))\n"
         "    thunk = await m.ainstruct('Go.')\n"
-        "    await thunk.view().settled()\n"
+        "    await thunk._view().settled()\n"
         "asyncio.run(main())\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

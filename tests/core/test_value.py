@@ -304,7 +304,7 @@ def test_a_thunk_of_a_pipeline_alone_gives_the_whole_once_and_needs_nothing() ->
         assert await soon(thunk.avalue()) == "ab"
         await until(lambda: recorder.terminals)
         assert recorder.texts == ["ab"]
-        assert (thunk.parsed, thunk.needs, thunk.tools) == ("ab", (), ())
+        assert (thunk.parsed, thunk._needs, thunk.tools) == ("ab", (), ())
         counted = ModelOutputThunk(pipeline, parse=len)
         await soon(counted.avalue())
         assert counted.parsed == 2

@@ -128,7 +128,7 @@ def test_replay_at_any_moment_and_live_is_the_whole(
     async def main() -> None:
         thunk, answer = started()
         late, left = Recorder(), Recorder()
-        thunk.hold()  # or the one that leaves would be the last
+        thunk.keep_alive()  # or the one that leaves would be the last
         subscription = left.to(merge(thunk))
         for index, piece in enumerate([*pieces, ""]):
             if index == min(joins, len(pieces)):

@@ -123,7 +123,7 @@ class Player:
             if self.program.number % 5:  # else the session is closed while they run
                 with suppress(MelleaRxError):
                     thunk.wait()
-            if thunk.view().is_running:
+            if thunk._view().is_running:
                 continue
             error = thunk.error
             self.values[number] = (thunk.text, "" if error is None else type(error).__name__)

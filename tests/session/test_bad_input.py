@@ -32,7 +32,7 @@ from mellea_rx import (
     generative,
 )
 from mellea_rx.backends import Options, Request, RequestMessage
-from mellea_rx.core.streams.chunk_source import forward
+from mellea_rx.core.streams.chunk_source import drain
 from mellea_rx.stdlib.formats import as_format
 from mellea_rx.stdlib.requirements import req
 from mellea_rx.testing import replay
@@ -102,7 +102,7 @@ def test_a_request_made_by_hand_that_cannot_be_sent_says_where(server: ServerPro
     backend = OpenAIBackend("m", base_url=server.url)
     asked = Request((RequestMessage("user", "Go."),), schema={"enum": [HALF]})
     thunk: ModelOutputThunk[str] = ModelOutputThunk(
-        lambda generation: forward(backend.stream(asked), generation.push)
+        lambda generation: drain(backend.stream(asked), generation.push)
     )
     with pytest.raises(InvalidInputError, match=r"cannot be sent: at \['response_format'\].*D83D"):
         thunk.wait(PATIENCE)

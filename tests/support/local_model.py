@@ -9,7 +9,7 @@ from typing import Any
 
 from mellea_rx import ModelOption, ModelOutputThunk
 from mellea_rx.backends import Backend, Options, Request, RequestMessage
-from mellea_rx.core.streams.chunk_source import forward
+from mellea_rx.core.streams.chunk_source import drain
 
 LONG = "Tell me all about the sea. " * 170  # 1,200 tokens
 TOKENS, WARMTH = ModelOption.MAX_NEW_TOKENS, ModelOption.TEMPERATURE
@@ -27,7 +27,7 @@ def ask(
     backend: Backend, text: str, options: dict[Any, Any] | None = None, **more: Any
 ) -> ModelOutputThunk[str]:
     request = request_for(text, options or {TOKENS: 8}, **more)
-    return ModelOutputThunk(lambda g: forward(backend.stream(request), g.push), live=True)
+    return ModelOutputThunk(lambda g: drain(backend.stream(request), g.push), live=True)
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:

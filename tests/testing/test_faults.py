@@ -31,7 +31,7 @@ def outcome(answer: Answer, **options: object) -> tuple[str, MelleaRxError | Non
         m = MelleaSession(ScriptedBackend(answer), model_options=options)
         thunks = [await m.ainstruct("Go.") for _ in range(2)]
         for thunk in thunks:
-            await thunk.view().settled()
+            await thunk._view().settled()
         first, second = thunks
         assert (first.text, type(first.error)) == (second.text, type(second.error))
         assert first.error is None or first.error is not second.error

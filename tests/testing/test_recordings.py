@@ -77,7 +77,7 @@ async def ask(backend: Backend, prompt: str = "Go.", **options: object) -> Model
 
 
 async def outcome(thunk: ModelOutputThunk[str]) -> Outcome:
-    await thunk.view().settled()
+    await thunk._view().settled()
     return thunk.text, thunk.error
 
 
@@ -322,7 +322,7 @@ def wait_for_the_end(thunk: ModelOutputThunk[str]) -> bool:
         thunk.wait(PATIENCE)
     except MelleaRxError:
         pass
-    return not thunk.view().is_running
+    return not thunk._view().is_running
 
 
 def test_a_masked_request_is_found_by_any_key(path: Path) -> None:

@@ -129,7 +129,7 @@ class ChunkSource(Stream[Chunk]):
         return Disposable(engine().spawn(run, lost=partial(safe_terminate, observer)).cancel)
 
 
-def forward(source: Observable[Chunk], push: Push) -> Awaitable[None]:
+def drain(source: Observable[Chunk], push: Push) -> Awaitable[None]:
     """Subscribe to `source`, `push` all its chunks, return when it completed.
 
     Runs on the engine. The source may emit on any thread; being cancelled disposes it.
@@ -152,9 +152,7 @@ async def _forward(source: Observable[Chunk], push: Push) -> None:
         subscription.dispose()
 
 
-async def forward_at(
-    home: DeliveryTarget, source: Observable[T], push: Callable[[T], None]
-) -> None:
+async def drain_at(home: DeliveryTarget, source: Observable[T], push: Callable[[T], None]) -> None:
     """Drain a source of the user's; it is subscribed to on the loop or thread of its user.
 
     Args:

@@ -409,7 +409,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             generation.abandon()
             report_unseen(generation)
 
-    def hold(self) -> abc.DisposableBase:
+    def keep_alive(self) -> abc.DisposableBase:
         """Keep this generation running, without consuming it, until the result is disposed.
 
         Meanwhile no reader or subscriber that leaves ends it. Disposing ends it where nothing else
@@ -419,6 +419,10 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             A disposable; idempotent.
         """
         return Disposable(KeepAlive(self._generation, keep=self).dispose)
+
+    def hold(self) -> abc.DisposableBase:
+        """Keep this generation running: another name of `keep_alive`."""
+        return self.keep_alive()
 
     def when_ended(
         self, outlet: Dispatcher, ended: Callable[[], object], lost: Callable[[], object]
@@ -446,11 +450,11 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         return CompletionCallback(self._generation, outlet, told, lost)
 
     @property
-    def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
+    def _needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
         """The event loops that have to run for this generation to go on."""
         return self._generation.needs
 
-    def view(self) -> GenerationView:
+    def _view(self) -> GenerationView:
         """A view of the generation that does not keep it running."""
         return GenerationView(self._generation)
 

@@ -42,7 +42,7 @@ class SimpleContext:
         thunk: ModelOutputThunk[Any],
     ) -> Self:
         """A context with this turn as its latest."""
-        return type(self)(Turn(action, messages, thunk.view()))
+        return type(self)(Turn(action, messages, thunk._view()))
 
     def empty(self) -> Self:
         """A context without a latest turn."""
@@ -178,7 +178,7 @@ class ChatContext:
         thunk: ModelOutputThunk[Any],
     ) -> Self:
         """This conversation and one more turn."""
-        turn = Turn(action, messages, thunk.view(), thunk)
+        turn = Turn(action, messages, thunk._view(), thunk)
         return replace(self, turns=(*self.turns, turn))
 
     def empty(self) -> Self:

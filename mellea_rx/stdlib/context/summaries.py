@@ -60,11 +60,11 @@ class _Written:
 
     @property
     def is_running(self) -> bool:
-        return self.thunk.view().is_running
+        return self.thunk._view().is_running
 
     @property
     def is_complete(self) -> bool:
-        return self.thunk.view().is_complete
+        return self.thunk._view().is_complete
 
     def fits(self, exchanges: tuple[Exchange, ...]) -> bool:
         """Whether these begin with the exchanges that it summarizes."""

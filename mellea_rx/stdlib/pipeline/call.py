@@ -54,7 +54,7 @@ from mellea_rx.wire.error_text import printable
 T = TypeVar("T")
 
 
-class Call(msgspec.Struct, frozen=True):
+class CallPipeline(msgspec.Struct, frozen=True):
     """Everything that a generation needs.
 
     Attributes:
@@ -204,7 +204,7 @@ async def _within(limit: float, work: Awaitable[T]) -> T:
         ) from None
 
 
-def start_call(call: Call, action: Component[T]) -> ModelOutputThunk[T]:
+def start_call(call: CallPipeline, action: Component[T]) -> ModelOutputThunk[T]:
     """Start a call, and return its thunk at once."""
     options = call.prompt.options
     parse = action.parse if call.format is None else call.format.decode
@@ -264,7 +264,7 @@ def start_validation(
 
 
 def _view_of(output: ModelOutputThunk[Any] | GenerationView) -> GenerationView:
-    return output if isinstance(output, GenerationView) else output.view()
+    return output if isinstance(output, GenerationView) else output._view()
 
 
 async def _text_of(output: ModelOutputThunk[Any] | GenerationView) -> str:

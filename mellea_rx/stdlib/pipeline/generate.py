@@ -14,7 +14,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 
 from mellea_rx.core.interfaces.backend import Backend, capabilities_of, is_deferred, resolved
-from mellea_rx.core.streams.chunk_source import AnswerSink, forward
+from mellea_rx.core.streams.chunk_source import AnswerSink, drain
 from mellea_rx.core.text.unwrapping import FENCE, StreamUnwrapper
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.request import Request
@@ -89,7 +89,7 @@ def generate(
     if needs_filters or _needs_prompted_tools(backend, request):
         return _generate_filtered(backend, request, sink, sources)
     # No coroutine of its own: it would live as long as the answer streams.
-    return forward(backend.stream(request), sink.push)
+    return drain(backend.stream(request), sink.push)
 
 
 def _needs_prompted_tools(backend: Backend, request: Request) -> bool:
@@ -123,7 +123,7 @@ async def _generate_filtered(
         unwrapper = StreamUnwrapper(FENCE, push)
         push = unwrapper.push
     try:
-        await forward(backend.stream(request), push)
+        await drain(backend.stream(request), push)
     finally:
         if unwrapper is not None:
             unwrapper.end()

@@ -60,7 +60,7 @@ class Prompt(msgspec.Struct, frozen=True):
         if not self.history and not self.dependencies:
             return []
         before = [turn.output for turn in self.history if turn.thunk is not None]
-        own = [thunk.view() for thunk in self.dependencies]
+        own = [thunk._view() for thunk in self.dependencies]
         return [each for each in (*own, *before) if each.is_running]
 
     async def request(self) -> Request:
@@ -73,7 +73,7 @@ class Prompt(msgspec.Struct, frozen=True):
         for turn in self.history:
             await turn.output.settled()
         for thunk in self.dependencies:
-            await thunk.view().settled()
+            await thunk._view().settled()
             _require_output(thunk)
         if None in (self.messages, *map(_messages, self.history)):
             # In a worker thread: values may run the user's code (attributes, __str__).

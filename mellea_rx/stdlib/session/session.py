@@ -38,7 +38,7 @@ from mellea_rx.stdlib.components import Message
 from mellea_rx.stdlib.context.contexts import SimpleContext
 from mellea_rx.stdlib.context.summaries import SummaryCache
 from mellea_rx.stdlib.pipeline import generate as answers
-from mellea_rx.stdlib.pipeline.call import Call, start_call, start_validation
+from mellea_rx.stdlib.pipeline.call import CallPipeline, start_call, start_validation
 from mellea_rx.stdlib.pipeline.structured_output import fits, for_one_call
 from mellea_rx.stdlib.prompts import renderer as template
 from mellea_rx.stdlib.prompts.prompt import prompt_for
@@ -155,7 +155,7 @@ class MelleaSession(Verbs):
 
         Cancelling it ends only the wait: the session is closed all the same. Idempotent.
         """
-        running = [thunk.view() for thunk in self._calls()]
+        running = [thunk._view() for thunk in self._calls()]
         if not self._closed:
             self._end_calls()
         try:
@@ -250,7 +250,7 @@ class MelleaSession(Verbs):
             prompt = prompt_for(action, ctx.history(), options, self._sources, recall)
             if not deferred:  # else checked in the call
                 require_images(self.backend, prompt.images)
-            call = Call(
+            call = CallPipeline(
                 self.backend,
                 prompt,
                 given,

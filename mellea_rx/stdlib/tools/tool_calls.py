@@ -192,7 +192,7 @@ def _start(
     messages: list[ToolMessage] = []
 
     async def run(generation: Generation) -> None:
-        await thunk.view().settled()
+        await thunk._view().settled()
         if thunk.error is not None:
             raise DependencyError(
                 f"there are no tool calls to run: the call failed: {thunk.error}", text=thunk.text
@@ -206,6 +206,6 @@ def _start(
     return ModelOutputThunk(
         run,
         needs=loops_of(tools, loop),
-        dependencies=[thunk.view()],
+        dependencies=[thunk._view()],
         parse=lambda _: list(messages),
     )
