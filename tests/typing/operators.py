@@ -12,6 +12,7 @@ from mellea_rx import Chunk, ModelOutputThunk, RateLimitError
 from mellea_rx.operators import (
     Part,
     RetryPolicy,
+    Splitter,
     accumulate,
     by_line,
     by_paragraph,
@@ -24,10 +25,10 @@ from mellea_rx.operators import (
     retry,
     smooth,
     split_thinking,
+    splitter,
     tee,
     text,
 )
-from mellea_rx.operators.units import Splitter, splitter
 
 
 @dataclass
