@@ -226,7 +226,7 @@ class Engine:
         self.loop.set_exception_handler(lambda *_: None)
         _left_behind.append(self)
         for dependent in [*self._dependents, *(handle._owner for handle in self._tasks)]:
-            if orphan is not None:
+            if dependent is not None:
                 dependent.orphaned()
 
 
