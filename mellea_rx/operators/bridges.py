@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar, overload
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
-from mellea_rx.core.runtime.delivery import home_for, running_loop
+from mellea_rx.core.runtime.delivery import delivery_target_for, running_loop
 from mellea_rx.core.runtime.user_functions import in_worker_thread
 from mellea_rx.core.streams.chunk_source import drain_at
 from mellea_rx.core.streams.cold_call import ColdCall
@@ -165,8 +165,10 @@ def from_future(
         observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         channel: AckChannel[T] = AckChannel()
-        outlet = home_for(scheduler).outlet
-        subscriber = ObserverSubscription(channel, observer, outlet, channel.buffer, keep=future)
+        dispatcher = delivery_target_for(scheduler).dispatcher
+        subscriber = ObserverSubscription(
+            channel, observer, dispatcher, channel.buffer, keep=future
+        )
         _when_done(future, lambda done: _tell(channel, done))
         return Disposable(subscriber.dispose)
 
@@ -229,10 +231,10 @@ def to_thunk(source: Observable[Any]) -> ModelOutputThunk[Any]:
         return source.start()
     if not isinstance(source, Observable):
         raise InvalidInputError(f"to_thunk takes an Observable, not a {type(source).__name__}")
-    home = home_for(None)
+    target = delivery_target_for(None)
 
     async def run(generation: Generation) -> None:
-        await drain_at(home, source, lambda item: generation.push(as_chunk(item)))
+        await drain_at(target, source, lambda item: generation.push(as_chunk(item)))
 
-    needs = () if home.loop is None else (home.loop,)
+    needs = () if target.loop is None else (target.loop,)
     return ModelOutputThunk(run, live=True, needs=needs)

@@ -19,7 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
-from mellea_rx.core.runtime.delivery import home_for, loop_outlet, running_loop
+from mellea_rx.core.runtime.delivery import delivery_target_for, loop_dispatcher, running_loop
 from mellea_rx.core.runtime.user_functions import is_given_up, started_in_worker_thread
 from mellea_rx.core.runtime.wait_graph import current_call
 from mellea_rx.core.streams.coroutine_source import AckChannel
@@ -103,18 +103,18 @@ class ConcurrentMap(Stream[R]):
     def _subscribe_core(
         self, observer: abc.ObserverBase[R], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        home = home_for(scheduler)
+        target = delivery_target_for(scheduler)
         delivery: Delivery
-        if home.loop is not None:
-            delivery = direct = _DirectDelivery(observer, home.loop)
+        if target.loop is not None:
+            delivery = direct = _DirectDelivery(observer, target.loop)
             subscription = Disposable(direct.dispose)
         else:
             delivery = emitter = AckChannel[R]()
             subscriber = ObserverSubscription(
-                emitter, observer, home.outlet, emitter.buffer, keep=self
+                emitter, observer, target.dispatcher, emitter.buffer, keep=self
             )
             subscription = Disposable(subscriber.dispose)
-        delivery.runs(home.spawn(partial(self._run, delivery)))
+        delivery.runs(target.spawn(partial(self._run, delivery)))
         return subscription
 
     async def _run(self, delivery: Delivery) -> None:
@@ -356,7 +356,7 @@ class _Run(Generic[R]):
         self._is_advancing = False
         self._is_due = False  # whether something changed while `advance` was running
         self._later: asyncio.Handle | None = None
-        self.outlet = loop_outlet(self._loop)
+        self.dispatcher = loop_dispatcher(self._loop)
         self.tasks: set[asyncio.Future[Any]] = set()
         self.is_stopped = False
 

@@ -501,7 +501,7 @@ class _Generations:
         if self._emits_at_start:
             row.emit(Started(row.index, row.input, thunk))
         run = row.run
-        thunk.when_ended(run.outlet, partial(self._on_ended, row), run.abandon)
+        thunk.when_ended(run.dispatcher, partial(self._on_ended, row), run.abandon)
 
     def _on_ended(self, row: Row) -> None:
         if self._emits_at_start:

@@ -11,7 +11,7 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
-from mellea_rx.core.runtime.delivery import outlet_for
+from mellea_rx.core.runtime.delivery import dispatcher_for
 from mellea_rx.core.runtime.logs import FunctionRaised, log
 from mellea_rx.core.streams.broadcast import Broadcast
 from mellea_rx.core.streams.buffers import ChunkAccumulator
@@ -89,9 +89,9 @@ class _Shared:
         self, observer: abc.ObserverBase[Chunk], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         """Add a subscriber."""
-        outlet = outlet_for(scheduler)
+        dispatcher = dispatcher_for(scheduler)
         pushed = ObserverSubscription(
-            self._broadcast, observer, outlet, ChunkAccumulator(), keep=self
+            self._broadcast, observer, dispatcher, ChunkAccumulator(), keep=self
         )
         with self._lock:
             self._count += 1

@@ -162,7 +162,7 @@ def by_word() -> Callable[[Observable[object]], Observable[str]]:
         ['Once ', 'upon']
 
     Returns:
-        An operator that takes chunks or strings. `mellea_rx.operators.units.splitter` defines the
+        An operator that takes chunks or strings. `mellea_rx.operators.splitter` defines the
         units, and what counts as white space.
     """
     return _by("word")

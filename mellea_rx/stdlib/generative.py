@@ -341,7 +341,7 @@ def _shown(arguments: dict[str, Any], stub: Stub) -> dict[str, Any]:
         return arguments
     (name, instance), *rest = arguments.items()
     try:
-        face: dict[str, Template] = {name: describe_object(instance)}
+        description: dict[str, Template] = {name: describe_object(instance)}
     except InvalidInputError:  # an object without anything to show is left out
-        face = {}
-    return {**face, **dict(rest)}
+        description = {}
+    return {**description, **dict(rest)}

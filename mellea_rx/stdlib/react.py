@@ -149,8 +149,8 @@ class _ReAct(BaseStrategy):
             if not answer.tool_calls:
                 return SamplingResult(True, tuple(attempts), index)
             results = await run_calls(answer, self.tools, self.loop)
-            at = sampler.journal.now()
-            sampler.journal.add(*(_event(index, at, each) for each in results))
+            at = sampler.event_log.now()
+            sampler.event_log.add(*(_event(index, at, each) for each in results))
             steps.append(ReactStep(answer, tuple(results)))
             request = replace(request, messages=(*request.messages, *_exchange(steps[-1])))
         raise LoopBudgetError(

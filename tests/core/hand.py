@@ -136,7 +136,7 @@ def engine_has_told() -> None:
         else:
             done.set()
 
-    loop.call_soon_threadsafe(turn, 4)  # an outlet lets two turns pass
+    loop.call_soon_threadsafe(turn, 4)  # an dispatcher lets two turns pass
     assert done.wait(PATIENCE)
 
 

@@ -16,7 +16,7 @@ from reactivex import Observable
 from reactivex.subject import Subject
 
 from mellea_rx import ConcurrentReaderError, ModelOutputThunk
-from mellea_rx.core.runtime.delivery import loop_outlet
+from mellea_rx.core.runtime.delivery import loop_dispatcher
 from mellea_rx.operators import to_async_iterator, to_iterator
 from tests.core.hand import PATIENCE, Answer, engine_has_told, soon, started, until
 
@@ -306,7 +306,7 @@ def test_a_cancelled_readers_context_is_not_kept_by_what_it_read() -> None:
     kept: list[weakref.ref[Held]] = []
 
     async def main() -> None:
-        loop_outlet(asyncio.get_running_loop())  # made here, and not in the reader's context
+        loop_dispatcher(asyncio.get_running_loop())  # made here, and not in the reader's context
         thunk, _ = started()
 
         async def read() -> None:

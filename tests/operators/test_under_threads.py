@@ -14,7 +14,7 @@ from reactivex import Observable
 from reactivex.scheduler import NewThreadScheduler, ThreadPoolScheduler
 
 from mellea_rx import GenerationCancelledError, MelleaSession, ModelOutputThunk, ScriptedBackend
-from mellea_rx.core.runtime.delivery import home_for
+from mellea_rx.core.runtime.delivery import delivery_target_for
 from mellea_rx.errors import NoAnswerError
 from mellea_rx.operators import as_completed, combine_latest, gather, hedge, merge, race, zip
 from tests.core.hand import PATIENCE, STREAM, until_blocking
@@ -167,7 +167,7 @@ def test_a_subscription_without_a_loop_that_is_left_at_once_complains_of_nothing
     sys.setswitchinterval(1e-6)
     try:
         for number in range(300):
-            running = home_for(None).spawn(forever)
+            running = delivery_target_for(None).spawn(forever)
             time.sleep(number % 7 * 1e-4)  # the loop of its thread is anywhere in its beginning
             running.cancel()
     finally:

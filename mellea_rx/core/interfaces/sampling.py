@@ -22,14 +22,14 @@ class Sampler(Protocol):
 
     Attributes:
         request: The call's request.
-        journal: The record of the call's events; attempts add their own.
+        event_log: The record of the call's events; attempts add their own.
     """
 
     @property
     def request(self) -> Request: ...
 
     @property
-    def journal(self) -> EventLog: ...
+    def event_log(self) -> EventLog: ...
 
     async def backend(self) -> Backend:
         """The call's backend; of a deferred backend, the one that it resolved to."""

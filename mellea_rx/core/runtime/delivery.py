@@ -42,7 +42,7 @@ if hasattr(os, "register_at_fork"):
 class SerialPost:
     """Calls posted functions on delivery threads: one at a time, and each on any of the threads.
 
-    Of the functions that are posted while one runs, only the last is called after it: an outlet
+    Of the functions that are posted while one runs, only the last is called after it: an dispatcher
     always posts the same one, its `drain`.
     """
 
@@ -102,14 +102,14 @@ class SerialPost:
 
 
 class Deliverable(Protocol):
-    """A consumer that an outlet calls."""
+    """A consumer that an dispatcher calls."""
 
     def deliver(self) -> None:
-        """Deliver all items, or one, and have it woken again. Called in the outlet's place."""
+        """Deliver all items, or one, and have it woken again. Called in the dispatcher's place."""
         ...
 
     def on_target_closed(self) -> None:
-        """The outlet's place is gone (its loop is closed): `deliver` is not called again."""
+        """The dispatcher's place is gone (its loop is closed): `deliver` is not called again."""
         ...
 
 
@@ -156,7 +156,7 @@ class Dispatcher:
             self._lose()
 
     def drain(self) -> None:
-        """Call the consumers that are ready now. Runs in the outlet's place."""
+        """Call the consumers that are ready now. Runs in the dispatcher's place."""
         self._is_posted = False
         # The wake-up may have been posted by code of some call: the consumers are no part of it.
         token = current_call.set(None)
@@ -191,13 +191,13 @@ class Dispatcher:
 
 
 class _LoopPost:
-    """Calls an outlet's `drain` in a callback of its event loop, from any thread.
+    """Calls an dispatcher's `drain` in a callback of its event loop, from any thread.
 
     asyncio's own wake-up writes a byte to a pair of sockets, and reads it with a buffer of 4 KiB.
     An eventfd is one number, written and read: 50 us less for a call and its answer.
 
     Args:
-        loop: Not kept alive by this: the table of outlets is keyed by it, weakly.
+        loop: Not kept alive by this: the table of dispatchers is keyed by it, weakly.
     """
 
     __slots__ = ("_fd", "_loop")
@@ -220,7 +220,7 @@ class _LoopPost:
         else:
             os.eventfd_write(self._fd, 1)
 
-    def listen(self, loop: asyncio.AbstractEventLoop, outlet: Dispatcher) -> None:
+    def listen(self, loop: asyncio.AbstractEventLoop, dispatcher: Dispatcher) -> None:
         """Use an eventfd from here on, where the system has them. Called on the loop's thread.
 
         Only on asyncio's own loop: uvloop has an eventfd itself, and a loop of another kind may
@@ -230,7 +230,7 @@ class _LoopPost:
             return
         fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         weakref.finalize(loop, os.close, fd)
-        drain = weakref.WeakMethod(outlet.drain)
+        drain = weakref.WeakMethod(dispatcher.drain)
 
         def come() -> None:
             os.eventfd_read(fd)
@@ -248,7 +248,7 @@ class _LoopPost:
 
 _EVENTFD_LOOP: type | None = asyncio.SelectorEventLoop if hasattr(os, "eventfd") else None
 
-_loop_outlets: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Dispatcher] = (
+_loop_dispatchers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Dispatcher] = (
     weakref.WeakKeyDictionary()
 )
 _guard = threading.Lock()
@@ -259,8 +259,9 @@ def _no_loop() -> None:
 
 
 _latest: tuple[Callable[[], asyncio.AbstractEventLoop | None], Dispatcher | None] = _no_loop, None
-"""The loop (weakly) that was asked for last, and its outlet: one tuple, so that no thread reads the
-loop of one and the outlet of another."""
+"""The loop that was asked for last, weakly, and its dispatcher.
+
+They are one tuple, so that no thread reads the loop of one and the dispatcher of another."""
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -271,27 +272,27 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def loop_outlet(loop: asyncio.AbstractEventLoop) -> Dispatcher:
-    """The one outlet of an event loop."""
+def loop_dispatcher(loop: asyncio.AbstractEventLoop) -> Dispatcher:
+    """The one dispatcher of an event loop."""
     global _latest
     latest_loop, latest_outlet = _latest
     if latest_loop() is loop and latest_outlet is not None:
         return latest_outlet  # nearly always: programs have one loop
-    outlet = _loop_outlets.get(loop)
-    if outlet is None:
+    dispatcher = _loop_dispatchers.get(loop)
+    if dispatcher is None:
         with _guard:
-            outlet = _loop_outlets.get(loop)
-            if outlet is None:
+            dispatcher = _loop_dispatchers.get(loop)
+            if dispatcher is None:
                 post = _LoopPost(loop)
-                outlet = _loop_outlets[loop] = LoopOutlet(post)
+                dispatcher = _loop_dispatchers[loop] = LoopDispatcher(post)
                 if running_loop() is loop:
-                    post.listen(loop, outlet)
-    _latest = weakref.ref(loop), outlet
-    return outlet
+                    post.listen(loop, dispatcher)
+    _latest = weakref.ref(loop), dispatcher
+    return dispatcher
 
 
-def outlet_for(scheduler: abc.SchedulerBase | None) -> Dispatcher:
-    """A subscriber's outlet: its scheduler's, else the running loop's, else one of its own.
+def dispatcher_for(scheduler: abc.SchedulerBase | None) -> Dispatcher:
+    """A subscriber's dispatcher: its scheduler's, else the running loop's, else one of its own.
 
     Args:
         scheduler: The argument `scheduler=` of Rx. Schedulers that run work where they are called
@@ -299,10 +300,10 @@ def outlet_for(scheduler: abc.SchedulerBase | None) -> Dispatcher:
     """
     loop = loop_for(scheduler)
     if loop is not None:
-        return loop_outlet(loop)
+        return loop_dispatcher(loop)
     if is_deferring(scheduler):
         return Dispatcher(lambda function: scheduler.schedule(lambda *_: function()))
-    return worker_outlet()
+    return worker_dispatcher()
 
 
 def loop_for(scheduler: abc.SchedulerBase | None) -> asyncio.AbstractEventLoop | None:
@@ -319,7 +320,7 @@ def is_deferring(scheduler: abc.SchedulerBase | None) -> TypeGuard[abc.Scheduler
     )
 
 
-class LoopOutlet(Dispatcher):
+class LoopDispatcher(Dispatcher):
     """Calls consumers in callbacks of an event loop."""
 
     __slots__ = ()
@@ -340,10 +341,10 @@ class LoopOutlet(Dispatcher):
         super()._deliver()
 
 
-class WorkerOutlet(Dispatcher):
+class WorkerDispatcher(Dispatcher):
     """Calls the subscribers of code without an event loop, on one thread at a time.
 
-    Each subscription has its own outlet, so that a subscriber that blocks delays no other one.
+    Each subscription has its own dispatcher, so that a subscriber that blocks delays no other one.
     Subscriptions that are made within it (to the sources of an operator, or in an `on_next`) share
     it, as they would share a loop: so operators get serial calls.
     """
@@ -354,43 +355,43 @@ class WorkerOutlet(Dispatcher):
         super().__init__(SerialPost())
 
     def drain(self) -> None:
-        _here.outlet = self
+        _here.dispatcher = self
         try:
             super().drain()
         finally:
-            _here.outlet = None
+            _here.dispatcher = None
 
 
 class _Here(threading.local):
-    outlet: WorkerOutlet | None = None
-    """The outlet that runs in this thread, or that of the subscription that it is making."""
+    dispatcher: WorkerDispatcher | None = None
+    """The dispatcher that runs in this thread, or that of the subscription that it is making."""
 
 
 _here = _Here()
 
 
-def worker_outlet() -> WorkerOutlet:
-    """The outlet of a subscription that is made here, where no event loop runs."""
-    outlet = _here.outlet
-    if outlet is None:
-        outlet = WorkerOutlet()
+def worker_dispatcher() -> WorkerDispatcher:
+    """The dispatcher of a subscription that is made here, where no event loop runs."""
+    dispatcher = _here.dispatcher
+    if dispatcher is None:
+        dispatcher = WorkerDispatcher()
         subscribing = CurrentThreadScheduler.singleton()
         # RxPY makes a whole subscription in one run of this thread's trampoline, so all that is
         # subscribed to in that run belongs to the same subscription. The function that is
         # scheduled here runs at its end.
         if not subscribing.schedule_required():
-            _here.outlet = outlet
-            subscribing.schedule(lambda *_: setattr(_here, "outlet", None))
-    return outlet
+            _here.dispatcher = dispatcher
+            subscribing.schedule(lambda *_: setattr(_here, "dispatcher", None))
+    return dispatcher
 
 
 def _start_afresh_in_child() -> None:
-    global _guard, _latest, _loop_outlets
-    for outlet in _loop_outlets.values():
-        if isinstance(outlet.post, _LoopPost):
-            outlet.post.forget()
+    global _guard, _latest, _loop_dispatchers
+    for dispatcher in _loop_dispatchers.values():
+        if isinstance(dispatcher.post, _LoopPost):
+            dispatcher.post.forget()
     _guard = threading.Lock()
-    _loop_outlets = weakref.WeakKeyDictionary()
+    _loop_dispatchers = weakref.WeakKeyDictionary()
     _latest = _no_loop, None
     HERE.loop = None  # forked within a drain: no loop runs in the child
 
@@ -404,11 +405,11 @@ class DeliveryTarget:
     """The loop and dispatcher that a subscription runs on.
 
     Attributes:
-        outlet: Calls the subscriber.
+        dispatcher: Calls the subscriber.
         loop: Runs the subscriber's async functions; None where the subscriber has no event loop.
     """
 
-    outlet: Dispatcher
+    dispatcher: Dispatcher
     loop: asyncio.AbstractEventLoop | None
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Future[None]:
@@ -446,7 +447,7 @@ class DeliveryTarget:
             function: The function.
             lost: Called instead, on any thread, when the dispatcher's place is gone.
         """
-        self.outlet.wake(_ScheduledCall(function, lost, copy_context()))
+        self.dispatcher.wake(_ScheduledCall(function, lost, copy_context()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,9 +465,9 @@ class _ScheduledCall:
         self.lost()
 
 
-def home_for(scheduler: abc.SchedulerBase | None) -> DeliveryTarget:
+def delivery_target_for(scheduler: abc.SchedulerBase | None) -> DeliveryTarget:
     """The loop and dispatcher of a subscription that is made here, now, with this scheduler."""
-    return DeliveryTarget(outlet_for(scheduler), loop_for(scheduler))
+    return DeliveryTarget(dispatcher_for(scheduler), loop_for(scheduler))
 
 
 def _run(

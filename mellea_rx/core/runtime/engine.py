@@ -56,7 +56,7 @@ def asyncio_loop() -> asyncio.AbstractEventLoop:
 _T = TypeVar("_T")
 
 EXIT_PATIENCE = 5.0
-"""How long interpreter exit waits for the engine's tasks to end, in seconds."""
+"""The time that interpreter exit waits for the engine's tasks to end, in seconds."""
 
 
 class Engine:
@@ -73,7 +73,7 @@ class Engine:
         self.loop = loop
         self.clock = clock
         self._tasks: set[TaskHandle] = set()
-        self._orphans: weakref.WeakSet[ForkAware] = weakref.WeakSet()
+        self._dependents: weakref.WeakSet[ForkAware] = weakref.WeakSet()
         self._resources: set[AsyncResource] = set()
         self._stopping = False
         self._ident: int | None = None
@@ -182,9 +182,9 @@ class Engine:
         except RuntimeError as error:
             raise EngineStoppedError("the engine has stopped") from error
 
-    def adopt(self, orphan: ForkAware) -> None:
+    def adopt(self, dependent: ForkAware) -> None:
         """Remember (weakly) an object to notify when a fork leaves this engine behind."""
-        self._orphans.add(orphan)
+        self._dependents.add(dependent)
 
     def keep(self, resource: AsyncResource) -> None:
         """Remember a resource, and close it before the loop is closed."""
@@ -225,9 +225,9 @@ class Engine:
         self._stopping = self.is_parents = True
         self.loop.set_exception_handler(lambda *_: None)
         _left_behind.append(self)
-        for orphan in [*self._orphans, *(handle._owner for handle in self._tasks)]:
-            if orphan is not None:
-                orphan.orphaned()
+        for dependent in [*self._dependents, *(handle._owner for handle in self._tasks)]:
+            if dependent is not None:
+                dependent.orphaned()
 
 
 class ThreadEngine(Engine):

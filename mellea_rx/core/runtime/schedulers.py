@@ -16,10 +16,10 @@ from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from mellea_rx.core.runtime.delivery import (
     Dispatcher,
+    dispatcher_for,
     is_deferring,
-    outlet_for,
     running_loop,
-    worker_outlet,
+    worker_dispatcher,
 )
 from mellea_rx.core.runtime.engine import engine
 from mellea_rx.core.runtime.logs import FunctionRaised, log
@@ -44,13 +44,13 @@ def scheduler_for(*wanted: abc.SchedulerBase | None) -> abc.SchedulerBase:
         if isinstance(scheduler, NewThreadScheduler):
             # It has a thread sleep for each timer, also for one that is disposed; a pool of few
             # threads would have none left for the chunks.
-            return CatchScheduler(WorkerScheduler(outlet_for(scheduler)), _logged)
+            return CatchScheduler(WorkerScheduler(dispatcher_for(scheduler)), _logged)
         if is_deferring(scheduler):
             return scheduler
     loop = running_loop()
     if loop is not None:
         return LoopScheduler(loop)
-    return CatchScheduler(WorkerScheduler(worker_outlet()), _logged)
+    return CatchScheduler(WorkerScheduler(worker_dispatcher()), _logged)
 
 
 def _logged(error: Exception) -> bool:
@@ -118,12 +118,12 @@ class WorkerScheduler(PeriodicScheduler):
     The engine waits for them: they cost no thread.
 
     Args:
-        outlet: Calls the subscriber.
+        dispatcher: Calls the subscriber.
     """
 
-    def __init__(self, outlet: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher) -> None:
         super().__init__()
-        self._outlet = outlet
+        self._dispatcher = dispatcher
 
     @property
     def now(self) -> datetime:
@@ -135,7 +135,7 @@ class WorkerScheduler(PeriodicScheduler):
     ) -> abc.DisposableBase:
         """Run `action`, soon."""
         timer = _Timer(self, action, state)
-        self._outlet.wake(timer)
+        self._dispatcher.wake(timer)
         return Disposable(timer.cancel)
 
     def schedule_relative(
@@ -149,7 +149,7 @@ class WorkerScheduler(PeriodicScheduler):
         if seconds <= 0:
             return self.schedule(action, state)
         timer = _Timer(self, action, state)
-        timer.begin(seconds, self._outlet)
+        timer.begin(seconds, self._dispatcher)
         return Disposable(timer.cancel)
 
     def schedule_absolute(
@@ -173,12 +173,12 @@ class _Timer:
         self._handle: asyncio.TimerHandle | None = None
         self._follows = SerialDisposable()
 
-    def begin(self, seconds: float, outlet: Dispatcher) -> None:
+    def begin(self, seconds: float, dispatcher: Dispatcher) -> None:
         """Schedule it in so many seconds."""
 
         def set_timer() -> None:
             if self._act is not None:
-                self._handle = self._engine.loop.call_later(seconds, outlet.wake, self)
+                self._handle = self._engine.loop.call_later(seconds, dispatcher.wake, self)
 
         self._engine.call(set_timer)
 

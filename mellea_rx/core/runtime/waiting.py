@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from contextvars import Context, copy_context
 from typing import Any, Protocol
 
-from mellea_rx.core.runtime.delivery import loop_outlet
+from mellea_rx.core.runtime.delivery import loop_dispatcher
 from mellea_rx.core.runtime.engine import asyncio_loop
 from mellea_rx.core.runtime.held_loop import HeldLoop
 
@@ -61,14 +61,14 @@ class LoopWait:
         "_is_woken",
         "_loop",
         "_resume",
-        "outlet",
+        "dispatcher",
     )
 
     blocks = False
 
     def __init__(self) -> None:
         self._loop = loop = asyncio_loop()
-        self.outlet = loop_outlet(loop)
+        self.dispatcher = loop_dispatcher(loop)
         self._asyncio_future_blocking = False
         self._is_woken = self._is_over = False
         self._resume: Callable[[LoopWait], object] | None = None
@@ -82,7 +82,7 @@ class LoopWait:
     def wake(self) -> None:
         if not self._is_woken:  # once, however many chunks come before the loop's turn
             self._is_woken = True
-            self.outlet.wake(self)
+            self.dispatcher.wake(self)
 
     def deliver(self) -> None:
         """Resume the task; called in a callback of its loop."""

@@ -152,11 +152,13 @@ async def _forward(source: Observable[Chunk], push: Push) -> None:
         subscription.dispose()
 
 
-async def drain_at(home: DeliveryTarget, source: Observable[T], push: Callable[[T], None]) -> None:
+async def drain_at(
+    target: DeliveryTarget, source: Observable[T], push: Callable[[T], None]
+) -> None:
     """Drain a source of the user's; it is subscribed to on the loop or thread of its user.
 
     Args:
-        home: The loop and dispatcher that the source is subscribed to on.
+        target: The loop and dispatcher that the source is subscribed to on.
         source: The source.
         push: Called with each item, by the source.
 
@@ -170,11 +172,11 @@ async def drain_at(home: DeliveryTarget, source: Observable[T], push: Callable[[
     def begin() -> None:
         subscription.disposable = source.subscribe(push, end.failed, end.completed)
 
-    home.call(begin, lost=lambda: end.failed(_closed()))
+    target.call(begin, lost=lambda: end.failed(_closed()))
     try:
         while not end.come.done():
             await asyncio.wait({end.come}, timeout=_CLOSED_LOOP_CHECK)
-            if home.loop is not None and home.loop.is_closed():
+            if target.loop is not None and target.loop.is_closed():
                 end.failed(_closed())
         await end.come
     finally:

@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from reactivex import abc
 from reactivex.disposable import Disposable
 
-from mellea_rx.core.runtime.delivery import home_for
+from mellea_rx.core.runtime.delivery import delivery_target_for
 from mellea_rx.core.runtime.waiting import LoopWait
 from mellea_rx.core.streams.broadcast import Broadcast, Buffer, NoHistory, Subscriber
 from mellea_rx.core.streams.observable import Stream
@@ -49,12 +49,12 @@ class CoroutineObservable(Stream[T]):
     def _subscribe_core(
         self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        home = home_for(scheduler)
+        target = delivery_target_for(scheduler)
         channel: AckChannel[T] = AckChannel()
         subscription = ObserverSubscription(
-            channel, observer, home.outlet, channel.buffer, keep=self
+            channel, observer, target.dispatcher, channel.buffer, keep=self
         )
-        channel.runs(home.spawn(partial(self._run, channel)))
+        channel.runs(target.spawn(partial(self._run, channel)))
         return Disposable(subscription.dispose)
 
     async def _run(self, channel: AckChannel[T]) -> None:

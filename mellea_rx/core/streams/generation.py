@@ -92,10 +92,10 @@ class Notice(Subscriber[Chunk], Protocol):
     """Tells an event loop that a generation has ended.
 
     Attributes:
-        outlet: The dispatcher that calls it.
+        dispatcher: The dispatcher that calls it.
     """
 
-    outlet: Any
+    dispatcher: Any
 
 
 class Generation(Broadcast[Chunk]):
@@ -342,15 +342,15 @@ class Generation(Broadcast[Chunk]):
 
     # The subscribers' side, from any thread.
 
-    def take_notice(self, outlet: object) -> Notice | None:
-        """Take over the notice for this outlet's loop, for a wait there that gives it itself.
+    def take_notice(self, dispatcher: object) -> Notice | None:
+        """Take over the notice for this dispatcher's loop, for a wait there that gives it itself.
 
         Returns:
             The notice, for `give_back`; None where there is none, or it is another loop's.
         """
         with self.lock:
             notice = self.notice
-            if notice is None or notice.outlet is not outlet:
+            if notice is None or notice.dispatcher is not dispatcher:
                 return None
             self.notice = None
             return notice

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from reactivex import abc
 
-from mellea_rx.core.runtime.delivery import Dispatcher, loop_outlet, running_loop
+from mellea_rx.core.runtime.delivery import Dispatcher, loop_dispatcher, running_loop
 from mellea_rx.core.runtime.engine import asyncio_loop, engine, engine_loop
 from mellea_rx.core.runtime.wait_graph import begin_wait, current_call, end_wait
 from mellea_rx.core.runtime.waiting import LoopWait, Pending, ThreadWait
@@ -66,7 +66,7 @@ class ObserverSubscription(Generic[T]):
     Args:
         broadcast: The source of the items.
         observer: Called with them.
-        outlet: The dispatcher that calls the observer.
+        dispatcher: The dispatcher that calls the observer.
         buffer: Keeps the items that were not delivered yet; it may join items into one.
         keep: Kept alive as long as the subscription lasts.
         map_error: Makes of the broadcast's error the one that the observer is given.
@@ -79,13 +79,13 @@ class ObserverSubscription(Generic[T]):
         "_buffer",
         "_busy",
         "_context",
+        "_dispatcher",
         "_done",
         "_failure",
         "_got",
         "_keep",
         "_map_error",
         "_observer",
-        "_outlet",
         "has_ended",
     )
 
@@ -93,7 +93,7 @@ class ObserverSubscription(Generic[T]):
         self,
         broadcast: Broadcast[T],
         observer: abc.ObserverBase[T],
-        outlet: Dispatcher,
+        dispatcher: Dispatcher,
         buffer: Buffer[T],
         keep: object,
         map_error: Callable[[Exception], Exception] = lambda error: error,
@@ -101,7 +101,7 @@ class ObserverSubscription(Generic[T]):
         self._broadcast = broadcast
         self._map_error = map_error
         self._observer = observer
-        self._outlet = outlet
+        self._dispatcher = dispatcher
         self._buffer = buffer
         self._keep = keep
         self._busy = False
@@ -141,7 +141,7 @@ class ObserverSubscription(Generic[T]):
         return True
 
     def wake(self) -> None:
-        self._outlet.wake(self)
+        self._dispatcher.wake(self)
 
     def deliver(self) -> None:
         with self._broadcast.lock:
@@ -159,7 +159,7 @@ class ObserverSubscription(Generic[T]):
         if not has_item:
             self._context.run(self._finish)
         elif self._context.run(self._hand_over, item):
-            self._outlet.wake(self)
+            self._dispatcher.wake(self)
 
     def _hand_over(self, item: T) -> bool:
         """Call `on_next`. Returns whether the subscription goes on."""
@@ -184,7 +184,7 @@ class ObserverSubscription(Generic[T]):
     def dispose(self) -> None:
         """End the subscription.
 
-        Called on the outlet's thread, nothing is delivered after it has returned.
+        Called on the dispatcher's thread, nothing is delivered after it has returned.
         """
         self._done = True
         self._broadcast.detach(self)
@@ -225,7 +225,7 @@ class CompletionWaiter(_EndSubscriber):
 
     def wake(self) -> None:
         if self._waiting is not None:
-            self._waiting.outlet.wake(self)
+            self._waiting.dispatcher.wake(self)
         elif self._pending is not None:
             self._pending.wake()
 
@@ -252,7 +252,7 @@ class CompletionWaiter(_EndSubscriber):
             waiter = begin_wait(generation)
             self._waiting = waiting = LoopWait()
             # This wait delivers the notice as well: one wake-up of the loop for both.
-            self._notice = generation.take_notice(waiting.outlet)
+            self._notice = generation.take_notice(waiting.dispatcher)
             generation.attach(self)
             try:
                 await waiting
@@ -295,32 +295,32 @@ class CompletionCallback(_EndSubscriber):
 
     Args:
         generation: Waited for; where a call's code makes this, that call counts as the waiter.
-        outlet: Calls the function; never before this constructor has returned.
+        dispatcher: Calls the function; never before this constructor has returned.
         callback: The function.
-        lost: Called instead, on any thread, when the outlet's place is gone.
+        lost: Called instead, on any thread, when the dispatcher's place is gone.
 
     Raises:
         DependencyCycleError: The generation waits for the very call that runs here.
     """
 
-    __slots__ = ("_callback", "_generation", "_lost", "_outlet", "_waiter")
+    __slots__ = ("_callback", "_dispatcher", "_generation", "_lost", "_waiter")
 
     def __init__(
         self,
         generation: Generation,
-        outlet: Dispatcher,
+        dispatcher: Dispatcher,
         callback: Callable[[], object],
         lost: Callable[[], object],
     ) -> None:
         self._generation = generation
-        self._outlet = outlet
+        self._dispatcher = dispatcher
         self._callback: Callable[[], object] | None = callback
         self._lost = lost
         self._waiter = begin_wait(generation)
         generation.attach(self)
 
     def wake(self) -> None:
-        self._outlet.wake(self)
+        self._dispatcher.wake(self)
 
     def deliver(self) -> None:
         callback = self._callback
@@ -371,15 +371,15 @@ class CompletionNotice(_EndSubscriber):
     with a backend that answers at once. A wait for the end on the same loop does it instead.
     """
 
-    __slots__ = ("_generation", "outlet")
+    __slots__ = ("_generation", "dispatcher")
 
     def __init__(self, generation: Generation, loop: asyncio.AbstractEventLoop) -> None:
         self._generation = generation
-        self.outlet = loop_outlet(loop)
+        self.dispatcher = loop_dispatcher(loop)
         generation.notice = self
 
     def wake(self) -> None:
-        self.outlet.wake(self)
+        self.dispatcher.wake(self)
 
     def deliver(self) -> None:
         self._generation.end_observed = True

@@ -14,7 +14,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
-from mellea_rx.core.runtime.delivery import Dispatcher, outlet_for, running_loop
+from mellea_rx.core.runtime.delivery import Dispatcher, dispatcher_for, running_loop
 from mellea_rx.core.runtime.fork import ForkSafeLock
 from mellea_rx.core.streams.broadcast import Queue
 from mellea_rx.core.streams.buffers import ChunkAccumulator
@@ -425,14 +425,14 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         return self.keep_alive()
 
     def when_ended(
-        self, outlet: Dispatcher, ended: Callable[[], object], lost: Callable[[], object]
+        self, dispatcher: Dispatcher, ended: Callable[[], object], lost: Callable[[], object]
     ) -> CompletionCallback:
         """Have a function called when this thunk is computed or has failed; counts as a wait.
 
         Args:
-            outlet: Calls the function, after this method has returned.
+            dispatcher: Calls the function, after this method has returned.
             ended: The function.
-            lost: Called instead, on any thread, when the outlet's place is gone.
+            lost: Called instead, on any thread, when the dispatcher's place is gone.
 
         Returns:
             An object whose `dispose` cancels that.
@@ -447,7 +447,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             self._generation.end_observed = True
             ended()
 
-        return CompletionCallback(self._generation, outlet, told, lost)
+        return CompletionCallback(self._generation, dispatcher, told, lost)
 
     @property
     def _needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
@@ -463,9 +463,14 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
     def _subscribe_core(
         self, observer: abc.ObserverBase[Chunk], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        outlet = outlet_for(scheduler)
+        dispatcher = dispatcher_for(scheduler)
         subscriber = ObserverSubscription(
-            self._generation, observer, outlet, ChunkAccumulator(), keep=self, map_error=raisable
+            self._generation,
+            observer,
+            dispatcher,
+            ChunkAccumulator(),
+            keep=self,
+            map_error=raisable,
         )
         return Disposable(subscriber.dispose)
 
@@ -576,6 +581,6 @@ class EventStream(Stream[Event]):
     ) -> abc.DisposableBase:
         thunk = self._thunk
         log = thunk._generation.event_log()
-        outlet = outlet_for(scheduler)
-        subscription = ObserverSubscription(log, observer, outlet, Queue(), keep=thunk)
+        dispatcher = dispatcher_for(scheduler)
+        subscription = ObserverSubscription(log, observer, dispatcher, Queue(), keep=thunk)
         return Disposable(subscription.dispose)

@@ -15,7 +15,7 @@ QUERY = Template(
     """\
 Read this, then answer the question about it.
 
-{{ face }}
+{{ description }}
 
 Question: {{ question }}""",
     name="query",
@@ -25,7 +25,7 @@ TRANSFORM = Template(
     """\
 Rewrite this as the task says. Answer with the result only.
 
-{{ face }}
+{{ description }}
 
 Task: {{ task }}""",
     name="transform",
@@ -53,7 +53,7 @@ class Query(TextComponent):
 
     def template(self) -> Template:
         """The object, then the question."""
-        return QUERY.given(face=describe_object(self.obj), question=self.question)
+        return QUERY.given(description=describe_object(self.obj), question=self.question)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,4 +77,4 @@ class Transform(TextComponent):
 
     def template(self) -> Template:
         """The object, then the task."""
-        return TRANSFORM.given(face=describe_object(self.obj), task=self.transformation)
+        return TRANSFORM.given(description=describe_object(self.obj), task=self.transformation)

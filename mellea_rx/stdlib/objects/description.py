@@ -17,7 +17,7 @@ from mellea_rx.errors import CallbackError, InvalidInputError
 PLAIN = (str, bytes, int, float, bool, list, tuple, set, frozenset, ModelOutputThunk)
 """Types of values that are shown as they are."""
 
-_ATTRIBUTE = "__mellea_rx_face__"
+_ATTRIBUTE = "__mellea_rx_description__"
 # On the class, not in a table: `dataclass(slots=True)` makes a new class with the same attributes.
 
 _COMPUTED = (property, cached_property)
@@ -73,11 +73,11 @@ class Mified(TextComponent):
 
     Attributes:
         obj: The object.
-        face: Its description.
+        description: Its description.
     """
 
     obj: Any
-    face: ObjectDescription
+    description: ObjectDescription
 
     def template(self) -> Template:
         """The object as its description shows it."""
@@ -87,14 +87,14 @@ class Mified(TextComponent):
 _WHOLE = ObjectDescription()
 
 
-def set_face(kind: type, face: ObjectDescription) -> None:
+def set_description(kind: type, description: ObjectDescription) -> None:
     """Set the description of a class's objects.
 
     Raises:
         InvalidInputError: The class takes no attributes.
     """
     try:
-        setattr(kind, _ATTRIBUTE, face)
+        setattr(kind, _ATTRIBUTE, description)
     except TypeError:
         raise InvalidInputError(
             f"mify cannot describe {kind.__name__}, which takes no attributes: describe an object "
@@ -102,10 +102,10 @@ def set_face(kind: type, face: ObjectDescription) -> None:
         ) from None
 
 
-def face_of(obj: object) -> ObjectDescription | None:
+def description_of(obj: object) -> ObjectDescription | None:
     """The description of an object, or of its class; None for none."""
-    face: ObjectDescription | None = getattr(type(obj), _ATTRIBUTE, None)
-    return obj.face if isinstance(obj, Mified) else face
+    description: ObjectDescription | None = getattr(type(obj), _ATTRIBUTE, None)
+    return obj.description if isinstance(obj, Mified) else description
 
 
 def describe_object(obj: object) -> Template:
@@ -121,9 +121,9 @@ def describe_object(obj: object) -> Template:
         InvalidInputError: The object shows nothing.
         CallbackError: Its `stringify` raised.
     """
-    if face_of(obj) is None and isinstance(obj, PLAIN):
+    if description_of(obj) is None and isinstance(obj, PLAIN):
         return described(obj) or _listed("", {}, obj)
-    shown = _face(obj, ())
+    shown = _description(obj, ())
     parts = shown.variables
     if shown.name == OBJECT.name and not parts["attributes"] and parts["text"] is None:
         raise InvalidInputError(_shows_nothing(obj))
@@ -141,25 +141,29 @@ def _listed(kind: str, values: Mapping[Any, Any], text: Any = None) -> Template:
     return OBJECT.given(kind=kind, attributes=pairs, text=text)
 
 
-def _face(obj: object, within: tuple[int, ...]) -> Template:
-    face = face_of(obj) or _WHOLE
+def _description(obj: object, within: tuple[int, ...]) -> Template:
+    description = description_of(obj) or _WHOLE
     inner = obj.obj if isinstance(obj, Mified) else obj
     within = (*within, id(inner))
-    if face.stringify is not None:
-        return _listed("", {}, _stringified(inner, face.stringify))
-    found = {name: _shown(value, within) for name, value in _attributes(inner, face).items()}
-    if face.template is not None:
-        return Template(face.template, found)
-    text = _own_text(inner) if face.is_whole else None
+    if description.stringify is not None:
+        return _listed("", {}, _stringified(inner, description.stringify))
+    found = {name: _shown(value, within) for name, value in _attributes(inner, description).items()}
+    if description.template is not None:
+        return Template(description.template, found)
+    text = _own_text(inner) if description.is_whole else None
     kind = "" if isinstance(inner, Mapping) and not found else type(inner).__name__
     return _listed(kind, found, text)
 
 
 def _shown(value: Any, within: tuple[int, ...]) -> Any:
     """A value in a prompt, by its description where it has one, also within a container."""
-    if face_of(value) is not None:
+    if description_of(value) is not None:
         inner = value.obj if isinstance(value, Mified) else value
-        return f"{type(inner).__name__} (above)" if id(inner) in within else _face(value, within)
+        return (
+            f"{type(inner).__name__} (above)"
+            if id(inner) in within
+            else _description(value, within)
+        )
     items: Mapping[Any, Any]
     if isinstance(value, Mapping):
         items = value
@@ -167,16 +171,16 @@ def _shown(value: Any, within: tuple[int, ...]) -> Any:
         items = dict(enumerate(value, 1))
     else:
         return value
-    if not any(face_of(each) is not None for each in items.values()):
+    if not any(description_of(each) is not None for each in items.values()):
         return value
     shown = {name: _shown(each, within) for name, each in items.items()}
     return _listed(type(value).__name__, shown)
 
 
 def _shows_nothing(obj: object) -> str:
-    face = face_of(obj)
+    description = description_of(obj)
     kind = type(obj.obj if isinstance(obj, Mified) else obj).__name__
-    if face is None or face.is_whole:
+    if description is None or description.is_whole:
         why = "it has no public attributes and no __str__ of its own"
     else:
         why = "mify leaves none of its fields (give stringify= or template= to show it otherwise)"
@@ -205,12 +209,12 @@ def _stringified(obj: object, stringify: Callable[[Any], str]) -> str:
     return text
 
 
-def _attributes(obj: object, face: ObjectDescription) -> dict[str, Any]:
+def _attributes(obj: object, description: ObjectDescription) -> dict[str, Any]:
     if isinstance(obj, Mapping):
-        return {str(key): value for key, value in obj.items() if face.shows(str(key))}
+        return {str(key): value for key, value in obj.items() if description.shows(str(key))}
     found: dict[str, Any] = {}
-    for name in dict.fromkeys((*field_names(obj), *sorted(face.fields_include or ()))):
-        if not face.shows(name):
+    for name in dict.fromkeys((*field_names(obj), *sorted(description.fields_include or ()))):
+        if not description.shows(name):
             continue
         try:
             value = getattr(obj, name)

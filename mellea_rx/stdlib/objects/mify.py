@@ -16,7 +16,7 @@ from mellea_rx.stdlib.objects.description import (
     Mified,
     ObjectDescription,
     field_names,
-    set_face,
+    set_description,
 )
 
 K = TypeVar("K", bound=type)
@@ -113,12 +113,12 @@ def mify(
         )
     obj = target.obj if isinstance(target, Mified) else target
     if not isinstance(obj, type):
-        return Mified(obj, _face(type(obj), _own(obj), how))
-    set_face(obj, _face(obj, (), how))
+        return Mified(obj, _description(type(obj), _own(obj), how))
+    set_description(obj, _description(obj, (), how))
     return obj
 
 
-def _face(kind: type, own: Iterable[str], how: _How) -> ObjectDescription:
+def _description(kind: type, own: Iterable[str], how: _How) -> ObjectDescription:
     for one, other in _EITHER:
         if how.get(one) is not None and how.get(other) is not None:
             raise InvalidInputError(f"give {one} or {other}, not both")

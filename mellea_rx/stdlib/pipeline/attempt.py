@@ -55,7 +55,7 @@ class RunningAttempt:
     Args:
         setting: The settings of the call's attempts.
         number: Its number, from 0.
-        journal: The record of the call's events.
+        event_log: The record of the call's events.
         after: Text that it goes on from.
         release: Takes text as soon as it is validated; None where readers wait for the end.
     """
@@ -64,13 +64,13 @@ class RunningAttempt:
         self,
         setting: AttemptSettings,
         number: int,
-        journal: EventLog,
+        event_log: EventLog,
         after: str,
         release: Release | None,
     ) -> None:
         self._setting = setting
         self._number = number
-        self._journal = journal
+        self._event_log = event_log
         self._release = release
         self._fold = ChunkAccumulator()
         self._after = after
@@ -111,7 +111,7 @@ class RunningAttempt:
         if self._judge.failure is None:  # else it was recorded with its unit
             for requirement, result in decided:
                 found = (self._number, requirement.description, result.result, result.reason)
-                self._journal.add(Validated(self._journal.now(), *found))
+                self._event_log.add(Validated(self._event_log.now(), *found))
         return Attempt(answer, decided, answer.text[: self._good])
 
     async def _generate(self, backend: Backend, request: Request) -> None:
@@ -145,7 +145,7 @@ class RunningAttempt:
         """Take a chunk of the answer."""
         self.has_content = self.has_content or bool(chunk)
         self._fold.add(chunk)
-        self._journal.chunk(self._number, chunk)
+        self._event_log.chunk(self._number, chunk)
         if chunk.text:
             self._size += len(chunk.text)
             self._judge.feed(chunk.text)
@@ -155,8 +155,8 @@ class RunningAttempt:
 
     def retrying(self, error: MelleaRxError, pause: float, *, restarts: bool) -> None:
         """Record that another try follows."""
-        event = Retrying(self._journal.now(), self._number, str(error), pause, restarts)
-        self._journal.add(event)
+        event = Retrying(self._event_log.now(), self._number, str(error), pause, restarts)
+        self._event_log.add(event)
 
     def restart(self, error: MelleaRxError) -> bool:
         """Discard the text so far; impossible where units were judged, or released to readers."""
@@ -183,7 +183,7 @@ class RunningAttempt:
 
     def _record_unit(self, requirement: Requirement, verdict: UnitVerdict, unit: str) -> None:
         found = (self._number, requirement.description, verdict.result, verdict.reason, unit)
-        self._journal.add(Validated(self._journal.now(), *found))
+        self._event_log.add(Validated(self._event_log.now(), *found))
         self._release_validated()
 
     async def _decided(

@@ -38,7 +38,7 @@ class CallSampler:
     ) -> None:
         self._setting = setting
         self._generation = generation
-        self.journal = generation.record_events()
+        self.event_log = generation.record_events()
         self._count = 0
         self._rejected: Attempt | None = None
         self._released = ""
@@ -82,16 +82,16 @@ class CallSampler:
             request = _continued(request, after, taken)
         self._record_start(number, taken, request)
         out = self._release if release else None
-        running = RunningAttempt(self._setting, number, self.journal, after, out)
+        running = RunningAttempt(self._setting, number, self.event_log, after, out)
         try:
             attempt = await running.run(taken, _with_own_seed(request, number))
         except MelleaRxError as error:
             failure = (number, type(error).__name__, str(error))
-            self.journal.add(AttemptFailed(self.journal.now(), *failure))
+            self.event_log.add(AttemptFailed(self.event_log.now(), *failure))
             raise
         if not attempt.success:
             self._rejected = attempt
-            self.journal.add(Rejected(self.journal.now(), number, attempt.reasons))
+            self.event_log.add(Rejected(self.event_log.now(), number, attempt.reasons))
         return attempt
 
     async def _resolve_other(self, backend: Backend, request: Request) -> tuple[Backend, Request]:
@@ -102,12 +102,12 @@ class CallSampler:
         return await resolve(backend, replace(request, options=options))
 
     def _record_start(self, number: int, backend: Backend, request: Request) -> None:
-        journal, rejected = self.journal, self._rejected
+        event_log, rejected = self.event_log, self._rejected
         self._rejected = None
         if rejected is not None:
-            journal.add(Retrying(journal.now(), number, "; ".join(rejected.reasons)))
+            event_log.add(Retrying(event_log.now(), number, "; ".join(rejected.reasons)))
             log(AttemptRejected(self._generation.number, len(rejected.reasons), number + 1))
-        journal.add(AttemptStarted(journal.now(), number, backend.name, request.prompt))
+        event_log.add(AttemptStarted(event_log.now(), number, backend.name, request.prompt))
 
     def _release(self, text: str) -> None:
         self._released += text

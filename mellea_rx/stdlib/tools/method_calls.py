@@ -13,7 +13,7 @@ from mellea_rx.core.types.events import ToolReturned
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.tool import Tool, ToolResult
 from mellea_rx.errors import ToolCallError
-from mellea_rx.stdlib.objects.description import Mified, described, face_of
+from mellea_rx.stdlib.objects.description import Mified, described, description_of
 from mellea_rx.stdlib.prompts import renderer as template
 from mellea_rx.stdlib.tools.tool_calls import run_calls
 
@@ -24,11 +24,11 @@ def methods_of(obj: object) -> tuple[Tool[..., Any], ...]:
     Raises:
         InvalidInputError: A method cannot be a tool: a parameter has no type, for example.
     """
-    face = face_of(obj)
-    if face is None:
+    description = description_of(obj)
+    if description is None:
         return ()
     inner = obj.obj if isinstance(obj, Mified) else obj
-    return tuple(Tool.from_callable(getattr(inner, name)) for name in sorted(face.methods))
+    return tuple(Tool.from_callable(getattr(inner, name)) for name in sorted(description.methods))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ class MethodCall(BaseStrategy):
             )
         (result,) = await run_calls(attempt.answer, self.methods, self.loop)
         text = await sampler.call(_text_of, result)
-        journal = sampler.journal
-        journal.add(ToolReturned(journal.now(), 0, result.call.name, text, result.call.id))
+        event_log = sampler.event_log
+        event_log.add(ToolReturned(event_log.now(), 0, result.call.name, text, result.call.id))
         if result.error is not None:
             raise result.error
         sampler.set_parsed(result.value)
@@ -84,5 +84,5 @@ class MethodCall(BaseStrategy):
 
 def _text_of(result: ToolResult) -> str:
     """A result as text; an object with a description as prompts show it, since models read it."""
-    face = described(result.value)
-    return result.content if face is None else template.render(face)
+    description = described(result.value)
+    return result.content if description is None else template.render(description)

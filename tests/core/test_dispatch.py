@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mellea_rx import MelleaSession, ScriptedBackend
-from mellea_rx.core.runtime.delivery import Dispatcher, loop_outlet
+from mellea_rx.core.runtime.delivery import Dispatcher, loop_dispatcher
 from mellea_rx.core.runtime.engine import engine
 from tests.core.hand import PATIENCE, STREAM, engine_has_told, soon, started, until, until_blocking
 
@@ -40,7 +40,7 @@ class Place:
 
     def __init__(self) -> None:
         self.posted: list[Callable[[], None]] = []
-        self.outlet = Dispatcher(self.posted.append)
+        self.dispatcher = Dispatcher(self.posted.append)
 
     def turn(self) -> None:
         """Call what is posted now."""
@@ -63,7 +63,7 @@ def on_engine(work: Callable[[], object]) -> None:
 def test_each_wake_up_is_posted_at_once_when_nothing_is_posted() -> None:
     place, consumer = Place(), Counted()
     for count in range(1, 5):
-        on_engine(lambda: place.outlet.wake(consumer))
+        on_engine(lambda: place.dispatcher.wake(consumer))
         assert len(place.posted) == 1
         place.turn()
         assert consumer.calls == count
@@ -75,7 +75,7 @@ def test_all_of_one_turn_of_the_engine_is_one_wake_up_posted_after_it() -> None:
 
     def many() -> None:
         for consumer in consumers:
-            place.outlet.wake(consumer)
+            place.dispatcher.wake(consumer)
         during.append(len(place.posted))
 
     for _ in range(3):  # no pause, whatever came before
@@ -88,8 +88,8 @@ def test_all_of_one_turn_of_the_engine_is_one_wake_up_posted_after_it() -> None:
 
 def test_from_another_thread_than_the_engines_it_is_posted_at_once() -> None:
     place, consumer = Place(), Counted()
-    place.outlet.wake(consumer)
-    place.outlet.wake(consumer)
+    place.dispatcher.wake(consumer)
+    place.dispatcher.wake(consumer)
     assert len(place.posted) == 1
     place.turn()
     assert (consumer.calls, place.posted) == (2, [])
@@ -97,10 +97,10 @@ def test_from_another_thread_than_the_engines_it_is_posted_at_once() -> None:
 
 def test_who_is_woken_again_by_its_own_call_has_a_turn_of_its_own() -> None:
     place = Place()
-    greedy = Counted(lambda: place.outlet.wake(greedy))
+    greedy = Counted(lambda: place.dispatcher.wake(greedy))
     modest = Counted()
-    place.outlet.wake(greedy)
-    place.outlet.wake(modest)
+    place.dispatcher.wake(greedy)
+    place.dispatcher.wake(modest)
     for count in range(1, 4):
         place.turn()
         assert (greedy.calls, modest.calls) == (count, 1)
@@ -111,8 +111,8 @@ def test_one_that_raises_takes_nothing_from_the_others(caplog: pytest.LogCapture
         raise ZeroDivisionError("oops")
 
     place, bad, good = Place(), Counted(fail), Counted()
-    place.outlet.wake(bad)
-    place.outlet.wake(good)
+    place.dispatcher.wake(bad)
+    place.dispatcher.wake(good)
     place.turn()
     assert (bad.calls, good.calls) == (1, 1)
     assert "oops" in caplog.text
@@ -123,8 +123,8 @@ def test_after_an_interrupt_in_one_the_others_are_called_in_a_later_turn() -> No
         raise KeyboardInterrupt
 
     place, bad, good = Place(), Counted(interrupt), Counted()
-    place.outlet.wake(bad)
-    place.outlet.wake(good)
+    place.dispatcher.wake(bad)
+    place.dispatcher.wake(good)
     with pytest.raises(KeyboardInterrupt):
         place.turn()
     assert good.calls == 0
@@ -136,9 +136,9 @@ def test_where_the_place_is_gone_each_is_told_so() -> None:
     def post(_: object) -> None:
         raise RuntimeError("gone")
 
-    outlet, consumers = Dispatcher(post), [Counted(), Counted()]
+    dispatcher, consumers = Dispatcher(post), [Counted(), Counted()]
     for consumer in consumers:
-        outlet.wake(consumer)
+        dispatcher.wake(consumer)
     assert [each.lost for each in consumers] == [1, 1]
 
 
@@ -153,19 +153,19 @@ def test_nobody_is_forgotten_or_called_for_nothing(steps: list[str]) -> None:
         else:
             number = int(step[-1])
             woken[number] += 1
-            place.outlet.wake(consumers[number])
+            place.dispatcher.wake(consumers[number])
     assert [each.calls for each in consumers] == woken
     assert place.posted == []
 
 
 def test_wake_ups_from_many_threads_are_never_lost() -> None:
     async def main() -> None:
-        outlet = loop_outlet(asyncio.get_running_loop())
+        dispatcher = loop_dispatcher(asyncio.get_running_loop())
         consumers = [Counted() for _ in range(8)]
 
         def work(consumer: Counted) -> None:
             for _ in range(500):
-                outlet.wake(consumer)
+                dispatcher.wake(consumer)
 
         await soon(asyncio.gather(*(asyncio.to_thread(work, each) for each in consumers)), 60)
         await until(lambda: sum(each.calls for each in consumers) == 500 * 8)
@@ -176,8 +176,8 @@ def test_wake_ups_from_many_threads_are_never_lost() -> None:
 
 def test_a_wake_up_on_the_loops_own_thread_is_a_later_turn_of_it() -> None:
     async def main() -> None:
-        outlet, consumer = loop_outlet(asyncio.get_running_loop()), Counted()
-        outlet.wake(consumer)
+        dispatcher, consumer = loop_dispatcher(asyncio.get_running_loop()), Counted()
+        dispatcher.wake(consumer)
         assert consumer.calls == 0
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -188,10 +188,10 @@ def test_a_wake_up_on_the_loops_own_thread_is_a_later_turn_of_it() -> None:
 
 def test_a_default_call_wakes_its_callers_loop_once() -> None:
     async def main() -> None:
-        outlet = loop_outlet(asyncio.get_running_loop())
+        dispatcher = loop_dispatcher(asyncio.get_running_loop())
         wakes: list[Any] = []
-        post = outlet.post
-        outlet.post = lambda function: (wakes.append(function), post(function))
+        post = dispatcher.post
+        dispatcher.post = lambda function: (wakes.append(function), post(function))
         thunk, answer = started(stream=False)
         waiting = asyncio.create_task(thunk.avalue())
         await asyncio.sleep(0)
@@ -308,9 +308,9 @@ def test_a_consumer_that_runs_its_loop_in_its_call_may_wait_for_another_consumer
             loop._run_once()  # type: ignore[attr-defined]
             others_calls.append(other.calls)
 
-        outlet = loop_outlet(loop)
-        outlet.wake(Counted(run_the_loop))
-        outlet.wake(other)
+        dispatcher = loop_dispatcher(loop)
+        dispatcher.wake(Counted(run_the_loop))
+        dispatcher.wake(other)
         for _ in range(3):
             await asyncio.sleep(0)
         assert (others_calls, other.calls) == ([1], 1)
