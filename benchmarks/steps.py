@@ -23,7 +23,7 @@ from benchmarks.turns import server
 from mellea_rx import MelleaSession, start_session
 from mellea_rx.core.runtime.engine import Engine, TaskHandle, engine
 from mellea_rx.core.streams.generation import Generation
-from mellea_rx.stdlib.pipeline.call import Call
+from mellea_rx.stdlib.pipeline.call import CallPipeline
 from mellea_rx.stdlib.session import session as sessions
 from mellea_rx.wire.http1 import Connection
 
@@ -79,8 +79,8 @@ _POINTS: tuple[tuple[Any, str, str], ...] = (
     (sessions, "prompt_for", "prompt_for"),
     (Engine, "spawn", "spawn"),
     (TaskHandle, "_start", "_begin"),
-    (Call, "run", "run"),
-    (Call, "_generate", "_generate"),
+    (CallPipeline, "run", "run"),
+    (CallPipeline, "_generate", "_generate"),
     (Connection, "begin", "begin"),
     (Connection, "data_received", "data_received"),
     (Generation, "end", "end"),

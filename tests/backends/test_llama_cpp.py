@@ -285,7 +285,7 @@ class TestRefusals:
 
 
 async def _subscribe(source: Any, push: Callable[[Chunk], None]) -> None:
-    """Like `forward`, for a `push` that raises into the producer."""
+    """Like `drain`, for a `push` that raises into the producer."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     subscription = source.subscribe(push, done.set_exception, lambda: done.set_result(None))
     try:

@@ -18,13 +18,13 @@ from mellea_rx import LocalBackend
 from mellea_rx import ModelOption
 from mellea_rx.backends import Options
 from mellea_rx.backends import Request, RequestMessage
-from mellea_rx.core.streams.chunk_source import forward
+from mellea_rx.core.streams.chunk_source import drain
 from mellea_rx import ModelOutputThunk
 
 def ask(backend, text="Tell me a story.", tokens=2000):
     options = Options({ModelOption.MAX_NEW_TOKENS: tokens})
     request = Request((RequestMessage("user", text),), options)
-    return ModelOutputThunk(lambda g: forward(backend.stream(request), g.push), live=True)
+    return ModelOutputThunk(lambda g: drain(backend.stream(request), g.push), live=True)
 
 backend = LocalBackend(sys.argv[1], parallel=2)
 """

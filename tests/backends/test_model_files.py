@@ -259,10 +259,10 @@ class TestLeftInTheMiddle:
         from pathlib import Path
         from mellea_rx import LocalBackend
         from mellea_rx.backends import Request, RequestMessage
-        from mellea_rx.core.streams.chunk_source import forward
+        from mellea_rx.core.streams.chunk_source import drain
         from mellea_rx import ModelOutputThunk
         source = LocalBackend().stream(Request((RequestMessage("user", "hello"),)))
-        thunk = ModelOutputThunk(lambda g: forward(source, g.push))
+        thunk = ModelOutputThunk(lambda g: drain(source, g.push))
         Path({str(ready)!r}).read_text()
         """
         done = subprocess.run(
