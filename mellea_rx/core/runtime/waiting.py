@@ -89,7 +89,12 @@ class LoopWait:
         resume, context = self._resume, self._context
         if resume is not None and context is not None:
             self._resume = None
-            context.run(resume, self)
+            try:
+                context.run(resume, self)
+            finally:
+                # The frames of an error that the task raises lead back to this one (on Python 3.13
+                # even after it has returned): with the task in it they would be a circle.
+                del resume, context
 
     def on_target_closed(self) -> None:
         """Its loop is closed: there is nothing to resume."""
