@@ -29,14 +29,13 @@ from mellea_rx.core.streams.idle_timeout import IdleTimeout
 from mellea_rx.core.types.chunk import Chunk, Usage
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.request import Request
-from mellea_rx.core.types.validation import nearest, well_formed
+from mellea_rx.core.types.validation import nearest, require_positive_int, well_formed
 from mellea_rx.errors import (
     BackendError,
     BadRequestError,
     EngineStoppedError,
     GenerationCancelledError,
     GenerationFailedError,
-    InvalidInputError,
     MissingExtraError,
     OptionError,
     StreamInterruptedError,
@@ -273,8 +272,7 @@ class LocalBackend:
             "batch": batch,
         }
         for name, number in numbers.items():
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                raise InvalidInputError(f"{name} must be an int, 1 or more, not {number!r}")
+            require_positive_int(name, number)
         recommended = Options(_RECOMMENDED if is_default(model_id) else None)
         self.model_options = Options(model_options).over(recommended)
         self.context_window: int = self.model_options.get(

@@ -26,35 +26,6 @@ from mellea_rx.errors import (
     escaped,
 )
 
-__all__ = [
-    "AnswerCut",
-    "AnswerReceived",
-    "AttemptRejected",
-    "BackendChosen",
-    "CallEnded",
-    "CallStarted",
-    "ChatForgets",
-    "ContextClamped",
-    "FailureUnhandled",
-    "FailureUnseen",
-    "FunctionRaised",
-    "LogEvent",
-    "LoopHeld",
-    "PlaceholderLeft",
-    "PromptSent",
-    "RecordingEnded",
-    "RequestRetried",
-    "RequirementsUnmet",
-    "StaleContext",
-    "SummaryFailed",
-    "error_summary",
-    "log",
-    "log_later",
-    "logs_calls",
-    "logs_content",
-]
-
-
 _log = logging.getLogger("mellea_rx")
 
 

@@ -140,10 +140,10 @@ def drain(source: Observable[Chunk], push: Push) -> Awaitable[None]:
     if isinstance(source, ChunkSource):
         # It runs on the engine as well: so in this very task, without a subscription in between.
         return source.produce(push)
-    return _forward(source, push)
+    return _drain(source, push)
 
 
-async def _forward(source: Observable[Chunk], push: Push) -> None:
+async def _drain(source: Observable[Chunk], push: Push) -> None:
     end = _End()
     subscription = source.subscribe(push, end.failed, end.completed)
     try:

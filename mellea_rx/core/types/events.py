@@ -16,25 +16,6 @@ import msgspec
 
 from mellea_rx.core.types.chunk import Chunk, ToolCall, Usage
 
-__all__ = [
-    "AttemptFailed",
-    "AttemptStarted",
-    "Completed",
-    "Event",
-    "Failed",
-    "Rejected",
-    "Retrying",
-    "TextAdded",
-    "ThinkingAdded",
-    "ToolCalled",
-    "ToolReturned",
-    "UsageReported",
-    "Validated",
-    "dump_events",
-    "events_of",
-    "load_events",
-]
-
 
 def _tag(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
