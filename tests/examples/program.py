@@ -13,10 +13,11 @@ EXAMPLES = ROOT / "examples"
 TIMEOUT = 300
 _SLOW_STEP = re.compile(r"Executing <.*> took \d+\.\d+ seconds$")
 _HELD_LOOP = re.compile(r"\S+:\d+: a blocking wait held the running event loop for ")
+_UNMET = re.compile(r"call \d+: no answer met the requirements in \d+ attempts; ")
 
 
 def run_program(*command: str | Path) -> str:
-    """Run a program on the embedded model. It has to end well, and say nothing on stderr.
+    """Run a program on the embedded model. It has to end well, and say nothing unusual on stderr.
 
     Args:
         command: A file and its arguments.
@@ -40,8 +41,9 @@ def run_program(*command: str | Path) -> str:
         check=False,
     )
     # asyncio's debug mode tells of each step over 0.1 s, and the library's log of a `str(thunk)` on
-    # a running loop: the published page has one.
-    usual = (_SLOW_STEP, _HELD_LOOP)
+    # a running loop (the published page has one) and of requirements that a small model may not
+    # meet: whether it does is chance.
+    usual = (_SLOW_STEP, _HELD_LOOP, _UNMET)
     told = [line for line in ran.stderr.splitlines() if not any(u.match(line) for u in usual)]
     assert (ran.returncode, told) == (0, []), f"code {ran.returncode}: {ran.stderr}"
     return ran.stdout
