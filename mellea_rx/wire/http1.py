@@ -68,7 +68,6 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_body",
         "_can_be_kept",
         "_done",
         "_ends_with_connection",
@@ -82,6 +81,7 @@ class Connection(asyncio.Protocol):
         "_is_readable",
         "_left",
         "_parser",
+        "_pieces",
         "_pool",
         "_state",
         "_status",
@@ -91,6 +91,7 @@ class Connection(asyncio.Protocol):
         "_without_body",
         "is_silent",
         "kept_since",
+        "on_body",
         "transport",
     )
 
@@ -104,7 +105,10 @@ class Connection(asyncio.Protocol):
         self._feed: Feed | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._headers: list[tuple[bytes, bytes]] = []
-        self._body: bytes | list[bytes] | None = None
+        # The pieces of the body in one read. The parser appends each by the list's own method: a
+        # Python function here would be called for every token.
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append
         self._is_readable: Callable[[], bool] | None = None
         self._why: BackendError | None = None
         self.kept_since = 0.0
@@ -197,10 +201,12 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             why = error.__context__ if isinstance(error.__context__, _Refused) else error
             fault = str(why) or "not HTTP"
-        body, self._body = self._body, None
-        if body is not None:
+        pieces = self._pieces
+        if pieces:
             self._without_body = 0
-            self._take(body if isinstance(body, bytes) else b"".join(body))
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            self._take(body)
         elif not self._is_complete:
             self._without_body += len(data)
             if self._without_body > MAX_HEAD:
@@ -268,16 +274,6 @@ class Connection(asyncio.Protocol):
         else:
             self._error_body = bytearray()
             self._wants_error_body = is_plain and status >= 400
-
-    def on_body(self, data: bytes) -> None:
-        """A piece of the body. The pieces of one read are joined in `data_received`."""
-        body = self._body
-        if body is None:
-            self._body = data
-        elif isinstance(body, bytes):
-            self._body = [body, data]
-        else:
-            body.append(data)
 
     def on_message_complete(self) -> None:
         """The end of a message; informational responses are messages too."""
