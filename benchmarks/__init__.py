@@ -1,1 +1,1 @@
-"""What streaming costs, measured against the loop that one would write by hand."""
+"""The cost of streaming, compared with a loop that one would write by hand."""

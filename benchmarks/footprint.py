@@ -1,4 +1,4 @@
-"""What it takes to have the library: the time of its import, the size of it and what it needs."""
+"""The footprint of the library: the time of its import, its size and that of its dependencies."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def load() -> str:
 
 
 class Neighbours:
-    """How many processors were taken by others since this was made (on Linux; else None)."""
+    """The number of processors that others have used since `__init__` (on Linux; else None)."""
 
     def __init__(self) -> None:
         self._busy, self._own, self._since = _busy(), _own(), time.monotonic()

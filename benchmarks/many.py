@@ -28,7 +28,7 @@ _GLANCE = 0.25
 
 @dataclass(frozen=True)
 class Figures:
-    """What many streams came to.
+    """The result of many streams.
 
     Attributes:
         right: How many texts are right to the byte.

@@ -1,4 +1,4 @@
-"""What is measured of a client, in its own process.
+"""The measurements of a client, in its own process.
 
 `python -m benchmarks.measures MEASURE CLIENT MODEL STREAMS REPEATS URL` prints numbers as JSON.
 CPU is that of the whole process, all its threads; the server is another process.

@@ -1,4 +1,4 @@
-"""What operators cost in long texts: time linear in the text, however small its chunks.
+"""The cost of operators on long texts: time linear in the text, however small its chunks.
 
 `python -m benchmarks.operators` runs each over five and over ten million characters, in chunks of
 four, in turn; prints a table; and exits with 1 when twice the text costs more than 2.2 times. CPU

@@ -15,7 +15,7 @@ __all__ = ["OURS", "peers_in_bursts", "peers_paced"]
 OURS = {"ndjson": "astream", "sse": "astream, SSE"}
 _HAND = {"ndjson": "by hand", "sse": "by hand, SSE"}
 _REPEATS = {"httpx": 8, "ollama": 8, "langchain-ollama": 2, "Mellea, Ollama": 3}
-"""What is quick is repeated, so that there is enough CPU to measure; the others stream once."""
+"""Quick clients repeat the work, so that there is enough CPU to measure; the others stream once."""
 _PACED = Work("paced-10-100", streams=500)
 
 

@@ -1,4 +1,4 @@
-"""Where our own time goes: `python -m benchmarks.profiled bursts`, or another of the quick cases.
+"""A profile of our own code: `python -m benchmarks.profiled bursts`, or another of the quick cases.
 
 Prints the functions of the caller's and of the engine's thread by their own time (cProfile: calls
 look dearer than they are).

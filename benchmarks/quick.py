@@ -31,7 +31,7 @@ RECORDINGS = 3
 KNOWN_MISS = "MISSED, as recorded"
 """Verdict on a goal that was missed when it was recorded, and is no further away."""
 TAKEN = 0.25
-"""Where others took more processors than that, a ratio is no verdict."""
+"""If others used more processors than that, a ratio is no verdict."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ CASES = {
 
 
 def verdict(case: Case, recorded: float, figure: Ratio, taken: float) -> str:
-    """What a figure says."""
+    """The verdict on a figure."""
     if figure.middle <= min(case.goal, recorded * WORSE):
         return "met"
     if taken > TAKEN:

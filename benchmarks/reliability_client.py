@@ -121,7 +121,7 @@ def _name(error: BaseException) -> str:
 
 
 async def told(call: Call, url: str, model: str) -> dict[str, Any]:
-    """How the call ends.
+    """The end of the call.
 
     Returns:
         Its text, the name of its error or None, whether it ended, and how many MB the process

@@ -25,7 +25,7 @@ _UNICODE = ["Hé", "\u2028😀"]
 
 @dataclass(frozen=True)
 class Fault:
-    """What a server does, and what should come of it.
+    """A server's fault, and the outcome that is expected.
 
     Attributes:
         row: Its number in the table of docs/reliability.md; "" for an error told in the stream.

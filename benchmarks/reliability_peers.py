@@ -1,4 +1,4 @@
-"""What other clients do with the faults of docs/reliability.md, on the same server.
+"""The behaviour of other clients with the faults of docs/reliability.md, on the same server.
 
 `python -m benchmarks.reliability_peers` plays each fault to each client, in a process of its own,
 and prints a table; it takes some minutes. The others are those of `make bench-peers`; what is not
@@ -76,7 +76,7 @@ class Stage:
         server.script("/api/ps", body='{"models": []}')  # Mellea asks for it
 
     def play(self, number: int, who: Candidate) -> str:
-        """What one client makes of one fault; bold where it is wrong."""
+        """The outcome of one client for one fault; bold where it is wrong."""
         fault = FAULTS[number]
         if who.wire not in fault.wires:
             return ""
@@ -91,7 +91,7 @@ class Stage:
         return _judged(fault, told, strayed)
 
     def _call(self, who: Candidate, model: str, fault: Fault) -> dict[str, Any] | str:
-        """What the client's process tells, or what became of it."""
+        """The output of the client's process, or its end."""
         env = {**os.environ, "PYTHONPATH": str(ROOT), "OLLAMA_HOST": self._server.url}
         if fault.proxied:
             env |= dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), self._other.url)

@@ -1,4 +1,4 @@
-"""What a benchmark comes to: rows with a goal and a verdict, and the figures behind them."""
+"""The result of a benchmark: rows with a goal and a verdict, and the figures behind them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Part:
-    """What one of the benchmarks gave.
+    """The result of one of the benchmarks.
 
     Attributes:
         rows: Its goals.

@@ -1,4 +1,4 @@
-"""What a live stream weighs, and whether many of them cost more each than few."""
+"""The memory of a live stream, and the cost of each of many streams compared with each of few."""
 
 from __future__ import annotations
 

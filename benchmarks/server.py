@@ -38,7 +38,7 @@ _OTHERWISE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Leng
 
 
 def texts(model: str) -> list[str]:
-    """What `model` answers, chunk by chunk: about five characters each.
+    """The answer of `model`, chunk by chunk: about five characters each.
 
     Args:
         model: `burst-N`, `paced-N-MILLISECONDS`, `stamped-N-MILLISECONDS` or

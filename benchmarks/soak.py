@@ -31,12 +31,12 @@ _PAUSE = 0.04
 _SILENCE = 6.0
 """Seconds after which a stall is one."""
 _SAMPLES = 20
-"""How many of them make a reading; one takes a third of the time up to the first reading."""
+"""The number of samples in a reading; the time up to the first reading is a third of one."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a soak does.
+    """The settings of a soak.
 
     Attributes:
         seconds: How long it makes requests.
@@ -58,7 +58,7 @@ class Plan:
 
 
 class Tally:
-    """How the cases ended.
+    """The ends of the cases.
 
     Args:
         seed: What their faults are drawn from.
@@ -71,7 +71,7 @@ class Tally:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Their number."""
         return self._ends.total()
 
     def add(self, case: int, end: End) -> None:
@@ -96,7 +96,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Readings:
-    """What the process held.
+    """The resources that the process held.
 
     Attributes:
         early: After the first fifth of the time.
@@ -109,7 +109,7 @@ class Readings:
     left: dict[str, int]
 
     def grown(self, share: float) -> list[str]:
-        """What has grown by more than this share, or is left behind."""
+        """The resources that have grown by more than this share, or are left behind."""
         early, late = asdict(self.early), asdict(self.late)
         told = [
             f"{name} grew from {early[name]:,.0f} to {late[name]:,.0f}"
@@ -190,7 +190,7 @@ class Soak:
         return median(samples)
 
     async def _left(self, empty: Vitals) -> dict[str, int]:
-        """What is still there that was not at the beginning; it has some seconds to go."""
+        """The resources that were not there at the beginning; they have some seconds to end."""
 
         def left() -> dict[str, int]:
             now = Vitals.now()
@@ -212,7 +212,7 @@ async def _settled(left: Callable[[], dict[str, int]]) -> dict[str, int]:
 
 
 class _Complaints(logging.Handler):
-    """What asyncio and aiohttp complain of: exceptions that nobody took, what was not closed."""
+    """Collects the complaints of asyncio and aiohttp: unread exceptions, unclosed objects."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

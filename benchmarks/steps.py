@@ -1,4 +1,4 @@
-"""Where one default call's time goes, step by step: `python -m benchmarks.steps`.
+"""The time of one default call, step by step: `python -m benchmarks.steps`.
 
 Calls are made one after another. A step lies between two points that a call passes in one thread:
 its time is the median of all calls (by the clock, so what waits for the other thread waits in it),
@@ -31,7 +31,7 @@ __all__ = ["ALL", "STEPS", "Step", "main", "measured"]
 
 
 class Step(NamedTuple):
-    """What lies between two points.
+    """The code between two points.
 
     Attributes:
         thread: Whose it is.
@@ -47,7 +47,7 @@ class Step(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a step, or all of a thread, takes in one call."""
+    """The cost of a step, or of a whole thread, in one call."""
 
     thread: str
     name: str

@@ -55,7 +55,7 @@ _CASE = "1,000 paced streams x 50 chunks (0.1 s apart)"
 
 
 def late(url: str) -> Part:
-    """How late each chunk of a thousand paced streams is in the reader's hand."""
+    """The latency of each chunk of a thousand paced streams, up to its reader."""
     clients = [*BY_HAND, "floor", "astream"]
     runs = in_turns("latency", dict.fromkeys(clients, _TIMED), 3, url)
     figures = {each: (median(runs, each, "median"), median(runs, each, "p99")) for each in clients}

@@ -1,4 +1,4 @@
-"""What the transports cost apart from the rest, against a loop written by hand, all on uvloop.
+"""The cost of the transports alone, compared with a loop written by hand, all on uvloop.
 
 `python -m benchmarks.transports` takes less than two minutes. Client CPU, all clients in turn, each
 in a fresh process; the ratios of each round are to the library's own connections (http1).

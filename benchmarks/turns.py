@@ -30,12 +30,12 @@ __all__ = [
 ROOT = Path(__file__).resolve().parents[1]
 
 Runs = dict[str, list[dict[str, float]]]
-"""What was measured of each client, round by round."""
+"""The measurements of each client, round by round."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times one client's figure is another's.
+    """The ratio of one client's figure to another's.
 
     Attributes:
         middle: The median of the rounds.

@@ -1,4 +1,4 @@
-"""What a process holds: memory, tasks, threads, sockets. Linux only: it reads /proc."""
+"""A process's memory, tasks, threads and sockets. Linux only: it reads /proc."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DESCRIPTORS = Path("/proc/self/fd")
 
 @dataclass(frozen=True)
 class Vitals:
-    """What this process holds.
+    """The resources of this process.
 
     Attributes:
         memory: Resident, in KB.
@@ -49,7 +49,7 @@ def median(samples: Sequence[Vitals]) -> Vitals:
 
 
 def sockets() -> int:
-    """How many sockets the process has open."""
+    """The number of sockets that the process has open."""
     return sum(_target(each).startswith("socket:") for each in os.listdir(_DESCRIPTORS))
 
 

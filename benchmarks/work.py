@@ -1,4 +1,4 @@
-"""What a client has to do: so many answers of a kind, at once and in turn."""
+"""A client's work: so many answers of a kind, at once and in turn."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Client:
 
     @property
     def kind(self) -> str:
-        """Who wrote it: "ours", "hand", "floor" or "peer"."""
+        """Its kind: "ours", "hand", "floor" or "peer"."""
         if self.package:
             return "peer"
         return {"by_hand": "hand", "floor": "floor"}.get(self.module, "ours")

@@ -1,4 +1,4 @@
-"""What clients that speak HTTP themselves send."""
+"""The requests of clients that speak HTTP themselves."""
 
 from __future__ import annotations
 

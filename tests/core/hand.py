@@ -141,7 +141,7 @@ def engine_has_told() -> None:
 
 
 async def soon(awaitable: Any, timeout: float = PATIENCE) -> Any:
-    """What it gives, in bounded time."""
+    """Its result, in bounded time."""
     return await asyncio.wait_for(awaitable, timeout)
 
 

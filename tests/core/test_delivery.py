@@ -1,4 +1,4 @@
-"""Where and when subscribers are called."""
+"""The place and the time of calls to subscribers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a consumer is called: once for all that became ready, and never after a fixed pause."""
+"""The times of calls to consumers: once for all ready items, and never after a fixed pause."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Counted:
 
 
 class Place:
-    """Where functions are posted, and called when the test says so."""
+    """A place to which functions are posted, and where the test calls them."""
 
     def __init__(self) -> None:
         self.posted: list[Callable[[], None]] = []

@@ -30,7 +30,7 @@ LIMITS = (1.1, 7.3, 60.7)
 """None of these is a pause's length: which comes first is clear."""
 
 Stream = tuple[float, float, list[int]]
-"""When it begins, its limit, and how long it is silent before each of its chunks; in seconds."""
+"""Its start, its limit, and its silence before each of its chunks; in seconds."""
 
 streams = st.tuples(
     st.integers(0, 100), st.sampled_from(LIMITS), st.lists(st.integers(0, 80), max_size=6)
@@ -47,7 +47,7 @@ async def begun(stream: Stream) -> ModelOutputThunk[str]:
 
 
 def expected(stream: Stream) -> tuple[type[Exception] | None, float]:
-    """How it ends, and after how many seconds."""
+    """Its end, and the number of seconds until then."""
     _, limit, pauses = stream
     passed = 0.0
     for index, pause in enumerate(pauses):

@@ -1,4 +1,4 @@
-"""What users give to be sent as JSON: where it cannot be, and why."""
+"""Values that users give to be sent as JSON: the place and the reason where that is impossible."""
 
 from __future__ import annotations
 

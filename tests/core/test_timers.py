@@ -1,4 +1,4 @@
-"""Whose clock a timed operator goes by."""
+"""The clock of timed operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands around an answer is taken off while it comes, however it is cut into chunks."""
+"""The wrapping around an answer is removed while it streams, however it is cut into chunks."""
 
 from __future__ import annotations
 

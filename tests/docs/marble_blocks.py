@@ -40,10 +40,10 @@ from mellea_rx.testing import VirtualTime
 __all__ = ["Line", "drawn", "lines_of", "names_of", "parsed", "ran"]
 
 HORIZON = 1000.0
-"""How long a diagram runs, in virtual seconds."""
+"""The length of a diagram, in virtual seconds."""
 
 FAILURE = mellea_rx.StreamInterruptedError("#")
-"""What a source fails with."""
+"""The error of a source."""
 
 
 class Line(NamedTuple):
@@ -54,7 +54,7 @@ class Line(NamedTuple):
 
 
 class Event(NamedTuple):
-    """What happens: an item's text, "|" or "#", and when."""
+    """An event (an item's text, "|" or "#") and its time."""
 
     at: float
     what: str
@@ -77,7 +77,7 @@ def lines_of(block: str) -> list[Line]:
 
 
 def parsed(marble: str) -> list[Event]:
-    """What a marble shows."""
+    """The text of a marble."""
     events = []
     at = 0
     for found in _TOKEN.finditer(marble):
@@ -123,7 +123,7 @@ def names_of(lines: Iterable[Line]) -> dict[str, str]:
 
 
 def ran(expression: str, sources: dict[str, str]) -> list[Event]:
-    """What an expression over these sources does, on an event loop in virtual time."""
+    """The events of an expression over these sources, on an event loop in virtual time."""
     with VirtualTime(limit=10 * HORIZON) as time:
         return time.run(_played(expression, sources, time.scheduler))
 
@@ -197,7 +197,7 @@ async def _slow(item: Any) -> str:
 
 
 def _slowly(seconds: float, items: AsyncIterable[Any]) -> Observable[Any]:
-    """What a reader gets that takes so many seconds for each item."""
+    """The items of a reader that takes so many seconds for each."""
 
     async def read() -> AsyncIterator[Any]:
         async for item in items:
@@ -219,7 +219,7 @@ def _attempts(*sources: Observable[Any]) -> Observable[Any]:
 
 
 def _second_at(time: abc.SchedulerBase) -> Callable[[float, Any], Callable[[Any], Observable[Any]]]:
-    """What the second observable of a tee gives, when it is subscribed to late."""
+    """The items of a tee's second observable, subscribed to late."""
 
     def second_at(at: float, tee: Any) -> Callable[[Any], Observable[Any]]:
         def operator(source: Observable[Any]) -> Observable[Any]:

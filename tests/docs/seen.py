@@ -49,7 +49,7 @@ class _Log(logging.Handler):
 
 
 def seen(page: str) -> list[list[str]]:
-    """What is seen of each Python block of a page."""
+    """The output of each Python block of a page."""
     told: list[list[str]] = []
     names: dict[str, object] = {"__name__": "__main__"}
     logger = logging.getLogger("mellea_rx")

@@ -29,7 +29,7 @@ def shown() -> list[tuple[Block, list[str] | None]]:
 
 @pytest.fixture(scope="module")
 def seen() -> list[list[str]]:
-    """What is seen of each Python block, in a program of its own: some warnings come only once."""
+    """The output of each Python block, in a program of its own: some warnings come only once."""
     ours = ("MELLEA_RX_", "OLLAMA_", "OPENAI_")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     environment["MELLEA_RX_BACKEND"] = "scripted"

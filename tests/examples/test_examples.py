@@ -38,7 +38,7 @@ SHOWS = {
     "subscribe_with_rx": r"length \d+\n(.|\n)*end    completed",
     "tools": r"the model calls weather\(.+'Delft'.*\)\nweather says: 14 degrees and rain in Delft",
 }
-"""What the output of each has to match, somewhere: that it says something, not what."""
+"""A pattern that the output of each example contains: any answer matches."""
 
 
 def test_every_example_is_run() -> None:

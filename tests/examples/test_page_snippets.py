@@ -19,12 +19,12 @@ SNIPPETS = [
 ASYNC, PARALLEL, WAIT_FOR_ALL, STREAMING, CHAT = range(5)
 
 Printed = list[tuple[float, str]]
-"""When, in seconds, and what."""
+"""A time in seconds, and the event then."""
 
 
 @pytest.fixture
 def printed(request: pytest.FixtureRequest, tmp_path: Path, real_model: Path) -> Printed:
-    """What the snippet prints on the real model."""
+    """The output of the snippet on the real model."""
     program, record = tmp_path / "snippet.py", tmp_path / "printed.jsonl"
     program.write_text(SNIPPETS[request.param], encoding="utf-8")
     out = run_program(RECORDED, record, program)

@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def _programs(given: Any) -> Iterator[Program]:
-    """What is to be played, as long as there is time."""
+    """The programs to play, as long as there is time."""
     numbers: Iterable[int] = itertools.count(given.first)
     if given.only is not None:
         numbers = [given.only] * given.again
@@ -82,7 +82,7 @@ class _Report:
             print(program, *(f"  WRONG: {each}" for each in wrong), sep="\n", flush=True)
 
     def _grown(self) -> Iterator[str]:
-        """How memory has grown, where it has."""
+        """A description of the growth of memory; "" without growth."""
         now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         before, self._memory = self._memory, max(self._memory, now)
         # Twice the peak of before, after thousands of programs, is no noise.

@@ -1,4 +1,4 @@
-"""What a program leaves behind: nothing of it may run, be open or be held once it has ended."""
+"""Checks after a program's end: nothing of it may still run, be open or be referred to."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Aftermath:
         self._sockets = _sockets()
 
     def left_by(self, player: Player) -> Iterator[str]:
-        """What a program left behind, in words. Call it when its backend is closed."""
+        """A description of all that a program left behind. Call it when its backend is closed."""
         looks: dict[str, Callable[[], Any]] = {
             "thunks that nobody holds": lambda: _alive(player),
             "requests on the server": lambda: self._server.state()["running"],
@@ -85,7 +85,7 @@ def _alive(player: Player) -> list[str]:
 
 
 def _holders(thunk: Any, own: list[Any]) -> list[str]:
-    """What refers to a thunk, cut short."""
+    """The objects that refer to a thunk, cut short."""
     holders = [each for each in gc.get_referrers(thunk) if each is not own]
     return [f"{type(each).__name__} {each!r}"[:300] for each in holders]
 
@@ -102,7 +102,7 @@ def _sockets() -> int:
 
 @contextmanager
 def complaints() -> Iterator[list[str]]:
-    """What asyncio, the interpreter and warnings complain about meanwhile."""
+    """Collects the complaints of asyncio, the interpreter and warnings meanwhile."""
     told: list[str] = []
 
     class Keep(logging.Handler):

@@ -1,4 +1,4 @@
-"""What has to hold of every program, once it has been played."""
+"""The conditions that hold for every program after it was played."""
 
 from __future__ import annotations
 

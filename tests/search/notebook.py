@@ -1,4 +1,4 @@
-"""What a program saw: its readings, its subscribers, and what is wrong with them."""
+"""A record of a program's run: its readings, its subscribers, and their faults."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from mellea_rx import (
 
 MARK = "plan:"
 TAILS = ("", "é", "✓", "😀", "a\n", '"', "\\")
-"""What words end in: characters of one to four bytes, and those that JSON escapes."""
+"""Endings of words: characters of one to four bytes, and those that JSON escapes."""
 
 HARMLESS = ("late", "pause", "drip", "comments", "hints", "bye", "stray", "slow call", "thinking")
 FATAL = ("refuse", "busy", "cut", "reset", "garble", "error", "stall", "ping stall", "flood")
@@ -33,7 +33,7 @@ STRAYS = ("answer", "timeout", "half", "junk")
 
 @dataclass(frozen=True)
 class Plan:
-    """What the server does with one call.
+    """The server's behaviour for one call.
 
     Attributes:
         name: The call's name; each of its words begins with it.
@@ -82,7 +82,7 @@ class Plan:
 
     @property
     def ends(self) -> set[type[BackendError] | None]:
-        """How a call may end that nobody cancels; None for well."""
+        """The error that a call may end with if nobody cancels it; None for success."""
         return _ends(self)
 
     def __str__(self) -> str:

@@ -295,7 +295,7 @@ class Player:
 
     @staticmethod
     def combination(step: Step, thunks: list[Any]) -> Any:
-        """What a step makes of calls."""
+        """The result of a step's operators over its calls."""
         match step.how:
             case "merge":
                 return merge(*thunks)
@@ -314,7 +314,7 @@ class Player:
         return tee(2)(thunks[0])[0]
 
     def mapping(self, step: Step) -> Any:
-        """What a step maps: calls over its plans."""
+        """A step's mapping: calls over its plans."""
         prompts = [plan.prompt for plan in step.plans]
         made = map_generate(self._mapped, max_concurrent=2, ordered=step.how == "in order")
         return made(prompts)
@@ -537,7 +537,7 @@ class _Sync:
 
 
 def _driven(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """What an a-verb returns at once, where no loop runs."""
+    """The immediate result of an a-verb where no loop runs."""
     try:
         coroutine.send(None)
     except StopIteration as returned:

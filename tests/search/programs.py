@@ -132,7 +132,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class Program:
-    """What is played, all of it."""
+    """The whole program that is played."""
 
     seed: int
     number: int

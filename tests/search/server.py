@@ -160,7 +160,7 @@ class _Talk:
             raise _Closed
 
     async def _slowly(self, answer: Answer) -> None:
-        """What is no text, and comes for longer than the limit on silence."""
+        """Bytes without text, for longer than the limit on silence."""
         is_openai = answer.error.startswith(b"data:")
         for number, frame in enumerate(answer.before):
             await asyncio.sleep(SLOW_GAP)
@@ -269,7 +269,7 @@ def _unasked(plan: Plan, content_type: str) -> bytes:
 
 
 class Server:
-    """What is asked of all connections together."""
+    """The state of all connections together."""
 
     def __init__(self) -> None:
         self.running: Counter[str] = Counter()
@@ -286,7 +286,7 @@ class Server:
             self._open.discard(writer)
 
     def state(self) -> dict[str, Any]:
-        """What goes on now; the connection that asks does not count."""
+        """The requests that run now; the connection of this query does not count."""
         running = {name: count for name, count in self.running.items() if count}
         self.running = Counter(running)
         crossed, self.crossed = self.crossed, []
@@ -302,7 +302,7 @@ class PlanServer(ModuleProcess):
         super().__init__("tests.search.server")
 
     def state(self) -> dict[str, Any]:
-        """What goes on there now."""
+        """The requests that run there now."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request("GET", "/_state")

@@ -1,4 +1,4 @@
-"""What cannot be used is refused by the call itself, by its name, in an error of its own class."""
+"""An unusable argument is refused by the call, by its name, with an error of its own class."""
 
 from __future__ import annotations
 

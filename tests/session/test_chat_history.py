@@ -1,4 +1,4 @@
-"""How much of a conversation a prompt begins with: windows, compactors, and what is never cut."""
+"""The part of a conversation that a prompt begins with: windows, compactors, messages never cut."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def chat(ctx: ChatContext, count: int, *answers: Any) -> ScriptedBackend:
 
 @dataclass(frozen=True)
 class Result:
-    """What a tool returned."""
+    """A tool's result."""
 
     content: str
     call_id: str = ""

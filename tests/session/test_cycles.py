@@ -306,7 +306,7 @@ class Produced:
         """Every option is fine."""
 
     def stream(self, request: Request) -> Observable[Chunk]:
-        """What the function pushes."""
+        """The items that the function pushes."""
         return ChunkSource(self._produce)
 
     def close(self) -> None:

@@ -198,7 +198,7 @@ def test_it_may_come_from_another_session() -> None:
 # A diamond: two calls need the first, the last needs both.
 
 TAKES = {"last": 0.2, "left": 0.1, "right": 0.4, "root": 0.2}
-"""How long the server takes for each, in seconds; the first that a prompt has in it counts."""
+"""The server's delay for each, in seconds; the first one that a prompt contains counts."""
 
 
 async def diamond(m: MelleaSession) -> list[Any]:

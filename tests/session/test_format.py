@@ -317,7 +317,7 @@ def test_what_came_before_the_line_broke_is_kept() -> None:
 
 
 class Watched:
-    """What decoding did, and where."""
+    """The decoded values, and the threads that decoded them."""
 
     def __init__(self) -> None:
         self.threads: list[str] = []

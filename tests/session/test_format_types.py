@@ -1,4 +1,4 @@
-"""What may be a format, what its texts become, and what is said where one does not fit."""
+"""The types that may be a format, their values, and the error for a text that does not fit."""
 
 from __future__ import annotations
 

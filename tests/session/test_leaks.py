@@ -1,4 +1,4 @@
-"""What was cancelled or dropped leaves nothing behind."""
+"""A cancelled or dropped call leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BACKENDS = [OllamaBackend, OpenAIBackend]
 
 
 def sockets() -> int:
-    """How many sockets this process has open."""
+    """The number of sockets that this process has open."""
     count = 0
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -38,7 +38,7 @@ def sockets() -> int:
 
 
 def tasks() -> int:
-    """How many tasks the engine has."""
+    """The number of the engine's tasks."""
     return len(asyncio.all_tasks(engine().loop))
 
 

@@ -1,4 +1,4 @@
-"""How an answer begins: readers see it first, and no model's repetition of it."""
+"""The prefix of an answer: readers see it first, and no model's repetition of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a prompt is made of: components, messages and roles, examples, context, dependencies."""
+"""The parts of a prompt: components, messages and roles, examples, context, dependencies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What attempts and streaming validation are worth, against a server in a process of its own."""
+"""The time that attempts and streaming validation save, with a server in a process of its own."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_bad_third_sentence_ends_the_request_before_the_fifth(
     strategy = RejectionSampling(2, repair=repair)
 
     async def count_sent() -> int:
-        """How many sentences the server had sent when the client closed the connection."""
+        """The number of sentences sent before the client closed the connection."""
         server.clear()
         server.script("m", [{"chunks": SENTENCES, "delay": PACE}, {"chunks": [" It is fine."]}])
         with MelleaSession(make("m", base_url=server.url)) as m:

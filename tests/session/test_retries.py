@@ -52,7 +52,7 @@ def options(**more: Any) -> dict[Any, Any]:
 
 
 def asked(*answers: Any, **more: Any) -> tuple[Any, ScriptedBackend]:
-    """What a call came to: its value or its error."""
+    """The outcome of a call: its value or its error."""
     backend = ScriptedBackend(*answers)
     try:
         return MelleaSession(backend).instruct("Go.", model_options=options(**more)).value, backend

@@ -1,4 +1,4 @@
-"""What each verb returns, and when."""
+"""The result of each verb, and the time when it returns."""
 
 from __future__ import annotations
 

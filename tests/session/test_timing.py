@@ -1,4 +1,4 @@
-"""How fast it is against a server that sends 20 chunks, 50 ms apart."""
+"""The times of calls to a server that sends 20 chunks, 50 ms apart."""
 
 from __future__ import annotations
 

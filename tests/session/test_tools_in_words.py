@@ -169,7 +169,7 @@ def test_an_answer_streams_as_it_comes() -> None:
 
 
 def fed(pieces: list[str], finish_reason: str = "stop") -> Chunk:
-    """What comes of a choice that comes in these pieces, as one chunk."""
+    """The result, as one chunk, of a choice that arrives in these pieces."""
     pushed: list[Chunk] = []
     reader = PromptedToolDecoder(pushed.append, "the script")
     for piece in pieces:

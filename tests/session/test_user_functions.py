@@ -44,7 +44,7 @@ def checked(function: Callable[[str], Any]) -> list[Requirement]:
 
 
 def in_bounds(function: Callable[[], Any]) -> Any:
-    """What a function returns; an error where it never does."""
+    """A function's result; an error if it never returns."""
     result: Future[Any] = Future()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""What a scripted answer looks like on the wire, in Ollama's words and in OpenAI's."""
+"""Scripted answers on the wire, in Ollama's protocol and in OpenAI's."""
 
 from __future__ import annotations
 

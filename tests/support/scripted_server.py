@@ -82,7 +82,7 @@ def check_script(script: Any) -> None:
 
 
 class Scripts:
-    """What each model does, and how often it did it."""
+    """The script of each model, and the number of its runs."""
 
     def __init__(self) -> None:
         self._scripts: dict[str, list[Script]] = {}
@@ -465,7 +465,7 @@ class Server:
         return 200, b"{}"
 
     def unscripted(self, request: Request) -> tuple[int, bytes]:
-        """What a healthy server says where no script does."""
+        """The answer of a healthy server where there is no script."""
         models = self.scripts.models()
         model = request.fields.get("model", request.fields.get("name", ""))
         if request.path in DIALECTS:

@@ -102,7 +102,7 @@ class ServerProcess(ModuleProcess):
         self._ask("DELETE", "/_scripts")
 
     def connections(self) -> int:
-        """How many connections clients have open."""
+        """The number of connections that clients have open."""
         count: int = self._ask("GET", "/_connections")
         return count
 

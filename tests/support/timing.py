@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 TRIES = 5
-"""How often a time is measured at most."""
+"""The largest number of measurements of a time."""
 
 
 def assert_in_time(limit: float, measure: Callable[[], float]) -> None:

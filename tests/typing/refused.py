@@ -1,4 +1,4 @@
-"""What a type checker has to refuse: each ignore is needed, or mypy --strict tells of it."""
+"""Calls that a type checker has to refuse: each ignore is needed, or mypy --strict reports it."""
 
 from __future__ import annotations
 
