@@ -34,7 +34,7 @@ class BoundedBacklog(Buffer[T], Protocol[T]):
 
     @property
     def is_full(self) -> bool:
-        """Whether the buffer has no room for another item."""
+        """Whether the buffer is full."""
         ...
 
     def __len__(self) -> int: ...
