@@ -95,15 +95,20 @@ def _substitution(source: str) -> tuple[_Piece, ...] | None:
     """
     nodes = _jinja().nodes
     pieces: list[_Piece] = []
+    outputs: list[Any] = []
     for statement in _environment().parse(source).body:
-        if not isinstance(statement, nodes.Output):
-            return None
-        for node in statement.nodes:
-            if isinstance(node, nodes.TemplateData):
-                pieces.append(_Piece(node.data, False))
-            elif isinstance(node, nodes.Name):
-                pieces.append(_Piece(node.name, True))
-            else:
+        match statement:
+            case nodes.Output(nodes=parts):
+                outputs += parts
+            case _:
+                return None
+    for output in outputs:
+        match output:
+            case nodes.TemplateData(data=text):
+                pieces.append(_Piece(str(text), False))
+            case nodes.Name(name=name):
+                pieces.append(_Piece(str(name), True))
+            case _:
                 return None
     return tuple(pieces)
 

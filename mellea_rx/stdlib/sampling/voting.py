@@ -154,7 +154,7 @@ def _plain(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class MajorityVoting(BaseStrategy):
+class MajorityVoting(_SideBySide):
     """Makes `loop_budget` attempts side by side, and takes the answer that most of them give.
 
     Where some attempts meet every requirement, only these vote. Of answers with equally many votes
