@@ -136,7 +136,7 @@ class _LimitedMerge(Generic[T]):
         # The lock guards the counts below: sources may complete on several threads at a time. No
         # source or observer is called with it held, since such a call may take locks of its own.
         self._lock = threading.Lock()
-        self._room = 0
+        self._capacity = 0
         self._running = 0
         self._is_filling = False
         self._is_over = False
@@ -146,12 +146,12 @@ class _LimitedMerge(Generic[T]):
         self._fill(limit)
         return self._group
 
-    def _fill(self, room: int) -> None:
+    def _fill(self, capacity: int) -> None:
         # Only one thread at a time subscribes; sources that complete meanwhile, on this or another
-        # thread, only raise `_room`, and this loop subscribes to their successors. So no source is
-        # skipped, and a long row of sources that complete at once does not deepen the stack.
+        # thread, only raise `_capacity`, and this loop subscribes to their successors. So no source
+        # is skipped, and a long row of sources that complete at once does not deepen the stack.
         with self._lock:
-            self._room += room
+            self._capacity += capacity
             if self._is_filling:
                 return
             self._is_filling = True
@@ -159,21 +159,21 @@ class _LimitedMerge(Generic[T]):
             self._subscribe(source)
 
     def _next(self) -> Observable[T] | None:
-        """Return the next source to subscribe to; None when there is no room, or none is left.
+        """Return the next source to subscribe to; None when there is no capacity, or none is left.
 
         `_is_filling` is cleared in the same locked step that finds nothing to do. Cleared later,
         a source that completes in between would rely on a loop that has already ended.
         """
         with self._lock:
             source = None
-            if self._room and not self._group.is_disposed:
+            if self._capacity and not self._group.is_disposed:
                 source = next(self._waiting, None)
             if source is None:
                 self._is_filling = False
-                is_over = self._room > 0 and self._running == 0 and not self._is_over
+                is_over = self._capacity > 0 and self._running == 0 and not self._is_over
                 self._is_over = self._is_over or is_over
             else:
-                self._room -= 1
+                self._capacity -= 1
                 self._running += 1
                 is_over = False
         if is_over and not self._group.is_disposed:

@@ -72,9 +72,8 @@ class Operation(Protocol):
 class ConcurrentMap(Stream[R]):
     """An Observable of the results of some work on each input.
 
-    An input is pulled when there is room for its work. Its place is free again when its work has
-    finished and its result was taken. So at most `max_concurrent` inputs are in progress, however
-    slow the work or the subscriber.
+    An input is pulled when fewer than `max_concurrent` are in progress: from the start of its work
+    until that has finished and its result was taken, however slow the work or the subscriber.
 
     It runs on the subscriber's event loop; without one (sync code, or a scheduler of another kind)
     on a loop of its own, in a thread. Disposing the subscription cancels all work.
@@ -422,7 +421,7 @@ class _Run(Generic[R]):
     # Reactions.
 
     def advance(self) -> None:
-        """Emit the results that are due, and start as many inputs as there is room for.
+        """Emit the results that are due, and start as many inputs as may run.
 
         Events during that (a subscriber takes its item, work ends at once) call it again. Such a
         call only sets a flag for the loop of the running one, so that the depth of the stack does
@@ -496,11 +495,11 @@ class _Run(Generic[R]):
         return started
 
     def _request(self, most: int) -> None:
-        room = self._max_concurrent - len(self._rows) - len(self._arrived) - self._requested
-        if self._is_exhausted or room <= 0:
+        capacity = self._max_concurrent - len(self._rows) - len(self._arrived) - self._requested
+        if self._is_exhausted or capacity <= 0:
             return
         count = 0
-        while count < min(room, most):
+        while count < min(capacity, most):
             pause = self._operation.pause()
             if pause > 0:
                 self._advance_later(pause)
@@ -508,7 +507,7 @@ class _Run(Generic[R]):
             self._operation.count_start()
             count += 1
         else:
-            if count < room:
+            if count < capacity:
                 self._advance_later(0.0)
         if count:
             self._requested += count

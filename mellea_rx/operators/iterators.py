@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar, cast
 
@@ -34,7 +35,7 @@ class BoundedBacklog(Buffer[T], Protocol[T]):
 
     @property
     def is_full(self) -> bool:
-        """Whether the buffer has no room for another item."""
+        """Whether the buffer is full."""
         ...
 
     def __len__(self) -> int: ...
@@ -185,7 +186,8 @@ class Channel(PullReader[T]):
         self._source: Observable[T] | None = source
         self._blocks = overflow == "block"
         self._backlog: BoundedBacklog[Any] = backlog(overflow, maxsize)
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)  # of which a source that blocks waits
         self._subscription = SingleAssignmentDisposable()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = False
@@ -194,7 +196,7 @@ class Channel(PullReader[T]):
     # The source's side.
 
     def _on_next(self, item: T) -> None:
-        with self._changed:
+        with self._lock:
             if self._blocks and running_loop() is None:
                 self._changed.wait_for(lambda: self._ended or not self._backlog.is_full)
             if self._ended:
@@ -232,8 +234,8 @@ class Channel(PullReader[T]):
     # The reader's side.
 
     @property
-    def lock(self) -> threading.Condition:
-        return self._changed
+    def lock(self) -> AbstractContextManager[Any]:
+        return self._lock
 
     def _has_news(self) -> bool:
         return bool(self._backlog) or self._ended
@@ -241,7 +243,8 @@ class Channel(PullReader[T]):
     def _take(self) -> T:
         if self._backlog:
             item: T = self._backlog.take()
-            self._changed.notify_all()
+            if self._blocks:
+                self._changed.notify_all()
             return item
         if self._error is not None:
             raise raisable(self._error)

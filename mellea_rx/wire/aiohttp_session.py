@@ -151,7 +151,7 @@ class SessionTransport:
         if own is not None:
             await own.close()
 
-    def orphaned(self) -> None:
+    def after_fork_in_child(self) -> None:
         """In a forked child: drop the parent's connections without closing them."""
         if self._own is not None:
             _parents_sessions.append(self._own)
@@ -389,10 +389,10 @@ class SessionOnItsLoop:
             with suppress(TimeoutError, asyncio.CancelledError):
                 await asyncio.wait_for(asyncio.wrap_future(closing), _LOOP_CHECK)
 
-    def orphaned(self) -> None:
+    def after_fork_in_child(self) -> None:
         """In a forked child: the user's loop does not run there, so nothing is to be ended."""
         self._handovers = set()
-        self._transport.orphaned()
+        self._transport.after_fork_in_child()
 
 
 class _Handover:

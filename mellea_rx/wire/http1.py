@@ -552,7 +552,7 @@ class Http1Transport:
         if pool is not None:
             await pool.aclose()
 
-    def orphaned(self) -> None:
+    def after_fork_in_child(self) -> None:
         """In a forked child: drop the parent's connections without closing them."""
         pool, self._pool = self._pool, None
         if pool is not None:

@@ -153,7 +153,7 @@ class Transport(Protocol):
         """Close every connection; pending requests fail. Idempotent."""
         ...
 
-    def orphaned(self) -> None:
+    def after_fork_in_child(self) -> None:
         """In a forked child: drop the parent's connections without closing them."""
         ...
 

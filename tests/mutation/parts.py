@@ -41,14 +41,21 @@ PARTS = {
     "wire": Part(
         files=tuple(
             f"mellea_rx/wire/{name}.py"
-            for name in ("lines", "payload", "secrets", "sse", "statuses", "words")
+            for name in (
+                "line_decoder",
+                "json_payload",
+                "redaction",
+                "sse",
+                "status_errors",
+                "error_text",
+            )
         ),
         tests=("tests/wire",),
     ),
     "http": Part(
         files=tuple(
             f"mellea_rx/wire/{name}.py"
-            for name in ("aiohttp_session", "connecting", "http", "http1", "slots", "transport")
+            for name in ("aiohttp_session", "connector", "http", "http1", "transport")
         ),
         tests=(
             "tests/wire/test_addresses.py",
@@ -68,8 +75,16 @@ PARTS = {
     ),
     "thunk": Part(
         files=tuple(
-            f"mellea_rx/core/{name}.py"
-            for name in ("thunk", "generation", "fold", "inbox", "consumers")
+            f"mellea_rx/core/streams/{name}.py"
+            for name in (
+                "thunk",
+                "generation",
+                "call_state",
+                "broadcast",
+                "buffers",
+                "reader",
+                "subscriptions",
+            )
         ),
         # Without tests that need a separate process (exit, fork): too slow for each mutant.
         tests=(

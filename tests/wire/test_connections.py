@@ -148,10 +148,10 @@ def test_a_request_that_is_under_way_when_its_connections_close_fails() -> None:
 def test_a_parents_connections_stay_open_and_are_not_used() -> None:
     async def test(here: Listening) -> None:
         transport = here.client.transport
-        transport.orphaned()  # there are no connections
+        transport.after_fork_in_child()  # there are no connections
         await here.ask()
         left = weakref.ref(transport._pool)
-        transport.orphaned()
+        transport.after_fork_in_child()
         assert not transport.is_open
         gc.collect()
         await here.ask()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures
 import contextvars
 import os
 import threading
@@ -20,6 +19,7 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from mellea_rx.core.runtime.fork import AsyncResource, ForkAware, Lost, TaskOwner, no_fork
+from mellea_rx.core.runtime.outcome import Outcome
 from mellea_rx.errors import AsyncioRequiredError, EngineStoppedError
 
 
@@ -145,23 +145,19 @@ class Engine:
         if self.is_current:
             return await work()
         asyncio_loop()
-        future: concurrent.futures.Future[_T] = concurrent.futures.Future()
+        outcome: Outcome[_T] = Outcome()
 
         async def settle() -> None:
             try:
-                result = await work()
+                outcome.succeed(await work())
             except asyncio.CancelledError:
-                future.cancel()
+                outcome.cancel()
             except BaseException as error:
-                if not future.done():
-                    future.set_exception(error)
-            else:
-                if not future.done():
-                    future.set_result(result)
+                outcome.fail(error)
 
-        handle = self.spawn(settle, lost=future.set_exception)
+        handle = self.spawn(settle, lost=outcome.fail)
         try:
-            return await asyncio.wrap_future(future)
+            return await outcome.on_loop()
         except asyncio.CancelledError:
             handle.cancel()
             raise
@@ -227,7 +223,7 @@ class Engine:
         _left_behind.append(self)
         for dependent in [*self._dependents, *(handle._owner for handle in self._tasks)]:
             if dependent is not None:
-                dependent.orphaned()
+                dependent.after_fork_in_child()
 
 
 class ThreadEngine(Engine):
@@ -325,7 +321,7 @@ class TaskHandle:
         self._engine._tasks.discard(self)
         self._task = self._owner = self._lost = None
         if owner is not None and not begun:
-            owner.unbegun()
+            owner.never_began()
 
     def _lose(self) -> None:
         if self._lost is not None:

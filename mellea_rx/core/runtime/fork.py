@@ -64,7 +64,7 @@ Lost = Callable[[EngineStoppedError], object]
 class ForkAware(Protocol):
     """Is notified in a forked child that its engine does not run there."""
 
-    def orphaned(self) -> None:
+    def after_fork_in_child(self) -> None:
         """End with an `EngineStoppedError`. Called in the child, when it has one thread only."""
         ...
 
@@ -72,7 +72,7 @@ class ForkAware(Protocol):
 class TaskOwner(ForkAware, Protocol):
     """The object that a task works for."""
 
-    def unbegun(self) -> None:
+    def never_began(self) -> None:
         """End: the work was cancelled before it began. Called on the engine."""
         ...
 

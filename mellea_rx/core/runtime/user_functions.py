@@ -140,10 +140,10 @@ class _Job(Future[Any]):
 class _Worker:
     """One thread's end of its jobs."""
 
-    __slots__ = ("inbox",)
+    __slots__ = ("jobs",)
 
     def __init__(self) -> None:
-        self.inbox: SimpleQueue[_Job] = SimpleQueue()
+        self.jobs: SimpleQueue[_Job] = SimpleQueue()
 
 
 class WorkerThreads(Executor):
@@ -198,7 +198,7 @@ class WorkerThreads(Executor):
         job.counts = True
         self._at_work += 1
         worker, is_new = (self._idle.pop(), False) if self._idle else (_Worker(), True)
-        worker.inbox.put(job)
+        worker.jobs.put(job)
         return worker if is_new else None
 
     def _start(self, worker: _Worker, job: _Job) -> None:
@@ -245,20 +245,20 @@ class WorkerThreads(Executor):
         """Wait for a job; None when there is none for long."""
         with self._lock:
             # One that it was started with, or handed, goes first.
-            if worker.inbox.empty():
+            if worker.jobs.empty():
                 if self._waiting:
                     self._count(job := self._waiting.popleft())
                     return job
                 self._idle.append(worker)
         try:
-            return worker.inbox.get(timeout=IDLE)
+            return worker.jobs.get(timeout=IDLE)
         except Empty:
             pass
         with self._lock:
             if worker in self._idle:
                 self._idle.remove(worker)
                 return None
-        return worker.inbox.get()  # it was handed one in this very moment
+        return worker.jobs.get()  # it was handed one in this very moment
 
     def _count(self, job: _Job) -> None:
         job.counts = True

@@ -16,6 +16,7 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from mellea_rx.core.runtime.delivery import DeliveryTarget
 from mellea_rx.core.runtime.engine import engine
+from mellea_rx.core.runtime.outcome import Outcome
 from mellea_rx.core.streams.buffers import ChunkAccumulator
 from mellea_rx.core.streams.observable import Stream, safe_terminate
 from mellea_rx.core.types.chunk import Chunk
@@ -144,10 +145,10 @@ def drain(source: Observable[Chunk], push: Push) -> Awaitable[None]:
 
 
 async def _drain(source: Observable[Chunk], push: Push) -> None:
-    end = _End()
-    subscription = source.subscribe(push, end.failed, end.completed)
+    end: Outcome[None] = Outcome()
+    subscription = source.subscribe(push, end.fail, partial(end.succeed, None))
     try:
-        await end.come
+        await end.on_loop()
     finally:
         subscription.dispose()
 
@@ -166,43 +167,22 @@ async def drain_at(
         CallerLoopClosedError: That loop is closed.
         Exception: The source's error.
     """
-    end = _End()
+    end: Outcome[None] = Outcome()
     subscription = SingleAssignmentDisposable()
 
     def begin() -> None:
-        subscription.disposable = source.subscribe(push, end.failed, end.completed)
+        subscription.disposable = source.subscribe(push, end.fail, partial(end.succeed, None))
 
-    target.call(begin, lost=lambda: end.failed(_closed()))
+    target.call(begin, lost=lambda: end.fail(_closed()))
+    come = end.on_loop()
     try:
-        while not end.come.done():
-            await asyncio.wait({end.come}, timeout=_CLOSED_LOOP_CHECK)
+        while not come.done():
+            await asyncio.wait({come}, timeout=_CLOSED_LOOP_CHECK)
             if target.loop is not None and target.loop.is_closed():
-                end.failed(_closed())
-        await end.come
+                end.fail(_closed())
+        await come
     finally:
         subscription.dispose()
-
-
-class _End:
-    """The end of a source, set from any thread, for a coroutine on the engine."""
-
-    def __init__(self) -> None:
-        self._engine = engine()
-        self.come: asyncio.Future[None] = self._engine.loop.create_future()
-
-    def failed(self, error: Exception) -> None:
-        self._engine.call(self._settle, error)
-
-    def completed(self) -> None:
-        self._engine.call(self._settle, None)
-
-    def _settle(self, error: Exception | None) -> None:
-        if self.come.done():
-            return
-        if error is None:
-            self.come.set_result(None)
-        else:
-            self.come.set_exception(error)
 
 
 def _closed() -> CallerLoopClosedError:

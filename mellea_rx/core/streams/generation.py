@@ -405,11 +405,11 @@ class Generation(Broadcast[Chunk]):
         if not self.has_ended and self._handle is not None:
             self._handle.cancel()
 
-    def unbegun(self) -> None:
+    def never_began(self) -> None:
         """End it: it was cancelled before its pipeline began."""
         self.end(GenerationCancelledError("the generation was cancelled before it began"))
 
-    def orphaned(self) -> None:
+    def after_fork_in_child(self) -> None:
         """End in a forked child, where the engine that ran it does not exist."""
         self.lock = threading.Lock()  # another thread of the parent may have held it
         if self._event_log is not None:

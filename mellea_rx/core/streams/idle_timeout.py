@@ -23,7 +23,7 @@ from typing import Self, TypeAlias
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.errors import FirstTokenTimeoutError, IdleTimeoutError
 
-ROOMS = 16
+SLOTS_PER_LIMIT = 16
 """A limit is divided into at least so many slots, and less than twice as many."""
 
 
@@ -59,7 +59,7 @@ _slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Slots] = weakref.W
 def _slot_for(loop: asyncio.AbstractEventLoop, limit: float, due: float) -> _Slot:
     """The last slot that is checked before a stream with this limit may be due."""
     slots = _slots.setdefault(loop, {})
-    length = ldexp(1, frexp(limit / ROOMS)[1] - 1)  # the power of two that is next below
+    length = ldexp(1, frexp(limit / SLOTS_PER_LIMIT)[1] - 1)  # the power of two that is next below
     place = int(due / length)
     slot = slots.get((length, place))
     if slot is None:
@@ -126,7 +126,7 @@ class IdleTimeout:
 
     def _wait(self, limit: float, due: float) -> None:
         """Be checked at that time at the latest."""
-        if due - self._loop.time() > limit / ROOMS:
+        if due - self._loop.time() > limit / SLOTS_PER_LIMIT:
             self._slot = _slot_for(self._loop, limit, due)
             self._slot.watches.add(self)
         else:

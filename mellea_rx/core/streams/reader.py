@@ -273,28 +273,28 @@ class ThunkStream(AsyncIterator[str]):
     reads it or a caller waits for it.
 
     Args:
-        inbox: The buffer of the thunk's single reader.
+        reader: The buffer of the thunk's single reader.
         keep: Kept alive as long as this reader is.
     """
 
-    __slots__ = ("_inbox", "_keep")
+    __slots__ = ("_keep", "_reader")
 
-    def __init__(self, inbox: TextReader, keep: object) -> None:
-        self._inbox = inbox
+    def __init__(self, reader: TextReader, keep: object) -> None:
+        self._reader = reader
         self._keep = keep
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> str:
-        piece = await self._inbox
+        piece = await self._reader
         if piece is None:
             raise StopAsyncIteration
         return piece
 
     def __await__(self) -> Generator[Any, None, str]:
         """The next piece; "" at the end."""
-        piece = yield from self._inbox.__await__()
+        piece = yield from self._reader.__await__()
         return piece or ""
 
     async def __aenter__(self) -> Self:
@@ -310,4 +310,4 @@ class ThunkStream(AsyncIterator[str]):
 
     async def aclose(self) -> None:
         """Stop reading. Ends the generation when it has no other reader."""
-        self._inbox.leave()
+        self._reader.leave()

@@ -161,7 +161,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             parse=parse or str,
             description=description,
         )
-        self._inbox: TextReader | None = None
+        self._text_reader: TextReader | None = None
         loop = running_loop()
         if loop is not None and not live:
             CompletionNotice(self._generation, loop)
@@ -196,8 +196,8 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             BlockingWaitError: This thread's event loop has to run for the generation to go on.
             MelleaRxError: The generation failed.
         """
-        inbox = self._reader()
-        while (piece := inbox.read_blocking()) is not None:
+        reader = self._reader()
+        while (piece := reader.read_blocking()) is not None:
             yield piece
 
     def __aiter__(self) -> ThunkStream:
@@ -213,9 +213,9 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             return fresh
         # Two threads may begin to read together: the lock lets both get the same reader.
         with _making_a_reader:
-            if self._inbox is None:
-                self._inbox = TextReader(self._generation)
-            return self._inbox
+            if self._text_reader is None:
+                self._text_reader = TextReader(self._generation)
+            return self._text_reader
 
     # One value.
 
@@ -303,7 +303,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         generation = self._generation
         if not generation.has_ended:
             return False
-        if self._inbox is not None and self._inbox.has_all:
+        if self._text_reader is not None and self._text_reader.has_all:
             generation.end_observed = True
         if generation.end_observed:
             return True
@@ -545,7 +545,7 @@ def _restored(
     Observable.__init__(thunk)
     thunk.tools = tools
     thunk._generation = generation
-    thunk._inbox = None
+    thunk._text_reader = None
     return thunk
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from mellea_rx.core.interfaces.component import Template, is_component, parts_of, template_of
 from mellea_rx.core.runtime.fork import no_fork
@@ -79,14 +79,38 @@ def variables_of(source: str) -> frozenset[str]:
     return variables
 
 
+class _Piece(NamedTuple):
+    """A piece of a template: its own text, or the name of a variable whose value stands there."""
+
+    text: str
+    is_variable: bool
+
+
 @lru_cache(maxsize=256)
-def _all_that_it_says(source: str) -> str:
-    """The one variable that a template consists of; "" where it has anything else."""
+def _substitution(source: str) -> tuple[_Piece, ...] | None:
+    """The pieces of a template of text and variables only; None for one that does anything else.
+
+    To put values in their places is a tenth of a rendering, which matters for a prompt for each
+    row of a table.
+    """
     nodes = _jinja().nodes
-    match _environment().parse(source).body:
-        case [nodes.Output(nodes=[nodes.Name(name=name)])]:
-            return str(name)
-    return ""
+    pieces: list[_Piece] = []
+    outputs: list[Any] = []
+    for statement in _environment().parse(source).body:
+        match statement:
+            case nodes.Output(nodes=parts):
+                outputs += parts
+            case _:
+                return None
+    for output in outputs:
+        match output:
+            case nodes.TemplateData(data=text):
+                pieces.append(_Piece(str(text), False))
+            case nodes.Name(name=name):
+                pieces.append(_Piece(str(name), True))
+            case _:
+                return None
+    return tuple(pieces)
 
 
 def load() -> None:
@@ -126,12 +150,18 @@ def render(template: Template, sources: Sources = NO_SOURCES) -> str:
         TemplateError: It reads something undefined, or is refused by the sandbox.
     """
     source = _source(template, sources)
-    alone = _all_that_it_says(source)
-    if alone and type(text := template.variables[alone]) is str:
-        return text  # most prompts: there is nothing to render
     jinja = _jinja()
-    values = {name: _value(value, sources) for name, value in template.variables.items()}
+    pieces = _substitution(source)
+    variables = template.variables
     try:
+        if pieces is not None:
+            return "".join(
+                [
+                    str(_value(variables[text], sources)) if is_variable else text
+                    for text, is_variable in pieces
+                ]
+            )
+        values = {name: _value(value, sources) for name, value in variables.items()}
         return _compiled(source).render(values)
     except MelleaRxError:
         raise

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
@@ -12,9 +12,71 @@ from mellea_rx.core.types.validation import name_of
 from mellea_rx.errors import CallbackError, InvalidInputError, MelleaRxError
 from mellea_rx.stdlib.sampling.attempts import at_once, attempts_of, ended, width_of
 
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True, slots=True, init=False)
-class BestOfN(BaseStrategy):
+class _SideBySide(BaseStrategy):
+    """A strategy that makes `loop_budget` attempts, up to `max_concurrent` of them at once."""
+
+    loop_budget: int
+    max_concurrent: int | None
+
+    always = True
+
+    def __init__(
+        self,
+        loop_budget: int | None,
+        max_concurrent: int | None,
+        n: int | None,
+        concurrency_budget: int | None,
+    ) -> None:
+        object.__setattr__(self, "loop_budget", attempts_of(loop_budget, n, default=3))
+        _, width = width_of(max_concurrent, concurrency_budget)
+        object.__setattr__(self, "max_concurrent", width)
+
+    @property
+    def n(self) -> int:
+        """Another name of `loop_budget`."""
+        return self.loop_budget
+
+    @property
+    def concurrency_budget(self) -> int | None:
+        """Another name of `max_concurrent`."""
+        return self.max_concurrent
+
+    async def _attempts(self, make: Callable[[], Awaitable[Attempt]]) -> list[Attempt]:
+        width = self.max_concurrent or self.loop_budget
+        return await at_once(make, self.loop_budget, width, first=False)
+
+    async def _call(
+        self,
+        sampler: Sampler,
+        function: Callable[[str], Any],
+        text: str,
+        *,
+        role: str,
+        convert: Callable[[Any], _T],
+    ) -> _T:
+        """Call a function of the user's with an attempt's text, and convert its result.
+
+        Raises:
+            CallbackError: Either failed. The message has the function's role and name.
+        """
+        try:
+            return convert(await sampler.call(function, text))
+        except MelleaRxError:
+            raise
+        except Exception as error:
+            raise CallbackError(
+                f"the {role} {name_of(function)!r} of {type(self).__name__} failed: "
+                f"{type(error).__name__}: {error}",
+                text=text,
+            ) from error
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class BestOfN(_SideBySide):
     """Makes `loop_budget` attempts side by side, and takes the one with the highest score.
 
     Attempts that meet every requirement go before those that do not, and one that fails is never
@@ -37,11 +99,7 @@ class BestOfN(BaseStrategy):
             given by both of its names.
     """
 
-    loop_budget: int
     scorer: Callable[[str], Any] | None
-    max_concurrent: int | None
-
-    always = True
 
     def __init__(
         self,
@@ -52,25 +110,12 @@ class BestOfN(BaseStrategy):
         n: int | None = None,
         concurrency_budget: int | None = None,
     ) -> None:
-        budget = attempts_of(loop_budget, n, default=3)
-        _, width = width_of(max_concurrent, concurrency_budget)
+        _SideBySide.__init__(self, loop_budget, max_concurrent, n, concurrency_budget)
         if scorer is not None and not callable(scorer):
             raise InvalidInputError(
                 f"scorer is a function of the text, not {type(scorer).__name__}"
             )
-        object.__setattr__(self, "loop_budget", budget)
         object.__setattr__(self, "scorer", scorer)
-        object.__setattr__(self, "max_concurrent", width)
-
-    @property
-    def n(self) -> int:
-        """Another name of `loop_budget`."""
-        return self.loop_budget
-
-    @property
-    def concurrency_budget(self) -> int | None:
-        """Another name of `max_concurrent`."""
-        return self.max_concurrent
 
     @property
     def callables(self) -> tuple[Callable[..., Any], ...]:
@@ -83,8 +128,7 @@ class BestOfN(BaseStrategy):
         async def make() -> Attempt:
             return await self._scored(await sampler.attempt(), sampler)
 
-        width = self.max_concurrent or self.loop_budget
-        attempts = await at_once(make, self.loop_budget, width, first=False)
+        attempts = await self._attempts(make)
         best = max(
             ended(attempts), key=lambda i: (attempts[i].success, attempts[i].score or 0.0, -i)
         )
@@ -94,16 +138,14 @@ class BestOfN(BaseStrategy):
         if self.scorer is None:
             scores = sum(result.score or 0.0 for _, result in attempt.validations)
             return replace(attempt, score=attempt.passed + scores)
-        try:
-            return replace(attempt, score=float(await sampler.call(self.scorer, attempt.text)))
-        except MelleaRxError:
-            raise
-        except Exception as error:
-            raise CallbackError(
-                f"the scorer {name_of(self.scorer)!r} of BestOfN failed: "
-                f"{type(error).__name__}: {error}",
-                text=attempt.text,
-            ) from error
+        score = await self._call(sampler, self.scorer, attempt.text, role="scorer", convert=float)
+        return replace(attempt, score=score)
+
+
+def _hashable(vote: Any) -> Any:
+    """The vote, if it can be counted."""
+    hash(vote)
+    return vote
 
 
 def _plain(text: str) -> str:
@@ -112,7 +154,7 @@ def _plain(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class MajorityVoting(BaseStrategy):
+class MajorityVoting(_SideBySide):
     """Makes `loop_budget` attempts side by side, and takes the answer that most of them give.
 
     Where some attempts meet every requirement, only these vote. Of answers with equally many votes
@@ -131,11 +173,7 @@ class MajorityVoting(BaseStrategy):
             given by both of its names.
     """
 
-    loop_budget: int
     key: Callable[[str], Any]
-    max_concurrent: int | None
-
-    always = True
 
     def __init__(
         self,
@@ -146,23 +184,10 @@ class MajorityVoting(BaseStrategy):
         n: int | None = None,
         concurrency_budget: int | None = None,
     ) -> None:
-        budget = attempts_of(loop_budget, n, default=3)
-        _, width = width_of(max_concurrent, concurrency_budget)
+        _SideBySide.__init__(self, loop_budget, max_concurrent, n, concurrency_budget)
         if not callable(key):
             raise InvalidInputError(f"key is a function of the text, not {type(key).__name__}")
-        object.__setattr__(self, "loop_budget", budget)
         object.__setattr__(self, "key", key)
-        object.__setattr__(self, "max_concurrent", width)
-
-    @property
-    def n(self) -> int:
-        """Another name of `loop_budget`."""
-        return self.loop_budget
-
-    @property
-    def concurrency_budget(self) -> int | None:
-        """Another name of `max_concurrent`."""
-        return self.max_concurrent
 
     @property
     def callables(self) -> tuple[Callable[..., Any], ...]:
@@ -171,29 +196,17 @@ class MajorityVoting(BaseStrategy):
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make all attempts, and count the votes."""
-        width = self.max_concurrent or self.loop_budget
-        attempts = await at_once(sampler.attempt, self.loop_budget, width, first=False)
+        attempts = await self._attempts(sampler.attempt)
         camps: dict[Any, list[int]] = {}
         for index in [i for i, each in enumerate(attempts) if each.success] or ended(attempts):
             attempt = attempts[index]
             if attempt.error is None:
                 try:
-                    camps.setdefault(await self._vote(attempt.text, sampler), []).append(index)
+                    vote = await self._call(
+                        sampler, self.key, attempt.text, role="key", convert=_hashable
+                    )
+                    camps.setdefault(vote, []).append(index)
                 except CallbackError as error:
                     attempts[index] = replace(attempt, error=error)
         chosen = max(camps.values(), key=len)[0] if camps else ended(attempts)[0]
         return SamplingResult(attempts[chosen].success, tuple(attempts), chosen)
-
-    async def _vote(self, text: str, sampler: Sampler) -> Any:
-        try:
-            vote = await sampler.call(self.key, text)
-            hash(vote)
-        except MelleaRxError:
-            raise
-        except Exception as error:
-            raise CallbackError(
-                f"the key {name_of(self.key)!r} of MajorityVoting failed: "
-                f"{type(error).__name__}: {error}",
-                text=text,
-            ) from error
-        return vote
