@@ -37,10 +37,8 @@ PARALLEL := -q -n auto --maxprocesses 8 --dist worksteal
 # Only the files that have such tests are read for the second part.
 ALONE = $$(grep -rl --include='test_*.py' 'mark\.alone' tests)
 
-test: $(VENV)/.dev ## The tests, without the slow ones
-	@$(BIN)/python -m mellea_rx.backends.model_files
-	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not alone"
-	@$(BIN)/python -m pytest -q -m "alone and not slow" $(ALONE)
+test: $(VENV)/.dev ## The quick tests, with few examples of each law (two minutes)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not alone" --hypothesis-profile=quick
 
 test-all: $(VENV)/.dev ## All tests
 	@$(BIN)/python -m mellea_rx.backends.model_files
@@ -51,7 +49,7 @@ test-pythons: $(VENV)/.dev ## All tests that need no model, on each of Python 3.
 	@$(BIN)/python -m tests.pythons
 
 test-newest: $(VENV)/.dev ## Core, wire, session and conformance on the newest of these Pythons
-	@$(BIN)/python -m tests.pythons --newest --timeout 600 --markers "not slow and not alone and not model" \
+	@$(BIN)/python -m tests.pythons --newest --timeout 600 \
 	  tests/core tests/wire tests/session tests/conformance
 
 check: $(VENV)/.dev ## Lint, format, types, architecture

@@ -25,7 +25,31 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.register_profile("quick", settings.get_profile("any machine"), max_examples=20)
 settings.load_profile("any machine")
+
+SLOW = (
+    "tests/benchmarks",
+    "tests/chaos/test_random_faults.py",
+    "tests/cli",
+    "tests/core/test_engine_faults.py",
+    "tests/core/test_exit.py",
+    "tests/core/test_fork.py",
+    "tests/docs/test_troubleshooting.py",
+    "tests/session/test_leaks.py",
+    "tests/session/test_schema_limits.py",
+    "tests/test_house.py",
+    "tests/testing/test_pytest_plugin.py",
+)
+"""Files and folders whose tests start programs or run for seconds each."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark slow tests: those of `SLOW`, and those that run the real model."""
+    for item in items:
+        path = item.path.relative_to(ROOT).as_posix()
+        if path.startswith(SLOW) or item.get_closest_marker("model") is not None:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -155,12 +155,10 @@ def render(template: Template, sources: Sources = NO_SOURCES) -> str:
     variables = template.variables
     try:
         if pieces is not None:
-            return "".join(
-                [
-                    str(_value(variables[text], sources)) if is_variable else text
-                    for text, is_variable in pieces
-                ]
-            )
+            text = ""
+            for piece, is_variable in pieces:
+                text += str(_value(variables[piece], sources)) if is_variable else piece
+            return text
         values = {name: _value(value, sources) for name, value in variables.items()}
         return _compiled(source).render(values)
     except MelleaRxError:
