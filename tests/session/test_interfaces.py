@@ -11,9 +11,8 @@ import pytest
 from reactivex import Observable
 
 from mellea_rx import Chunk, MelleaSession, ModelOption, OptionError, ScriptedBackend
-from mellea_rx.backends import Backend, Capabilities, Options, Request
+from mellea_rx.backends import Backend, BaseBackend, Capabilities, Options, Request
 from mellea_rx.core.interfaces.backend import (
-    BaseBackend,
     aclose_backend,
     capabilities_of,
     is_backend,
