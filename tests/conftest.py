@@ -29,19 +29,23 @@ settings.register_profile("quick", settings.get_profile("any machine"), max_exam
 settings.load_profile("any machine")
 
 SLOW = (
+    "tests/backends",
     "tests/benchmarks",
-    "tests/chaos/test_random_faults.py",
+    "tests/chaos",
     "tests/cli",
     "tests/core/test_engine_faults.py",
     "tests/core/test_exit.py",
     "tests/core/test_fork.py",
+    "tests/core/test_leaving.py",
     "tests/docs/test_troubleshooting.py",
+    "tests/fuzz",
     "tests/session/test_leaks.py",
     "tests/session/test_schema_limits.py",
     "tests/test_house.py",
     "tests/testing/test_pytest_plugin.py",
+    "tests/wire/test_connection_limit.py",
 )
-"""Files and folders whose tests start programs or run for seconds each."""
+"""Files and folders whose tests start programs, attack for long, or run for seconds each."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

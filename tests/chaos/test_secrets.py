@@ -98,8 +98,8 @@ def in_base64(text: str) -> str:
 
 
 printed_ascii = st.characters(min_codepoint=33, max_codepoint=126)
-# Hypothesis also tries words of the code ("core.streams"), and some of these are in our messages: none
-# of them ends so.
+# Hypothesis also tries words of the code ("core.streams"), and some of these are in our messages:
+# none of them ends so.
 keys = st.text(printed_ascii, min_size=12, max_size=60).map(lambda key: f"{key}~")
 
 
