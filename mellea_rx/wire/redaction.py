@@ -185,7 +185,7 @@ def _forms(secret: str) -> Iterator[str]:
 def _in_base64(secret: str) -> Iterator[str]:
     """A secret in Base64, in both alphabets: encoded alone, and, if it is long enough, the part of
     its code that does not depend on the bytes before and after it."""
-    data = secret.encode("utf-8", "replace")
+    data = secret.encode()
     alone = b64encode(data).decode()
     parts = [alone, alone.rstrip("=")] if data else []
     if len(data) >= _PIECE:

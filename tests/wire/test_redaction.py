@@ -60,9 +60,19 @@ def test_a_key_in_base64_is_found_whatever_is_encoded_with_it(around: str, alpha
             assert len(left) <= len(encoded(around.format("")).rstrip("=")) + 2, shown
 
 
-@pytest.mark.parametrize("key", ["abc", "a/b"])
+@pytest.mark.parametrize("key", ["abc", "a/b", "abcd", "abcde"])
 def test_a_short_key_in_base64_is_found_whole(key: str) -> None:
     assert Redactor([key])(f"({encoded(key)})") == "(***)"
+    assert Redactor([key])(f"({encoded(key).rstrip('=')})") == "(***)"
+
+
+@pytest.mark.parametrize("before", ["", "~", "~~"])
+@pytest.mark.parametrize("key", ["sk-01234", "sk-0123456789"])
+def test_a_key_in_base64_is_found_to_its_first_and_last_bit(before: str, key: str) -> None:
+    said = encoded(f"{before}{key}~~~")
+    # A character has six bits. Those that share bits with a byte around the key stay.
+    start, end = -(-len(before) * 8 // 6), (len(before) + len(key)) * 8 // 6
+    assert Redactor([key])(said) == f"{said[:start]}***{said[end:]}"
 
 
 def test_a_login_is_taken_out_of_an_address() -> None:
@@ -104,6 +114,7 @@ def test_an_address_shows_no_login() -> None:
     assert repr(address) == "'http://***@here/v1'"
     assert repr(Address("http://here")) == "'http://here'"
     assert repr(Address("http://me:hunt/er2@here")) == "'http://***@here'"
+    assert repr(Address("http://me:hunt\ner2@here")) == "'http://***@here'"
 
 
 def test_what_looks_like_a_key_among_arguments_is_kept_as_one() -> None:
@@ -113,6 +124,14 @@ def test_what_looks_like_a_key_among_arguments_is_kept_as_one() -> None:
     assert KEY not in repr(held)
     assert "a:b" not in repr(held)
     assert "'parallel': 2, 'x': 'y'" in repr(held)
+
+
+def test_a_key_in_a_dict_among_arguments_is_kept_as_one() -> None:
+    given = {"max_tokens": 7, "more": {"headers": {"Authorization": KEY, "x": "y"}, "tokens": [1]}}
+    held = shielded(given)
+    assert held == given
+    assert KEY not in repr(held)
+    assert repr(held["more"]["headers"]) == "{'Authorization': '***', 'x': 'y'}"
 
 
 @pytest.mark.parametrize("value", [7, b"key", ["key"]])
