@@ -87,6 +87,9 @@ def test_a_login_is_taken_out_of_an_address() -> None:
         ("ftp://a:b@here", "ftp://here", "a:b"),
     ]:
         assert without_login(address) == (bare, login)
+    not_an_address: Any = 5
+    assert without_login(not_an_address) == (5, None)
+    assert "pw" not in repr(without_login("//me:pw@here"))
 
 
 def test_credentials_are_a_header_and_what_not_to_show() -> None:
@@ -94,6 +97,9 @@ def test_credentials_are_a_header_and_what_not_to_show() -> None:
     assert dict(login.headers) == {"Authorization": f"Basic {encoded('me:hunter2-hunter2')}"}
     token = credentials(None, Secret("token-token:"))
     key = credentials(Secret(KEY), Secret("me:pw"))
+    # The client refuses such a password, by its name: so the header must be made first.
+    assert credentials(None, Secret("me:\udc80")).secrets[1] == "\udc80"
+    assert credentials(None, Secret("me:p:w")).secrets[1] == "p:w"
     assert key.headers["Authorization"] == f"Bearer {KEY}"
     assert dict(credentials(None, None).headers) == {}
     for each, hidden, shown in [
