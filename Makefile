@@ -49,7 +49,7 @@ test-pythons: $(VENV)/.dev ## All tests that need no model, on each of Python 3.
 	@$(BIN)/python -m tests.pythons
 
 test-newest: $(VENV)/.dev ## Core, wire, session and conformance on the newest of these Pythons
-	@$(BIN)/python -m tests.pythons --newest --timeout 600 \
+	@$(BIN)/python -m tests.pythons --newest --profile quick --timeout 600 \
 	  tests/core tests/wire tests/session tests/conformance
 
 check: $(VENV)/.dev ## Lint, format, types, architecture

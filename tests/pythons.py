@@ -63,10 +63,12 @@ def environment(version: str, interpreter: Path) -> Path:
     return python
 
 
-def run_tests(python: Path, markers: str, folders: list[str], timeout: float | None) -> int:
+def run_tests(
+    python: Path, markers: str, profile: str, folders: list[str], timeout: float | None
+) -> int:
     """Run these folders of the tests in two processes or more; the exit code of pytest."""
     command = [str(python), "-m", "pytest", "-q", "-n", "auto", "--maxprocesses", "8"]
-    command += ["-p", "no:cacheprovider", "-m", markers, *folders]
+    command += ["-p", "no:cacheprovider", "-m", markers, "--hypothesis-profile", profile, *folders]
     try:
         return subprocess.run(command, cwd=ROOT, timeout=timeout, check=False).returncode
     except subprocess.TimeoutExpired:
@@ -79,6 +81,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--newest", action="store_true", help="on the newest Python only")
     parser.add_argument("--markers", default=MARKERS, help="as pytest's -m takes them")
+    parser.add_argument(
+        "--profile", default="any machine", help="of hypothesis (tests/conftest.py)"
+    )
     parser.add_argument("--timeout", type=float, help="seconds that each Python has at most")
     parser.add_argument("folders", nargs="*", default=["tests"], help="all where none is named")
     chosen = parser.parse_args()
@@ -87,7 +92,7 @@ def main() -> int:
     for version, interpreter in pythons[-1:] if chosen.newest else pythons:
         print(f"Python {version}: {interpreter}", flush=True)
         python = environment(version, interpreter)
-        if run_tests(python, chosen.markers, chosen.folders, chosen.timeout):
+        if run_tests(python, chosen.markers, chosen.profile, chosen.folders, chosen.timeout):
             failed.append(version)
     print(f"Pythons that failed: {', '.join(failed)}" if failed else "all Pythons passed")
     return bool(failed)
