@@ -21,6 +21,7 @@ from mellea_rx import (
     ScriptedBackend,
     WaitTimeoutError,
 )
+from mellea_rx.core.runtime.engine import engine
 from tests.core.hand import PATIENCE, STREAM, Hand, Recorder, soon, started, until, until_blocking
 from tests.support.server_process import ServerProcess
 
@@ -308,7 +309,10 @@ def test_cancelling_while_the_request_has_not_begun_ends_it_too() -> None:
 def test_what_is_dropped_before_it_began_has_an_end_too() -> None:
     async def main() -> None:
         m = MelleaSession(ScriptedBackend("a b", delay=0.1))
+        go = threading.Event()
+        engine().call(go.wait, PATIENCE)  # nothing begins until then
         views = [(await m.ainstruct("Go."))._view() for _ in range(20)]
+        go.set()
         for view in views:
             await soon(view.settled())
             assert isinstance(view.error, GenerationCancelledError)
