@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mellea_rx.errors import ProtocolError
 from mellea_rx.wire.error_text import excerpt
-from mellea_rx.wire.json_payload import PayloadDecoder
+from mellea_rx.wire.json_payload import PayloadDecoder, as_count
 
 
 class Payload(msgspec.Struct):
@@ -96,3 +96,8 @@ def test_the_message_shows_the_beginning_only() -> None:
 
 def test_control_characters_in_an_excerpt_are_escaped() -> None:
     assert excerpt(b"\x1b[2J<p>\n") == r"\x1b[2J<p>\n"
+
+
+def test_a_count_has_a_limit() -> None:
+    assert as_count(2**53) == 2**53
+    assert as_count(2**53 + 1) is None
