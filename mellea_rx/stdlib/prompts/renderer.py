@@ -90,8 +90,8 @@ class _Piece(NamedTuple):
 def _substitution(source: str) -> tuple[_Piece, ...] | None:
     """The pieces of a template of text and variables only; None for one that does anything else.
 
-    To put values in their places is a tenth of a rendering, which matters for a prompt for each
-    row of a table.
+    Their values only have to be put in their places. Jinja would make a context for each rendering,
+    with copies of its globals and the variables: much for the prompt of each row of a table.
     """
     nodes = _jinja().nodes
     pieces: list[_Piece] = []
