@@ -110,7 +110,7 @@ class BestOfN(_SideBySide):
         n: int | None = None,
         concurrency_budget: int | None = None,
     ) -> None:
-        # Not by `super()`: `dataclass` with slots makes another class than the one that it refers to.
+        # Not `super()`, which refers to the class that `dataclass` replaces by one with slots.
         _SideBySide.__init__(self, loop_budget, max_concurrent, n, concurrency_budget)
         if scorer is not None and not callable(scorer):
             raise InvalidInputError(
