@@ -36,6 +36,7 @@ Users import the classes to catch them; every package of this library imports th
     ├── FormatError                         an answer that does not fit its format
     ├── ModelRefusedError                   a refusal, where a format or requirements were given
     ├── RequirementsNotMetError             no attempt met them, and the call said require=True
+    ├── RetractedError                      text that its reader had taken was rejected
     └── BackendError                        a model server, or the embedded model
         ├── ConnectionFailedError (ConnectionError)
         │   ├── NameResolutionError
@@ -108,6 +109,7 @@ __all__ = [
     "RedirectRefusedError",
     "RequirementsNotMetError",
     "ResponseTooLargeError",
+    "RetractedError",
     "ServerError",
     "SessionClosedError",
     "SessionError",
@@ -325,6 +327,24 @@ class RequirementsNotMetError(MelleaRxError):
     def __init__(self, message: str, *, text: str = "", reasons: tuple[str, ...] = ()) -> None:
         super().__init__(message, text=text)
         self.reasons = reasons
+
+
+class RetractedError(MelleaRxError):
+    """Text was rejected after this reader had taken it; `text` is the text until then.
+
+    The thunk goes on: its value is the text that stands in the end.
+
+    Attributes:
+        characters: The number of characters at the end of `text` that are void.
+        reason: The reason of the rejection, in words.
+    """
+
+    def __init__(
+        self, message: str, *, text: str = "", characters: int = 0, reason: str = ""
+    ) -> None:
+        super().__init__(message, text=text)
+        self.characters = characters
+        self.reason = reason
 
 
 class FormatError(MelleaRxError):

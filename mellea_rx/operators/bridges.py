@@ -234,7 +234,7 @@ def to_thunk(source: Observable[Any]) -> ModelOutputThunk[Any]:
     target = delivery_target_for(None)
 
     async def run(generation: Generation) -> None:
-        await drain_at(target, source, lambda item: generation.push(as_chunk(item)))
+        await drain_at(target, source, lambda item: generation.take(as_chunk(item)))
 
     needs = () if target.loop is None else (target.loop,)
     return ModelOutputThunk(run, live=True, needs=needs)

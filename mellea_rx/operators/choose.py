@@ -302,7 +302,7 @@ class _Hedge(Generic[S]):
         with self._lock:
             if self._chosen is None:
                 # A chunk without content (a model's name, usage) is kept for the first with some.
-                self._early[index].add(item.chunk)
+                self._early[index].join(item.chunk)
                 if not item.chunk:
                     return
                 self._choose(index)

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from reactivex import Observable
 
-from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.core.types.chunk import Chunk, Retracted
 from mellea_rx.errors import raisable
 
 S = TypeVar("S", bound=Observable[Any])
@@ -28,7 +28,7 @@ class Tagged(Generic[S]):
     chunk: Chunk
 
     def __str__(self) -> str:
-        return self.chunk.text
+        return str(self.chunk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +65,8 @@ def as_chunk(item: object) -> Chunk:
     if isinstance(item, (Tagged, Outcome)):
         return item.chunk
     return Chunk(str(item))
+
+
+def is_retraction(item: object) -> bool:
+    """Whether an item, of one stream or of several combined, is a retraction."""
+    return isinstance(item.chunk if isinstance(item, Tagged) else item, Retracted)

@@ -23,7 +23,7 @@ from mellea_rx.core.streams.reader import PullReader
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.validation import require_choice, require_positive_int
 from mellea_rx.errors import BackpressureError, BlockingWaitError, InvalidInputError, raisable
-from mellea_rx.operators.items import Tagged
+from mellea_rx.operators.items import Tagged, is_retraction
 
 T = TypeVar("T")
 
@@ -102,6 +102,8 @@ class _Joined:
 
     def add(self, item: object) -> None:
         key = _key(item)
+        if is_retraction(item):  # text after it must not be joined with text before it
+            self._open.clear()
         joint = self._open.get(key) if key is not None else None
         if joint is None:
             joint = _Joint(item, key)
@@ -150,6 +152,8 @@ class _Joint:
 
 def _key(item: object) -> object:
     """Return a key that is equal for items that can be joined; None for any other item."""
+    if is_retraction(item):
+        return None
     if isinstance(item, Tagged):
         return item.index
     return type(item) if isinstance(item, (str, Chunk)) else None

@@ -13,8 +13,8 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from mellea_rx.core.runtime.delivery import dispatcher_for
 from mellea_rx.core.runtime.logs import FunctionRaised, log
-from mellea_rx.core.streams.broadcast import Broadcast
-from mellea_rx.core.streams.buffers import ChunkAccumulator
+from mellea_rx.core.streams.buffers import ChunkBuffer
+from mellea_rx.core.streams.chunk_broadcast import ChunkBroadcast
 from mellea_rx.core.streams.generation import as_ours, drop_frames
 from mellea_rx.core.streams.observable import Stream, is_for_the_loop, stream_of
 from mellea_rx.core.streams.subscriptions import ObserverSubscription
@@ -78,8 +78,7 @@ class _Shared:
     def __init__(self, source: Observable[Chunk], scheduler: abc.SchedulerBase | None) -> None:
         self._source = source
         self._scheduler = scheduler
-        self._answer = ChunkAccumulator()
-        self._broadcast: Broadcast[Chunk] = Broadcast(self._answer)
+        self._broadcast = ChunkBroadcast()
         self._subscription: SingleAssignmentDisposable | None = None
         # Guards the two below: of subscribers that come at once, on any threads, one is the first.
         self._lock = Lock()
@@ -91,7 +90,7 @@ class _Shared:
         """Add a subscriber."""
         dispatcher = dispatcher_for(scheduler)
         pushed = ObserverSubscription(
-            self._broadcast, observer, dispatcher, ChunkAccumulator(), keep=self
+            self._broadcast, observer, dispatcher, ChunkBuffer(), keep=self
         )
         with self._lock:
             self._count += 1
@@ -99,7 +98,7 @@ class _Shared:
             subscription = self._subscription = self._subscription or SingleAssignmentDisposable()
         if is_first:
             subscription.disposable = self._source.subscribe(
-                self._broadcast.write, self._fail, self._complete, scheduler=self._scheduler
+                self._broadcast.take, self._fail, self._complete, scheduler=self._scheduler
             )
 
         def leave() -> None:
@@ -114,8 +113,7 @@ class _Shared:
     def _fail(self, error: Exception) -> None:
         ours = as_ours(error)
         drop_frames(ours)
-        with self._broadcast.lock:
-            ours.text = ours.text or self._answer.snapshot().text
+        ours.text = ours.text or self._broadcast.answer().text
         self._broadcast.end(ours)
 
     def _leave(self, subscription: abc.DisposableBase) -> None:

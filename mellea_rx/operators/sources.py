@@ -145,7 +145,7 @@ class CombinatorSource(Generic[S]):
         def folded(_: object) -> Observable[Outcome[S]]:
             fold = ChunkAccumulator()
             return source.pipe(
-                ops.do_action(lambda item: fold.add(as_chunk(item))),
+                ops.do_action(lambda item: fold.join(as_chunk(item))),
                 ops.ignore_elements(),
                 ops.materialize(),
                 ops.map(

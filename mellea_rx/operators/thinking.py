@@ -8,7 +8,7 @@ import msgspec
 from reactivex import Observable, compose
 from reactivex import operators as ops
 
-from mellea_rx.core.types.chunk import Chunk, as_chunk
+from mellea_rx.core.types.chunk import Chunk, plain_chunk
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.operators.text import decode
 
@@ -46,7 +46,7 @@ def split_thinking(
     for name, tag in (("open", open), ("close", close)):
         if not isinstance(tag, str) or not tag:
             raise InvalidInputError(f"{name} must be a str that is not empty, not {tag!r}")
-    return compose(ops.map(as_chunk), decode(lambda: _Tags(open, close)))
+    return compose(ops.map(plain_chunk), decode(lambda: _Tags(open, close)))
 
 
 class _Tags:

@@ -13,7 +13,7 @@ from reactivex import operators as ops
 from reactivex.disposable import Disposable, SerialDisposable
 
 from mellea_rx.core.runtime.schedulers import scheduler_for
-from mellea_rx.core.streams.buffers import ChunkAccumulator, TextBuffer
+from mellea_rx.core.streams.buffers import ChunkBuffer, TextBuffer
 from mellea_rx.core.streams.observable import SerializedObserver, Stream
 from mellea_rx.core.types.chunk import Chunk, as_chunk
 from mellea_rx.core.types.validation import require_seconds
@@ -135,13 +135,13 @@ class _Windows(TimedObserver[Chunk, Chunk]):
     ) -> None:
         super().__init__(observer, clock)
         self._window = window
-        self._fold = ChunkAccumulator()
+        self._fold = ChunkBuffer()
 
     def on_next(self, item: Chunk) -> None:
         with self._lock:
             opens = not self._fold
-            self._fold.add(item)
-        if opens:
+            self._fold.join(item)
+        if opens and self._fold:
             # Without the lock: a scheduler may hold its own lock while it calls `_close`, and
             # takes that lock here.
             self.timer.disposable = self._clock.schedule_relative(self._window, self._close)
@@ -158,7 +158,7 @@ class _Windows(TimedObserver[Chunk, Chunk]):
 
     def _close(self, *_: Any) -> None:
         with self._lock:
-            if self._fold:
+            while self._fold:
                 self._observer.on_next(self._fold.take())
 
 

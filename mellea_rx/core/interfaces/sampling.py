@@ -13,6 +13,7 @@ from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.interfaces.optional import optional_member
 from mellea_rx.core.streams.event_log import EventLog
+from mellea_rx.core.types.release import OPEN, ReleasePolicy, ReleaseWish
 from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 
@@ -22,8 +23,12 @@ class Sampler(Protocol):
 
     Attributes:
         request: The call's request.
+        policy: The call's release policy.
         event_log: The record of the call's events; attempts add their own.
     """
+
+    @property
+    def policy(self) -> ReleasePolicy: ...
 
     @property
     def request(self) -> Request: ...
@@ -53,8 +58,10 @@ class Sampler(Protocol):
             backend: The backend; the call's own by default. Of another one, its own model options
                 hold for what the call does not set.
             after: Text that the answer goes on from: the `kept` of an attempt before.
-            release: Whether readers get units as soon as they are validated. Only for a strategy
-                whose value will begin with them, even where this attempt is rejected.
+            release: Whether readers get text of it before it is accepted: as the call's policy
+                says, or where that says nothing, units that are validated, and then only for a
+                strategy whose value will begin with them, even where this attempt is rejected.
+                The next such attempt takes back what `after` does not begin with.
 
         Raises:
             InvalidInputError: `after` was given, and the backend cannot continue a text.
@@ -102,6 +109,15 @@ class BaseStrategy(ABC):
 
     __slots__ = ()
 
+    @property
+    def wish(self) -> ReleaseWish:
+        """The release policy that it asks for; open by default."""
+        return OPEN
+
+    def policy_refusal(self, policy: ReleasePolicy) -> str:
+        """The reason why it cannot release text before it is accepted; "" where it can."""
+        return "it chooses among whole attempts"
+
     always: ClassVar[bool] = False
     """Whether it samples also where a call has no requirements. By default it does not: the one
     attempt of such a call streams to readers."""
@@ -128,6 +144,17 @@ def is_strategy(value: object) -> bool:
 def samples_always(strategy: SamplingStrategy) -> bool:
     """See `BaseStrategy.always`."""
     return bool(optional_member(strategy, BaseStrategy, "always"))
+
+
+def wish_of(strategy: SamplingStrategy) -> ReleaseWish:
+    """See `BaseStrategy.wish`."""
+    wish: ReleaseWish = optional_member(strategy, BaseStrategy, "wish")
+    return wish
+
+
+def policy_refusal(strategy: SamplingStrategy, policy: ReleasePolicy) -> str:
+    """See `BaseStrategy.policy_refusal`."""
+    return str(optional_member(strategy, BaseStrategy, "policy_refusal")(policy))
 
 
 def callables_of(strategy: SamplingStrategy) -> tuple[Callable[..., Any], ...]:

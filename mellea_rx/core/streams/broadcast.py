@@ -12,14 +12,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from mellea_rx.errors import MelleaRxError
+from mellea_rx.core.streams.retraction import Effect, Retraction
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class Subscriber(Protocol[T_contra]):
-    """Takes items. `add`, `end` and `restart` are called with the broadcast's lock held."""
+    """Takes items. `add`, `end` and `retract` are called with the broadcast's lock held."""
 
     @property
     def is_idle(self) -> bool:
@@ -34,12 +34,8 @@ class Subscriber(Protocol[T_contra]):
         """Take the end. Returns whether the subscriber has to be woken for it."""
         ...
 
-    def restart(self, error: MelleaRxError) -> bool:
-        """Forget all items, or fail with this error where some were delivered already.
-
-        Returns:
-            Whether it failed, and so has to be woken.
-        """
+    def retract(self, retraction: Retraction, /) -> bool:
+        """Take back text that was added. Returns whether the subscriber has to be woken for it."""
         ...
 
     def wake(self) -> None:
@@ -48,7 +44,7 @@ class Subscriber(Protocol[T_contra]):
 
 
 class Buffer(Protocol[T]):
-    """A subscriber's items that were not delivered yet."""
+    """Items that were not delivered yet."""
 
     def add(self, item: T, /) -> None:
         """Add an item."""
@@ -59,6 +55,14 @@ class Buffer(Protocol[T]):
         ...
 
     def __bool__(self) -> bool: ...
+
+
+class SubscriberBuffer(Buffer[T], Protocol):
+    """A subscriber's items that were not delivered yet; text of them can be taken back."""
+
+    def retract(self, retraction: Retraction, /) -> Effect:
+        """Take back text that was added, where items have text."""
+        ...
 
 
 class Queue(Generic[T]):
@@ -76,6 +80,10 @@ class Queue(Generic[T]):
     def take(self) -> T:
         """Remove the oldest item."""
         return self._items.popleft()
+
+    def retract(self, retraction: Retraction) -> Effect:
+        """Nothing: the items have no text."""
+        return Effect.NONE
 
     def __bool__(self) -> bool:
         return bool(self._items)
@@ -226,6 +234,10 @@ class Broadcast(Generic[T]):
         with self.lock:
             if subscriber in self._subscribers:
                 self._subscribers.remove(subscriber)
+
+    def forget(self, subscriber: Subscriber[T]) -> None:
+        """As `detach`, for a subscriber that is called with the lock held."""
+        self._subscribers = [each for each in self._subscribers if each is not subscriber]
 
     def end_delivered(self) -> None:
         """The end has been delivered to a subscriber."""

@@ -6,7 +6,8 @@ chunks. Used by generations, readers, `tee` and the timing operators.
 
 from __future__ import annotations
 
-from mellea_rx.core.types.chunk import Chunk, ToolCall, Usage
+from mellea_rx.core.streams.retraction import Effect, Retraction
+from mellea_rx.core.types.chunk import Chunk, Retracted, ToolCall, Usage
 
 _ANY = "surrogatepass"
 """A model may say half a surrogate pair, and it is kept as it came."""
@@ -79,6 +80,13 @@ class ChunkAccumulator:
         ):
             self._join(chunk)
 
+    def join(self, item: Chunk) -> None:
+        """Add a chunk, or remove the text that a `Retracted` says is void."""
+        if isinstance(item, Retracted):
+            self.drop(item.characters)
+        else:
+            self.add(item)
+
     def _join(self, chunk: Chunk) -> None:
         """Add the parts that are not text."""
         rest = self._rest
@@ -121,9 +129,82 @@ class ChunkAccumulator:
         self._rest = _NOTHING
         return whole
 
+    def clear(self) -> None:
+        """Remove all chunks."""
+        self._only = self._text = None
+        self._rest = _NOTHING
+
+    def drop(self, characters: int) -> int:
+        """Remove text from the end.
+
+        Returns:
+            The number of characters that were removed: all of them, or all text that there was.
+        """
+        text = self.snapshot().text
+        kept = text[: max(len(text) - characters, 0)]
+        if len(kept) < len(text):
+            self.add(_EMPTY)  # makes a buffer of a single chunk
+            self._text = TextBuffer()
+            self._text.add(kept)
+            if self.snapshot() == _EMPTY:
+                self.clear()
+        return len(text) - len(kept)
+
     def __bool__(self) -> bool:
         """Whether anything was added since the last `take`."""
         return self._only is not None or self._text is not None
+
+
+class ChunkBuffer(ChunkAccumulator):
+    """The chunks that an observer was not given yet, joined; and a retraction before them.
+
+    Text that is void and was not delivered is removed; the rest of a retraction is kept, and taken
+    as an item before the chunks.
+    """
+
+    __slots__ = ("_has_delivered", "_retracted")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._has_delivered = False
+        self._retracted: Retracted | None = None
+
+    def join(self, item: Chunk) -> None:
+        """Add a chunk or a retraction."""
+        if isinstance(item, Retracted):
+            self._keep(item.reason, item.characters - self.drop(item.characters))
+        else:
+            self.add(item)
+
+    def take(self) -> Chunk:
+        """Remove the next item: a retraction, or all chunks as one."""
+        self._has_delivered = True
+        item = self._retracted
+        if item is None:
+            return super().take()
+        self._retracted = None
+        return item
+
+    def retract(self, retraction: Retraction) -> Effect:
+        """Remove void text; keep the part of the retraction that was delivered."""
+        item = retraction.item
+        delivered = item.characters - self.drop(item.characters)
+        is_affected = delivered > 0
+        if retraction.is_whole:
+            is_affected, self._has_delivered = self._has_delivered, False
+            self.clear()
+        if not is_affected:
+            return Effect.NONE
+        if not retraction.is_marked:
+            return Effect.FAILED
+        self._keep(item.reason, delivered)
+        return Effect.TOLD
+
+    def _keep(self, reason: str, characters: int) -> None:
+        self._retracted = Retracted.joined(self._retracted, characters, reason)
+
+    def __bool__(self) -> bool:
+        return self._retracted is not None or super().__bool__()
 
 
 class _Rest:

@@ -18,8 +18,9 @@ from reactivex.disposable import Disposable
 
 from mellea_rx.core.runtime.delivery import delivery_target_for
 from mellea_rx.core.runtime.waiting import LoopWait
-from mellea_rx.core.streams.broadcast import Broadcast, Buffer, NoHistory, Subscriber
+from mellea_rx.core.streams.broadcast import Broadcast, NoHistory, Subscriber, SubscriberBuffer
 from mellea_rx.core.streams.observable import Stream
+from mellea_rx.core.streams.retraction import Effect, Retraction
 from mellea_rx.core.streams.subscriptions import ObserverSubscription
 from mellea_rx.errors import GenerationCancelledError, UnexpectedError
 
@@ -101,6 +102,9 @@ class _AckQueue(Generic[T]):
             acknowledge()
         return item
 
+    def retract(self, retraction: Retraction) -> Effect:
+        return Effect.NONE  # the items have no text
+
     def __bool__(self) -> bool:
         return bool(self._posted)
 
@@ -114,7 +118,7 @@ class AckChannel(Broadcast[Any], Generic[T]):
 
     def __init__(self) -> None:
         super().__init__(NoHistory())
-        self.buffer: Buffer[Any] = _AckQueue()
+        self.buffer: SubscriberBuffer[Any] = _AckQueue()
         self._work: Future[None] | None = None
         self._is_attached = False
 

@@ -18,10 +18,10 @@ from mellea_rx.core.runtime.engine import TaskHandle, engine
 from mellea_rx.core.runtime.logs import FailureUnseen, error_summary, log_later
 from mellea_rx.core.runtime.wait_graph import Waiter, enter_call
 from mellea_rx.core.streams.broadcast import Broadcast, Subscriber, wake_all
-from mellea_rx.core.streams.buffers import ChunkAccumulator
 from mellea_rx.core.streams.call_state import CallState
+from mellea_rx.core.streams.chunk_broadcast import ChunkBroadcast
 from mellea_rx.core.streams.event_log import EventLog
-from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.core.types.chunk import Chunk, Retracted
 from mellea_rx.core.types.events import (
     AttemptStarted,
     Completed,
@@ -98,7 +98,7 @@ class Notice(Subscriber[Chunk], Protocol):
     dispatcher: Any
 
 
-class Generation(Broadcast[Chunk]):
+class Generation(ChunkBroadcast):
     """The state behind a thunk.
 
     Args:
@@ -108,6 +108,7 @@ class Generation(Broadcast[Chunk]):
         dependencies: Generations that it waits for; while they run, it needs what they need.
         parse: Turns the whole text into the call's typed value; the text itself by default.
         description: The question, for messages that have to name the call.
+        needs_retractions: Whether a reader that cannot be told of retractions is refused.
 
     Attributes:
         end_observed: Whether the end has been delivered to a reader; see `is_computed` of thunks.
@@ -131,6 +132,7 @@ class Generation(Broadcast[Chunk]):
         "end_observed",
         "error_observed",
         "loop",
+        "needs_retractions",
         "notice",
         "number",
         "sampling",
@@ -138,7 +140,6 @@ class Generation(Broadcast[Chunk]):
         "witness",
     )
 
-    _history: ChunkAccumulator
     error: MelleaRxError | None
 
     def __init__(
@@ -149,13 +150,15 @@ class Generation(Broadcast[Chunk]):
         dependencies: Iterable[Generation] = (),
         parse: Callable[[str], Any] = str,
         description: object = "a call",
+        needs_retractions: bool = False,
     ) -> None:
-        super().__init__(ChunkAccumulator(), is_live=live)
+        super().__init__(is_live=live)
         running = engine()
         self._state = CallState(running.clock, needs, dependencies, parse, description)
         self.loop = running.loop
         self.number = next(_numbers)
         self.waits_for: tuple[Waiter, ...] = ()
+        self.needs_retractions = needs_retractions
         self.end_observed = False
         self.error_observed = False
         self.notice: Notice | None = None
@@ -261,14 +264,11 @@ class Generation(Broadcast[Chunk]):
         void = StreamRestartedError(
             f"the answer broke off, and was begun again after text of it had been taken: {error}"
         )
+        size = len(self.answer().text)
+        self.retract(Retracted(characters=size, reason=str(error)), void, is_marked=False)
         with self.lock:
-            void.text = self._history.snapshot().text
-            self._history = ChunkAccumulator()
             self._state.first_at = None
             self._set_tap()
-            failed = [each for each in self._subscribers if each.restart(void)]
-            self._subscribers = [each for each in self._subscribers if each not in failed]
-        wake_all(failed)
         return True
 
     def attempt_started(self, backend: str, prompt: str) -> None:

@@ -14,10 +14,12 @@ from mellea_rx.core.runtime.wait_graph import Waiter, begin_wait, end_wait
 from mellea_rx.core.runtime.waiting import LoopWait, Pending, ThreadWait
 from mellea_rx.core.streams.buffers import TextBuffer
 from mellea_rx.core.streams.generation import Generation
+from mellea_rx.core.streams.retraction import Retraction
 from mellea_rx.core.streams.subscriptions import refuse_deadlock
-from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.core.types.chunk import Chunk, Retracted
 from mellea_rx.errors import ConcurrentReaderError, MelleaRxError, raisable
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -86,19 +88,28 @@ class PullReader(ABC, Generic[T]):
         Raises:
             ConcurrentReaderError: Another reader waits.
         """
-        try:
-            next(self._read(lambda: ThreadWait(self._event())))
-        except StopIteration as end:
-            taken: T = end.value
-            return taken
-        raise AssertionError("a wait that blocks its thread has ended when it returns")
+        return self._blocking(self._take)
 
-    def _read(self, wait: Callable[[], Pending] = LoopWait) -> Generator[Any, Any, T]:
-        """The next item; by default awaited on the running loop.
+    def __await__(self) -> Generator[Any, Any, T]:
+        """The next item, awaited on the running loop.
 
         Raises:
             ConcurrentReaderError: Another reader waits.
         """
+        return self._read(self._take)
+
+    def _blocking(self, take: Callable[[], S]) -> S:
+        try:
+            next(self._read(take, lambda: ThreadWait(self._event())))
+        except StopIteration as end:
+            taken: S = end.value
+            return taken
+        raise AssertionError("a wait that blocks its thread has ended when it returns")
+
+    def _read(
+        self, take: Callable[[], S], wait: Callable[[], Pending] = LoopWait
+    ) -> Generator[Any, Any, S]:
+        """The next item, as `take` gives it; by default awaited on the running loop."""
         mine: Pending | None = None
         # A wait is made without the lock: it calls the user's event loop, which may be of any kind.
         fresh = None if self._has_news() else wait()
@@ -113,7 +124,7 @@ class PullReader(ABC, Generic[T]):
                         raise ConcurrentReaderError(self.REFUSAL)
                     if self._has_news():
                         self._pending = None
-                        return self._take()
+                        return take()
                     # Woken by all that is added from here on: the lock keeps writers out until
                     # the wait is in its place, so that no wake-up is lost.
                     if fresh is not None:
@@ -136,8 +147,6 @@ class PullReader(ABC, Generic[T]):
             if mine is not None:
                 mine.leave()
 
-    __await__ = _read
-
 
 class TextReader(PullReader["str | None"]):
     """Reads the text of a generation: all text since the last read, as one piece.
@@ -151,10 +160,21 @@ class TextReader(PullReader["str | None"]):
 
     Attributes:
         has_ended: Whether no more text comes.
+        has_failed: Whether a reader was told by an error that its text is void.
         is_idle: Whether the reader was closed, and has not been read since.
     """
 
-    __slots__ = ("_backlog", "_failure", "_generation", "_piece", "_taken", "has_ended", "is_idle")
+    __slots__ = (
+        "_backlog",
+        "_failure",
+        "_generation",
+        "_piece",
+        "_retracted",
+        "_taken",
+        "has_ended",
+        "has_failed",
+        "is_idle",
+    )
 
     REFUSAL = (
         "two readers wait in this thunk's single reader: give each its own with "
@@ -170,6 +190,10 @@ class TextReader(PullReader["str | None"]):
         self.has_ended = False
         self.is_idle = False
         self._taken = False
+        self.has_failed = False
+        # Text that was taken is void: the item for a reader that takes retractions, and the error
+        # for any other one. Both are set, or none.
+        self._retracted: Retracted | None = None
         self._failure: MelleaRxError | None = None
         generation.attach(self)
 
@@ -193,13 +217,17 @@ class TextReader(PullReader["str | None"]):
         self.has_ended = True
         return self._pending is not None
 
-    def restart(self, error: MelleaRxError) -> bool:
-        """Forget the text so far. Returns whether the reader has taken any of it, and so fails."""
-        self._piece, self._backlog = "", None
-        if self._taken:
-            self._failure = error
-            self.has_ended = True
-        return self._taken
+    def retract(self, retraction: Retraction) -> bool:
+        """Take back text. Returns whether a reader waits, and has to be told."""
+        held = self._held()
+        characters = retraction.item.characters - len(held)
+        self._piece, self._backlog = held[: max(-characters, 0)], None
+        if characters <= 0:
+            return False
+        reason = retraction.item.reason
+        self._retracted = Retracted.joined(self._retracted, characters, reason)
+        self._failure = retraction.error
+        return self._pending is not None
 
     # The reader's buffer.
 
@@ -208,13 +236,20 @@ class TextReader(PullReader["str | None"]):
         return self._generation.lock
 
     def _has_news(self) -> bool:
-        return bool(self._piece) or self.has_ended
+        return bool(self._piece) or self.has_ended or self._failure is not None
+
+    def _held(self) -> str:
+        """The text since the last read."""
+        return self._piece if self._backlog is None else self._piece + str(self._backlog)
 
     def _take(self) -> str | None:
+        if self._failure is not None:
+            self.has_failed = True
+            raise raisable(self._failure)
         piece = self._piece
         if piece:
             if self._backlog is not None:
-                piece += str(self._backlog)
+                piece = self._held()
                 self._backlog = None
             self._piece = ""
             self._taken = True
@@ -224,7 +259,7 @@ class TextReader(PullReader["str | None"]):
 
     def _last(self, piece: str) -> str | None:
         generation = self._generation
-        failure = self._failure or generation.error
+        failure = generation.error
         if piece and failure is not None:
             return piece  # the next read raises the error
         generation.end_observed = True
@@ -232,6 +267,22 @@ class TextReader(PullReader["str | None"]):
             generation.error_observed = True
             raise raisable(failure)
         return piece or None
+
+    def _take_any(self) -> str | Retracted | None:
+        """As `_take`, for a reader that takes retractions as items."""
+        item = self._retracted
+        if item is None:
+            return self._take()
+        self._retracted = self._failure = None
+        return item
+
+    def with_retractions(self) -> Generator[Any, Any, str | Retracted | None]:
+        """The next piece or retraction, or None at the end; awaited on the running loop."""
+        return self._read(self._take_any)
+
+    def read_any_blocking(self) -> str | Retracted | None:
+        """The same; blocks this thread."""
+        return self._blocking(self._take_any)
 
     def _begin_wait(self, pending: Pending) -> Waiter | None:
         self.is_idle = False
@@ -266,8 +317,8 @@ class TextReader(PullReader["str | None"]):
         self._generation.cancel_unless_watched("its reader was closed before its end")
 
 
-class ThunkStream(AsyncIterator[str]):
-    """The reader that `astream()` gives: an async iterator, an awaitable, a context manager.
+class _Stream(AsyncIterator[T]):
+    """An async iterator and context manager over the thunk's single reader.
 
     As a context manager it ends the generation when it is left early, unless another subscriber
     reads it or a caller waits for it.
@@ -286,17 +337,6 @@ class ThunkStream(AsyncIterator[str]):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> str:
-        piece = await self._reader
-        if piece is None:
-            raise StopAsyncIteration
-        return piece
-
-    def __await__(self) -> Generator[Any, None, str]:
-        """The next piece; "" at the end."""
-        piece = yield from self._reader.__await__()
-        return piece or ""
-
     async def __aenter__(self) -> Self:
         return self
 
@@ -311,3 +351,37 @@ class ThunkStream(AsyncIterator[str]):
     async def aclose(self) -> None:
         """Stop reading. Ends the generation when it has no other reader."""
         self._reader.leave()
+
+
+class ThunkStream(_Stream[str]):
+    """The reader that `astream()` gives: an async iterator, an awaitable, a context manager."""
+
+    __slots__ = ()
+
+    async def __anext__(self) -> str:
+        piece = await self._reader
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+    def __await__(self) -> Generator[Any, None, str]:
+        """The next piece; "" at the end."""
+        piece = yield from self._reader.__await__()
+        return piece or ""
+
+
+class RetractableStream(_Stream["str | Retracted"]):
+    """The reader that `astream(retractions=True)` gives: pieces of text, and retractions."""
+
+    __slots__ = ()
+
+    async def __anext__(self) -> str | Retracted:
+        item = await self
+        if item == "":
+            raise StopAsyncIteration
+        return item
+
+    def __await__(self) -> Generator[Any, None, str | Retracted]:
+        """The next piece or retraction; "" at the end."""
+        item = yield from self._reader.with_retractions()
+        return "" if item is None else item

@@ -16,9 +16,10 @@ from mellea_rx.core.runtime.delivery import Dispatcher, loop_dispatcher, running
 from mellea_rx.core.runtime.engine import asyncio_loop, engine, engine_loop
 from mellea_rx.core.runtime.wait_graph import begin_wait, current_call, end_wait
 from mellea_rx.core.runtime.waiting import LoopWait, Pending, ThreadWait
-from mellea_rx.core.streams.broadcast import Broadcast, Buffer
+from mellea_rx.core.streams.broadcast import Broadcast, SubscriberBuffer
 from mellea_rx.core.streams.generation import Generation, Notice
 from mellea_rx.core.streams.observable import safe_on_next, safe_terminate
+from mellea_rx.core.streams.retraction import Effect, Retraction
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.errors import (
     BlockingWaitError,
@@ -82,7 +83,6 @@ class ObserverSubscription(Generic[T]):
         "_dispatcher",
         "_done",
         "_failure",
-        "_got",
         "_keep",
         "_map_error",
         "_observer",
@@ -94,7 +94,7 @@ class ObserverSubscription(Generic[T]):
         broadcast: Broadcast[T],
         observer: abc.ObserverBase[T],
         dispatcher: Dispatcher,
-        buffer: Buffer[T],
+        buffer: SubscriberBuffer[T],
         keep: object,
         map_error: Callable[[Exception], Exception] = lambda error: error,
     ) -> None:
@@ -107,7 +107,6 @@ class ObserverSubscription(Generic[T]):
         self._busy = False
         self.has_ended = False
         self._done = False
-        self._got = False
         self._failure: MelleaRxError | None = None
         # The observer is called with the context variables of `subscribe`, whatever thread the
         # wake-up comes from; but not as a part of a call whose code subscribed: that call does not
@@ -124,13 +123,13 @@ class ObserverSubscription(Generic[T]):
         self.has_ended = True
         return self._claim()
 
-    def restart(self, error: MelleaRxError) -> bool:
-        while self._buffer:
-            self._buffer.take()
-        if self._got:
-            self._failure = error
-            self.end()
-        return self._got
+    def retract(self, retraction: Retraction) -> bool:
+        effect = self._buffer.retract(retraction)
+        if effect is Effect.FAILED:
+            self._failure = retraction.error
+            self.has_ended = True
+            self._broadcast.forget(self)
+        return effect is not Effect.NONE and self._claim()
 
     def _claim(self) -> bool:
         # Called with the lock held. Busy until `deliver` finds nothing left, so that no two threads
@@ -152,7 +151,6 @@ class ObserverSubscription(Generic[T]):
                 self._busy = False
                 return
             item: Any = self._buffer.take() if has_item else None
-            self._got = self._got or has_item
         # Only one thread at a time may be inside a context. So it is entered for the observer's
         # call alone: as long as this is busy, no other thread gets here; as soon as it is woken
         # again, or not busy any more, another thread may, while this one is still returning.
@@ -204,7 +202,7 @@ class _EndSubscriber:
     def end(self) -> bool:
         return True
 
-    def restart(self, error: MelleaRxError) -> bool:
+    def retract(self, retraction: Retraction) -> bool:
         return False
 
 

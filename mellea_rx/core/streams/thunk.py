@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Literal, Self, TypeVar, cast, overload
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
@@ -17,10 +17,10 @@ from reactivex.disposable import Disposable
 from mellea_rx.core.runtime.delivery import Dispatcher, dispatcher_for, running_loop
 from mellea_rx.core.runtime.fork import ForkSafeLock
 from mellea_rx.core.streams.broadcast import Queue
-from mellea_rx.core.streams.buffers import ChunkAccumulator
+from mellea_rx.core.streams.buffers import ChunkBuffer
 from mellea_rx.core.streams.generation import Generation, Pipeline, report_unseen
 from mellea_rx.core.streams.observable import Stream
-from mellea_rx.core.streams.reader import TextReader, ThunkStream
+from mellea_rx.core.streams.reader import RetractableStream, TextReader, ThunkStream
 from mellea_rx.core.streams.subscriptions import (
     CompletionCallback,
     CompletionNotice,
@@ -28,11 +28,11 @@ from mellea_rx.core.streams.subscriptions import (
     KeepAlive,
     ObserverSubscription,
 )
-from mellea_rx.core.types.chunk import Chunk, ToolCall, Usage
+from mellea_rx.core.types.chunk import Chunk, Retracted, ToolCall, Usage
 from mellea_rx.core.types.events import Event
 from mellea_rx.core.types.sampling_result import SamplingResult
 from mellea_rx.core.types.tool import Tool
-from mellea_rx.errors import MelleaRxError, raisable
+from mellea_rx.errors import InvalidInputError, MelleaRxError, raisable
 
 
 class GenerationView:
@@ -140,6 +140,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         parse: Callable[[str], T] | None = None,
         description: object = "a call",
         tools: tuple[Tool[..., Any], ...] = (),
+        needs_retractions: bool = False,
     ) -> None:
         """Start a generation. Users get thunks from a session's verbs.
 
@@ -151,6 +152,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             parse: Turns the whole text into `parsed`; the text itself by default.
             description: The question, for messages that have to name the call.
             tools: The tools that the model was offered.
+            needs_retractions: Whether a reader that cannot be told of retractions is refused.
         """
         super().__init__()
         self.tools = tools
@@ -160,6 +162,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             dependencies=[each.generation for each in dependencies],
             parse=parse or str,
             description=description,
+            needs_retractions=needs_retractions,
         )
         self._text_reader: TextReader | None = None
         loop = running_loop()
@@ -169,7 +172,13 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
 
     # One reader.
 
-    def astream(self) -> ThunkStream:
+    @overload
+    def astream(self, *, retractions: Literal[False] = False) -> ThunkStream: ...
+
+    @overload
+    def astream(self, *, retractions: Literal[True]) -> RetractableStream: ...
+
+    def astream(self, *, retractions: bool = False) -> ThunkStream | RetractableStream:
         """The thunk's single reader: iterate it, or await it for the next piece.
 
         A piece is all text that came since the last one, so nothing is lost when the reader is
@@ -180,25 +189,67 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             >>> async for piece in thunk.astream():      # doctest: +SKIP
             ...     print(piece, end="")
 
+        Args:
+            retractions: Whether text that was rejected after it was read is reported by a
+                `Retracted` item between the pieces. Otherwise the reader fails.
+
         Raises:
+            InvalidInputError: The call may retract text, and has `require=True`: it needs a reader
+                with `retractions=True`.
             ConcurrentReaderError: (on reading) Another coroutine waits in it already.
+            RetractedError: (on reading) Text that was read is void. `astream()` called once more
+                begins anew, with the text that stands.
             MelleaRxError: (on reading) The generation failed.
         """
+        if retractions:
+            return RetractableStream(self._reader(), keep=self)
+        self._require_plain_readers()
         return ThunkStream(self._reader(), keep=self)
 
-    def stream(self) -> Iterator[str]:
+    @overload
+    def stream(self, *, retractions: Literal[False] = False) -> Iterator[str]: ...
+
+    @overload
+    def stream(self, *, retractions: Literal[True]) -> Iterator[str | Retracted]: ...
+
+    def stream(self, *, retractions: bool = False) -> Iterator[str] | Iterator[str | Retracted]:
         """The same reader as a plain iterator, for code without an event loop.
 
-        Yields:
-            Pieces of text, as `astream`.
+        Args:
+            retractions: As for `astream`.
+
+        Returns:
+            An iterator of the pieces of text, as `astream`.
 
         Raises:
-            BlockingWaitError: This thread's event loop has to run for the generation to go on.
-            MelleaRxError: The generation failed.
+            InvalidInputError: As for `astream`.
+            BlockingWaitError: (on reading) This thread's event loop has to run for the generation
+                to go on.
+            RetractedError: (on reading) As for `astream`.
+            MelleaRxError: (on reading) The generation failed.
         """
+        if retractions:
+            return self._pieces_and_retractions()
+        self._require_plain_readers()
+        return self._pieces()
+
+    def _pieces(self) -> Iterator[str]:
         reader = self._reader()
         while (piece := reader.read_blocking()) is not None:
             yield piece
+
+    def _pieces_and_retractions(self) -> Iterator[str | Retracted]:
+        reader = self._reader()
+        while (item := reader.read_any_blocking()) is not None:
+            yield item
+
+    def _require_plain_readers(self) -> None:
+        if self._generation.needs_retractions:
+            raise InvalidInputError(
+                "this call has release='live', on_reject='marker' and require=True: text that is "
+                "read may be rejected, which a plain reader cannot be told of: read with "
+                "retractions=True, or take on_reject='fail' or release='validated'"
+            )
 
     def __aiter__(self) -> ThunkStream:
         """The pieces of `astream()`."""
@@ -213,9 +264,12 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             return fresh
         # Two threads may begin to read together: the lock lets both get the same reader.
         with _making_a_reader:
-            if self._text_reader is None:
-                self._text_reader = TextReader(self._generation)
-            return self._text_reader
+            reader = self._text_reader
+            if reader is None or reader.has_failed:
+                if reader is not None:
+                    self._generation.detach(reader)
+                reader = self._text_reader = TextReader(self._generation)
+            return reader
 
     # One value.
 
@@ -468,7 +522,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
             self._generation,
             observer,
             dispatcher,
-            ChunkAccumulator(),
+            ChunkBuffer(),
             keep=self,
             map_error=raisable,
         )

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from mellea_rx.errors import RetractedError
+
 
 class Usage(msgspec.Struct, frozen=True):
     """The tokens of a generation.
@@ -76,9 +78,69 @@ class Chunk(msgspec.Struct, frozen=True):
         return bool(self.text or self.thinking or self.tool_calls)
 
 
+class Retracted(Chunk, frozen=True, kw_only=True):
+    """A retraction: text that a reader or subscriber has got is void.
+
+    It comes in the place of a chunk where a call releases text that may still be rejected
+    (`release=` and `on_reject=` of sampling strategies). The text after it continues what is left.
+
+    Example:
+        >>> shown = "I like cats. And dogs."
+        >>> shown[: len(shown) - Retracted(characters=9, reason="no dogs").characters]
+        'I like cats. '
+
+    Attributes:
+        characters: The number of characters that are void, counted from the end of the text that
+            came before.
+        reason: The reason of the rejection, in words.
+    """
+
+    characters: int
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"Retracted(characters={self.characters}, reason={self.reason!r})"
+
+    def __str__(self) -> str:
+        """Raises: it has no text, and an operator on text must not go on with text that is void."""
+        raise self.as_error()
+
+    @classmethod
+    def joined(cls, pending: Retracted | None, characters: int, reason: str) -> Retracted | None:
+        """A retraction that was not delivered yet, and the next one, as one; None for none."""
+        earlier = 0 if pending is None else pending.characters
+        if characters <= 0:
+            return pending
+        return cls(characters=earlier + characters, reason=reason)
+
+    def as_error(self) -> RetractedError:
+        """The error for a place that takes text, and no retractions."""
+        return RetractedError(
+            f"the last {self.characters} characters of a stream's text are void: {self.reason}\n"
+            "  where retractions can come: `apply_retractions()` gives the text that stands, "
+            "`astream(retractions=True)` reads them as items",
+            characters=self.characters,
+            reason=self.reason,
+        )
+
+
 def as_chunk(item: object) -> Chunk:
     """A chunk as it is; for anything else a chunk with the text `str(item)`."""
     return item if isinstance(item, Chunk) else Chunk(str(item))
+
+
+def plain_chunk(item: object) -> Chunk:
+    """As `as_chunk`, for an operator that cannot take text back.
+
+    Raises:
+        RetractedError: The item is a retraction.
+    """
+    if isinstance(item, Retracted):
+        raise item.as_error()
+    return as_chunk(item)
 
 
 def with_text(chunk: Chunk, text: str) -> Chunk:

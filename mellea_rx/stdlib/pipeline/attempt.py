@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mellea_rx.core.interfaces.backend import Backend
-from mellea_rx.core.streams.buffers import ChunkAccumulator
+from mellea_rx.core.streams.buffers import ChunkAccumulator, TextBuffer
 from mellea_rx.core.streams.event_log import EventLog
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.events import Retrying, Validated
 from mellea_rx.core.types.options import Options
+from mellea_rx.core.types.release import Release
 from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.requirement import Requirement, UnitVerdict, ValidationResult
 from mellea_rx.core.types.sampling_result import Attempt
 from mellea_rx.errors import MelleaRxError
+from mellea_rx.stdlib.pipeline.release import ReleasedText
 from mellea_rx.stdlib.pipeline.retries import generate_with_retries
 from mellea_rx.stdlib.pipeline.stream_validation import StreamJudge
 from mellea_rx.stdlib.pipeline.structured_output import require_answer
 from mellea_rx.stdlib.pipeline.validation import validate_all
 from mellea_rx.stdlib.prompts.renderer import Sources
-
-Release = Callable[[str], None]
-"""Passes text to readers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,8 @@ class RunningAttempt:
         number: Its number, from 0.
         event_log: The record of the call's events.
         after: Text that it goes on from.
-        release: Takes text as soon as it is validated; None where readers wait for the end.
+        release: The time at which readers get its text.
+        readers: Takes that text.
     """
 
     def __init__(
@@ -66,18 +65,21 @@ class RunningAttempt:
         number: int,
         event_log: EventLog,
         after: str,
-        release: Release | None,
+        release: Release,
+        readers: ReleasedText,
     ) -> None:
         self._setting = setting
         self._number = number
         self._event_log = event_log
         self._release = release
+        self._readers = readers
         self._fold = ChunkAccumulator()
         self._after = after
         self._size = len(after)
+        self._released = len(after)
         self.has_content = False
         """Whether the model has generated anything."""
-        self._waiting = ""
+        self._waiting = TextBuffer()
         """Text that was not released yet."""
         self._judge = StreamJudge(
             setting.requirements,
@@ -112,7 +114,8 @@ class RunningAttempt:
             for requirement, result in decided:
                 found = (self._number, requirement.description, result.result, result.reason)
                 self._event_log.add(Validated(self._event_log.now(), *found))
-        return Attempt(answer, decided, answer.text[: self._good])
+        attempt = Attempt(answer, decided)
+        return replace(attempt, kept=answer.text[: self._kept(attempt.success)])
 
     async def _generate(self, backend: Backend, request: Request) -> None:
         """Generate, and judge units meanwhile; a unit that fails ends the generation at once."""
@@ -146,11 +149,14 @@ class RunningAttempt:
         self.has_content = self.has_content or bool(chunk)
         self._fold.add(chunk)
         self._event_log.chunk(self._number, chunk)
+        if self._release == "live" and (chunk.text or chunk.thinking):
+            self._readers.add(Chunk(chunk.text, chunk.thinking))
+            self._released += len(chunk.text)
         if chunk.text:
             self._size += len(chunk.text)
             self._judge.feed(chunk.text)
-            if self._release is not None:
-                self._waiting += chunk.text
+            if self._release == "validated":
+                self._waiting.add(chunk.text)
                 self._release_validated()
 
     def retrying(self, error: MelleaRxError, pause: float, *, restarts: bool) -> None:
@@ -160,7 +166,7 @@ class RunningAttempt:
 
     def restart(self, error: MelleaRxError) -> bool:
         """Discard the text so far; impossible where units were judged, or released to readers."""
-        if self._judge.has_work or self._release is not None:
+        if self._judge.has_work or self._release != "accepted":
             return False
         self._fold = ChunkAccumulator()
         self._size = len(self._after)
@@ -169,17 +175,24 @@ class RunningAttempt:
             self._fold.add(Chunk(self._after))
         return True
 
-    @property
-    def _good(self) -> int:
-        """The number of characters that are validated."""
-        return self._judge.good if self._setting.requirements else self._size
+    def _kept(self, is_accepted: bool) -> int:
+        """The number of characters that the next attempt may go on from."""
+        if is_accepted:
+            return self._size
+        if self._judge.failure is not None:
+            return self._judge.unobjected(self._size)
+        # Rejected as a whole, and no unit is to blame: readers may keep what they have got.
+        is_early = self._release != "accepted"
+        return max(self._judge.good, self._released if is_early else 0)
 
     def _release_validated(self) -> None:
-        """Release text that is validated."""
-        known = len(self._waiting) - (self._size - self._good)
-        if self._release is not None and known > 0:
-            text, self._waiting = self._waiting[:known], self._waiting[known:]
-            self._release(text)
+        """Release text that no streaming validation rejected."""
+        known = self._judge.unobjected(self._size) - self._released
+        if self._release == "validated" and known > 0:
+            waiting, self._waiting = str(self._waiting), TextBuffer()
+            self._waiting.add(waiting[known:])
+            self._released += known
+            self._readers.add(Chunk(waiting[:known]))
 
     def _record_unit(self, requirement: Requirement, verdict: UnitVerdict, unit: str) -> None:
         found = (self._number, requirement.description, verdict.result, verdict.reason, unit)

@@ -23,6 +23,7 @@ from mellea_rx.core.streams.thunk import GenerationView, ModelOutputThunk
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.output_format import OutputFormat
+from mellea_rx.core.types.release import ACCEPTED, ReleasePolicy
 from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.core.types.sampling_result import SamplingResult
@@ -66,6 +67,7 @@ class CallPipeline(msgspec.Struct, frozen=True):
         require: Whether an answer that does not meet the requirements is an error.
         loop: The event loop that made the call; None for none.
         format: The format of the answer; None for plain text.
+        policy: The time at which readers get text of an attempt, and its fate when it is rejected.
     """
 
     backend: Backend
@@ -76,6 +78,7 @@ class CallPipeline(msgspec.Struct, frozen=True):
     require: bool
     loop: asyncio.AbstractEventLoop | None
     format: OutputFormat[Any] | None = None
+    policy: ReleasePolicy = ACCEPTED
 
     def run(self, generation: Generation) -> Awaitable[None]:
         """Generate. Runs on the engine."""
@@ -123,7 +126,7 @@ class CallPipeline(msgspec.Struct, frozen=True):
             self.prompt.sources,
             refusals_fail=self.require or self.format is not None,
         )
-        sampler = CallSampler(generation, setting)
+        sampler = CallSampler(generation, setting, self.policy)
         sampled = await strategy.sample(sampler)
         generation.sampling = sampled
         chosen = sampled.attempts[sampled.chosen]
@@ -134,7 +137,7 @@ class CallPipeline(msgspec.Struct, frozen=True):
         if not sampled.success:
             log(RequirementsUnmet(generation.number, len(sampled.attempts)))
         await self._require_format(chosen.answer)
-        sampler.release_rest(chosen.answer)
+        sampler.complete(chosen)
 
     async def _require_format(self, answer: Chunk) -> None:
         if self.format is None or answer.tool_calls:  # an answer with tool calls is not final
@@ -204,6 +207,10 @@ async def _within(limit: float, work: Awaitable[T]) -> T:
         ) from None
 
 
+_TOLD_ONLY = ReleasePolicy("live", "marker")
+"""With `require`, readers of such a call have to be told of retractions."""
+
+
 def start_call(call: CallPipeline, action: Component[T]) -> ModelOutputThunk[T]:
     """Start a call, and return its thunk at once."""
     options = call.prompt.options
@@ -216,6 +223,7 @@ def start_call(call: CallPipeline, action: Component[T]) -> ModelOutputThunk[T]:
         parse=parse,
         description=action,
         tools=options.tools,
+        needs_retractions=call.require and call.policy == _TOLD_ONLY,
     )
 
 

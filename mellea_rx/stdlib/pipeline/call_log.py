@@ -13,9 +13,9 @@ from mellea_rx.core.runtime.logs import (
     logs_content,
 )
 from mellea_rx.core.streams.generation import Generation
+from mellea_rx.core.streams.retraction import Retraction
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.request import Request
-from mellea_rx.errors import MelleaRxError
 
 
 def log_call(generation: Generation, backend: Backend) -> None:
@@ -48,7 +48,7 @@ class _EndLog:
     def end(self) -> bool:
         return True
 
-    def restart(self, error: MelleaRxError) -> bool:
+    def retract(self, retraction: Retraction) -> bool:
         return False
 
     def wake(self) -> None:

@@ -14,12 +14,14 @@ from mellea_rx.core.streams.generation import Generation
 from mellea_rx.core.types.chunk import Chunk, with_text
 from mellea_rx.core.types.events import AttemptFailed, AttemptStarted, Rejected, Retrying
 from mellea_rx.core.types.options import ModelOption, Options
+from mellea_rx.core.types.release import Release, ReleasePolicy
 from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.sampling_result import Attempt
-from mellea_rx.errors import InvalidInputError, MelleaRxError, UnexpectedError
+from mellea_rx.errors import InvalidInputError, MelleaRxError
 from mellea_rx.stdlib.pipeline.attempt import AttemptSettings, RunningAttempt
 from mellea_rx.stdlib.pipeline.generate import check, resolve
 from mellea_rx.stdlib.pipeline.prefill import with_prefill
+from mellea_rx.stdlib.pipeline.release import ReleasedText
 from mellea_rx.stdlib.prompts.renderer import render
 
 
@@ -29,19 +31,20 @@ class CallSampler:
     Args:
         generation: The call's generation, whose readers get released text.
         setting: The settings of all attempts.
+        policy: The call's release policy.
     """
 
     def __init__(
-        self,
-        generation: Generation,
-        setting: AttemptSettings,
+        self, generation: Generation, setting: AttemptSettings, policy: ReleasePolicy
     ) -> None:
         self._setting = setting
         self._generation = generation
+        self.policy = policy
         self.event_log = generation.record_events()
+        self._readers = ReleasedText(generation, policy)
         self._count = 0
         self._rejected: Attempt | None = None
-        self._released = ""
+        self._why_rejected = ""
 
     @property
     def request(self) -> Request:
@@ -81,8 +84,11 @@ class CallSampler:
         if after:
             request = _continued(request, after, taken)
         self._record_start(number, taken, request)
-        out = self._release if release else None
-        running = RunningAttempt(self._setting, number, self.event_log, after, out)
+        mode: Release = "accepted"
+        if release:
+            mode = self.policy.release if self.policy.is_early else "validated"
+            self._readers.become(Chunk(after), self._why_rejected)
+        running = RunningAttempt(self._setting, number, self.event_log, after, mode, self._readers)
         try:
             attempt = await running.run(taken, _with_own_seed(request, number))
         except MelleaRxError as error:
@@ -91,6 +97,7 @@ class CallSampler:
             raise
         if not attempt.success:
             self._rejected = attempt
+            self._why_rejected = "; ".join(attempt.reasons)
             self.event_log.add(Rejected(self.event_log.now(), number, attempt.reasons))
         return attempt
 
@@ -109,22 +116,16 @@ class CallSampler:
             log(AttemptRejected(self._generation.number, len(rejected.reasons), number + 1))
         event_log.add(AttemptStarted(event_log.now(), number, backend.name, request.prompt))
 
-    def _release(self, text: str) -> None:
-        self._released += text
-        self._generation.push(Chunk(text))
-
-    def release_rest(self, value: Chunk) -> None:
-        """Pass the rest of the value to readers: all that was not released before.
+    def complete(self, chosen: Attempt) -> None:
+        """Make the chosen attempt the value: pass to readers all of it that they have not got.
 
         Raises:
-            UnexpectedError: The value does not begin with the text that the strategy released.
+            UnexpectedError: It does not begin with the text that the strategy released.
         """
-        if not value.text.startswith(self._released):
-            raise UnexpectedError(
-                "the sampling strategy released text that its value does not begin with",
-                text=self._released,
-            )
-        self._generation.push(with_text(value, value.text[len(self._released) :]))
+        value = chosen.answer
+        if self.policy.release == "validated" and not chosen.success:
+            value = with_text(value, chosen.kept)  # no reader sees text that was rejected
+        self._readers.become(value, self._why_rejected)
 
 
 def _continued(request: Request, text: str, backend: Backend) -> Request:

@@ -70,6 +70,7 @@ class _Lane:
         "requirement",
         "splitter",
         "units",
+        "unobjected",
     )
 
     def __init__(self, requirement: Requirement, function: Callable[..., Any], after: str) -> None:
@@ -84,6 +85,8 @@ class _Lane:
         self.count = 0
         self.good = sum(map(len, self.known)) if remembers else len(after)
         """The number of characters, from the beginning of the text, that passed."""
+        self.unobjected = self.good
+        """The same, with units that are undecided."""
         self.is_open = False
         """Whether a unit did not pass, so that the whole answer has to be judged."""
 
@@ -93,6 +96,8 @@ class _Lane:
 
     def note(self, unit: str, verdict: UnitVerdict) -> None:
         self.is_open = self.is_open or not verdict.result
+        if verdict.result is not False:
+            self.unobjected += len(unit)
         if not self.is_open:
             self.good += len(unit)
 
@@ -141,6 +146,13 @@ class StreamJudge:
         if not self._all_stream:
             return self._start
         return max(self._start, min((lane.good for lane in self._lanes), default=0))
+
+    def unobjected(self, size: int) -> int:
+        """The number of characters, of `size`, that no streaming validation rejected or has yet to
+        look at."""
+        if not self._lanes:
+            return size
+        return max(self._start, min(lane.unobjected for lane in self._lanes))
 
     @property
     def failure(self) -> tuple[Requirement, ValidationResult] | None:

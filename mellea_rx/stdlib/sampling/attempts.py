@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from mellea_rx.core.interfaces.backend import Backend
+from mellea_rx.core.interfaces.sampling import Sampler
 from mellea_rx.core.streams.generation import as_ours
 from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.core.types.release import ReleasePolicy
+from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.validation import either_name, require_positive_int
 from mellea_rx.errors import (
@@ -75,6 +79,36 @@ def failed(error: Exception, answer: Chunk | None = None) -> Attempt:
     """
     ours = as_ours(error)
     return Attempt(Chunk(ours.text) if answer is None else answer, (), error=ours)
+
+
+def result_of(attempts: Sequence[Attempt], policy: ReleasePolicy) -> SamplingResult:
+    """The result of attempts that were made one after the other.
+
+    Where each goes on from the one before, only the latest begins with all that readers have got.
+    """
+    if policy.goes_on:
+        return SamplingResult(attempts[-1].success, tuple(attempts), len(attempts) - 1)
+    return outcome(attempts)
+
+
+async def attempt_after(
+    last: Attempt | None,
+    sampler: Sampler,
+    request: Request | None = None,
+    *,
+    backend: Backend | None = None,
+) -> Attempt:
+    """Make the attempt that follows another one, by the call's release policy.
+
+    Args:
+        last: The attempt before it, which was rejected; None for the first.
+        sampler: Makes it.
+        request: Its request; the call's own by default.
+        backend: Its backend; the call's own by default.
+    """
+    policy = sampler.policy
+    after = last.kept if policy.goes_on and last is not None else ""
+    return await sampler.attempt(request, backend=backend, after=after, release=policy.is_early)
 
 
 async def until_accepted(

@@ -10,12 +10,15 @@ from typing import Literal
 
 from mellea_rx.core.interfaces.backend import Backend, require_backend
 from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
+from mellea_rx.core.types.release import OnReject, Release, ReleasePolicy, ReleaseWish
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.validation import require_positive_int
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.sampling.attempts import (
     at_once,
+    attempt_after,
     outcome,
+    result_of,
     until_accepted,
     width_of,
 )
@@ -44,15 +47,20 @@ class RejectionSampling(BaseStrategy):
         repair: The attempt after one that failed: "restart" makes another one, "continue" goes on
             (see above; only on backends that can continue an assistant's message).
         concurrency_budget: Another name of `max_concurrent`.
+        release: The time at which readers get text; "accepted" by default (see `Release`).
+        on_reject: The fate of text that readers have got, when it is rejected; "fail" by default
+            (see `OnReject`).
 
     Raises:
-        InvalidInputError: A number is below 1, there is no such repair, or one parameter was given
-            by both of its names.
+        InvalidInputError: A number is below 1, there is no such policy, one parameter was given by
+            both of its names, or two parameters contradict each other.
     """
 
     loop_budget: int
     max_concurrent: int
     repair: Literal["restart", "continue"]
+    release: Release | None
+    on_reject: OnReject | None
 
     def __init__(
         self,
@@ -61,41 +69,56 @@ class RejectionSampling(BaseStrategy):
         max_concurrent: int | None = None,
         repair: Literal["restart", "continue"] = "restart",
         concurrency_budget: int | None = None,
+        release: Release | None = None,
+        on_reject: OnReject | None = None,
     ) -> None:
         budget = require_positive_int("loop_budget", loop_budget)
         name, given = width_of(max_concurrent, concurrency_budget)
         width = given or 1
         if repair not in ("restart", "continue"):
             raise InvalidInputError(f"repair is 'restart' or 'continue', not {repair!r}")
-        if repair == "continue" and width > 1:
+        if repair == "continue":
+            if width > 1:
+                raise InvalidInputError(
+                    f"repair='continue' goes on from one attempt: it needs {name}=1"
+                )
+            if on_reject not in (None, "continue"):
+                raise InvalidInputError(
+                    f"repair='continue' means on_reject='continue', not {on_reject!r}"
+                )
+        wish = ReleaseWish(release, on_reject)
+        if wish.policy.is_early and width > 1:
             raise InvalidInputError(
-                f"repair='continue' goes on from one attempt: it needs {name}=1"
+                f"release={wish.policy.release!r} shows one attempt at a time: it needs {name}=1"
             )
         object.__setattr__(self, "loop_budget", budget)
         object.__setattr__(self, "max_concurrent", width)
         object.__setattr__(self, "repair", repair)
+        object.__setattr__(self, "release", release)
+        object.__setattr__(self, "on_reject", on_reject)
 
     @property
     def concurrency_budget(self) -> int:
         """Another name of `max_concurrent`."""
         return self.max_concurrent
 
+    @property
+    def wish(self) -> ReleaseWish:
+        """The release policy that it asks for."""
+        continues = self.repair == "continue"
+        return ReleaseWish(self.release, "continue" if continues else self.on_reject)
+
+    def policy_refusal(self, policy: ReleasePolicy) -> str:
+        """Several attempts at once are whole when one is chosen."""
+        return "" if self.max_concurrent == 1 else "it makes several attempts at once"
+
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds."""
-        if self.repair == "continue":
-            return await self._continuing(sampler)
-        if self.max_concurrent == 1:
-            return outcome(await until_accepted(lambda _: sampler.attempt(), self.loop_budget))
-        width = self.max_concurrent
-        return outcome(await at_once(sampler.attempt, self.loop_budget, width, first=True))
-
-    async def _continuing(self, sampler: Sampler) -> SamplingResult:
-        async def following(last: Attempt | None) -> Attempt:
-            return await sampler.attempt(after="" if last is None else last.kept, release=True)
-
-        attempts = await until_accepted(following, self.loop_budget)
-        # Readers got the units of every attempt so far: only the latest one begins with them all.
-        return SamplingResult(attempts[-1].success, tuple(attempts), len(attempts) - 1)
+        budget, width = self.loop_budget, self.max_concurrent
+        if width > 1:
+            return outcome(await at_once(sampler.attempt, budget, width, first=True))
+        attempts = await until_accepted(lambda last: attempt_after(last, sampler), budget)
+        return result_of(attempts, sampler.policy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from mellea_rx.core.interfaces.sampling import SamplingStrategy
 from mellea_rx.core.types.image import Images
 from mellea_rx.core.types.options import ModelOption, Options, meant_option, standard_option
 from mellea_rx.core.types.output_format import OutputFormat
+from mellea_rx.core.types.release import OPEN, OnReject, Release, ReleaseWish
 from mellea_rx.core.types.requirement import Requirement
 from mellea_rx.core.types.retry_policy import RetryPolicy
 from mellea_rx.core.types.tool import Tool
@@ -102,7 +103,7 @@ _ADVICE: Mapping[str, str] = {
 
 _INSTRUCTS = (
     *("format", "grounding_context", "icl_examples", "images", "prefix", "require"),
-    *("requirements", "strategy", "tool_calls", "user_variables"),
+    *("on_reject", "release", "requirements", "strategy", "tool_calls", "user_variables"),
 )
 
 
@@ -193,6 +194,7 @@ class CallOptions(msgspec.Struct, frozen=True):
         format: The format of the answer; None for text, which the component parses.
         tool_calls: Whether tools are offered; None to offer the tools of the options.
         tools: The tools to offer instead of those of the options; None for no others.
+        release: The release policy that the call asks for, instead of the strategy's.
     """
 
     requirements: tuple[Requirement, ...] = ()
@@ -202,6 +204,7 @@ class CallOptions(msgspec.Struct, frozen=True):
     format: OutputFormat[Any] | None = None
     tool_calls: bool | None = None
     tools: tuple[Tool[..., Any], ...] | None = None
+    release: ReleaseWish = OPEN
 
     def options_over(self, *bases: Options) -> tuple[Options, ...]:
         """The call's options over each of these options; the same objects where the call sets none.
@@ -252,6 +255,8 @@ class ActKwargs(QueryKwargs, total=False):
     strategy: SamplingStrategy | None
     require: bool
     tool_calls: bool | None
+    release: Release | None
+    on_reject: OnReject | None
 
 
 class InstructKwargs(ActKwargs, total=False):

@@ -26,6 +26,7 @@ from mellea_rx.core.runtime.fork import ForkSafeLock
 from mellea_rx.core.runtime.logs import ChatForgets, LogEvent, StaleContext, log
 from mellea_rx.core.streams.thunk import GenerationView, ModelOutputThunk
 from mellea_rx.core.types.options import ModelOption, Options
+from mellea_rx.core.types.release import ACCEPTED, OnReject, Release, ReleaseWish
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.core.types.validation import kind_of
 from mellea_rx.errors import (
@@ -39,6 +40,7 @@ from mellea_rx.stdlib.context.contexts import SimpleContext
 from mellea_rx.stdlib.context.summaries import SummaryCache
 from mellea_rx.stdlib.pipeline import generate as answers
 from mellea_rx.stdlib.pipeline.call import CallPipeline, start_call, start_validation
+from mellea_rx.stdlib.pipeline.release import policy_of
 from mellea_rx.stdlib.pipeline.structured_output import fits, for_one_call
 from mellea_rx.stdlib.prompts import renderer as template
 from mellea_rx.stdlib.prompts.prompt import prompt_for
@@ -71,6 +73,10 @@ class MelleaSession(Verbs):
         ctx: The context that prompts begin with; a `SimpleContext` (no history) by default.
         model_options: Options for every call that does not set them itself.
         templates: A folder with files that replace the library's templates, read now.
+        release: The time at which readers get text of an attempt, where neither call nor strategy
+            says one: "accepted" by default, "validated" or "live".
+        on_reject: The fate of text that they have got, when it is rejected, likewise: "fail" by
+            default, "marker" or "continue".
         options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
     Example:
@@ -94,6 +100,8 @@ class MelleaSession(Verbs):
         *,
         model_options: ModelOptions | None = None,
         templates: str | os.PathLike[str] | None = None,
+        release: Release | None = None,
+        on_reject: OnReject | None = None,
         **options: Unpack[StreamKwargs],
     ) -> None:
         require_backend(backend, "a session")
@@ -104,6 +112,7 @@ class MelleaSession(Verbs):
         # Loaded here, so that the first call is as fast as any other.
         template.load()
         load_engine()
+        self._wish = ReleaseWish(release, on_reject)
         self._sources = read_templates(templates)
         self.backend = backend
         self._own_options = Options(with_keywords(type(self), model_options, options))
@@ -133,6 +142,7 @@ class MelleaSession(Verbs):
         twin = _Clone(self.backend, self.ctx)
         twin._own_options, twin._base_options = self._own_options, self._base_options
         twin._sources = self._sources
+        twin._wish = self._wish
         twin._memory = self._memory.copy()
         return twin
 
@@ -234,6 +244,10 @@ class MelleaSession(Verbs):
         strategy = _strategy_of(spec)
         form = None if spec.format is None else for_one_call(spec.format)
         own = () if form is None or strategy is None else (fits(form),)
+        requirements = (*spec.requirements, *own)
+        policy = ACCEPTED
+        if strategy is not None:
+            policy = policy_of(strategy, spec.release, self._wish, requirements)
         options, given = spec.options_over(self._base_options, self._own_options)
         if spec.tool_calls and not options.get(ModelOption.TOOLS):
             raise InvalidInputError("tool_calls=True needs tools: give some in ModelOption.TOOLS")
@@ -254,11 +268,12 @@ class MelleaSession(Verbs):
                 self.backend,
                 prompt,
                 given,
-                (*spec.requirements, *own),
+                requirements,
                 strategy,
                 spec.require,
                 running_loop(),
                 form,
+                policy,
             )
             thunk = start_call(call, action)
             self.ctx = ctx.add(action, prompt.messages, thunk)

@@ -9,6 +9,7 @@ from typing import Any
 from mellea_rx.backends.registry import backend_parameters, create_backend
 from mellea_rx.core.interfaces.context import Context, is_context
 from mellea_rx.core.types.options import ModelOption, standard_option
+from mellea_rx.core.types.release import OnReject, Release
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.context.contexts import ChatContext, SimpleContext
 from mellea_rx.stdlib.session.call_options import (
@@ -36,6 +37,8 @@ def start_session(
     templates: str | os.PathLike[str] | None = None,
     base_url: str | None = None,
     api_key: str | None = None,
+    release: Release | None = None,
+    on_reject: OnReject | None = None,
     **options: Any,
 ) -> MelleaSession:
     """Start a session. Returns at once; the first call makes the first connection.
@@ -54,6 +57,8 @@ def start_session(
             by default.
         base_url: The server's address.
         api_key: The server's key.
+        release: The time at which readers get text that is still checked; see `MelleaSession`.
+        on_reject: The fate of such text, when it is rejected; see `MelleaSession`.
         options: Model options as keywords (`temperature=0`; see `ModelKwargs`), and any other
             parameter of the backend.
 
@@ -82,7 +87,14 @@ def start_session(
     backend = _create(name, model, options)
     folder = templates or os.environ.get("MELLEA_RX_TEMPLATES", "").strip() or None
     context = _context(ctx, context_type)
-    return MelleaSession(backend, context, model_options=to_session, templates=folder)
+    return MelleaSession(
+        backend,
+        context,
+        model_options=to_session,
+        templates=folder,
+        release=release,
+        on_reject=on_reject,
+    )
 
 
 def _shared_out(options: ModelOptions | None) -> tuple[ModelOptions | None, ModelOptions | None]:

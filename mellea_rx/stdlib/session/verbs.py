@@ -13,6 +13,7 @@ from mellea_rx.core.streams.thunk import ComputedThunk, ModelOutputThunk
 from mellea_rx.core.types.image import Images
 from mellea_rx.core.types.options import Options
 from mellea_rx.core.types.output_format import OutputFormat
+from mellea_rx.core.types.release import OnReject, Release, ReleaseWish
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.core.types.validation import kind_of
 from mellea_rx.errors import InvalidInputError
@@ -91,6 +92,8 @@ class Verbs(ABC):
         require: bool = False,
         format: Any = None,
         tool_calls: bool | None = None,
+        release: Release | None = None,
+        on_reject: OnReject | None = None,
         model_options: ModelOptions | None = None,
         **options: Unpack[StreamKwargs],
     ) -> ModelOutputThunk[Any]:
@@ -116,6 +119,10 @@ class Verbs(ABC):
                 answer that does not fit is a rejected attempt of the strategy; None for text.
             tool_calls: Whether the model may ask to call tools: True (there have to be some), False
                 (not in this call); None offers the tools of `ModelOption.TOOLS`.
+            release: The time at which readers get text of an attempt: "accepted", "validated" or
+                "live"; by default as the strategy says, else the session.
+            on_reject: The fate of text that they have got, when it is rejected: "fail", "marker" or
+                "continue"; by default likewise.
             model_options: Options by `ModelOption`, or by a name of the server's own.
             options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
@@ -141,7 +148,15 @@ class Verbs(ABC):
             prefix=prefix,
             images=() if images is None else images,
         )
-        spec = CallOptions(checks, strategy, require, model_options, as_format(format), tool_calls)
+        spec = CallOptions(
+            checks,
+            strategy,
+            require,
+            model_options,
+            as_format(format),
+            tool_calls,
+            release=ReleaseWish(release, on_reject),
+        )
         return self._start(action, spec)
 
     @overload
@@ -262,6 +277,8 @@ class Verbs(ABC):
         require: bool = False,
         format: Any = None,
         tool_calls: bool | None = None,
+        release: Release | None = None,
+        on_reject: OnReject | None = None,
         model_options: ModelOptions | None = None,
         **options: Unpack[StreamKwargs],
     ) -> ModelOutputThunk[Any]:
@@ -276,6 +293,10 @@ class Verbs(ABC):
             format: The format of the answer, instead of the component's `parse`; see `ainstruct`.
             tool_calls: Whether the model may ask to call tools: True (there have to be some), False
                 (not in this call); None offers the tools of `ModelOption.TOOLS`.
+            release: The time at which readers get text of an attempt: "accepted", "validated" or
+                "live"; by default as the strategy says, else the session.
+            on_reject: The fate of text that they have got, when it is rejected: "fail", "marker" or
+                "continue"; by default likewise.
             model_options: Options by `ModelOption`, or by a name of the server's own.
             options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
@@ -292,7 +313,15 @@ class Verbs(ABC):
                 f"{kind_of(action)}; for a task in words use instruct"
             )
         checks = as_requirements(requirements)
-        spec = CallOptions(checks, strategy, require, model_options, as_format(format), tool_calls)
+        spec = CallOptions(
+            checks,
+            strategy,
+            require,
+            model_options,
+            as_format(format),
+            tool_calls,
+            release=ReleaseWish(release, on_reject),
+        )
         return self._start(action, spec)
 
     async def avalidate(
