@@ -19,9 +19,9 @@ from mellea_rx import backends as _backends
 from mellea_rx import errors as _errors
 from mellea_rx._version import __version__
 from mellea_rx.core.runtime.fork import no_fork as _no_fork
-from mellea_rx.core.streams.reader import ThunkStream
+from mellea_rx.core.streams.reader import RetractableStream, ThunkStream
 from mellea_rx.core.streams.thunk import ComputedThunk, ModelOutputThunk
-from mellea_rx.core.types.chunk import Chunk, ToolCall, Usage
+from mellea_rx.core.types.chunk import Chunk, Retracted, ToolCall, Usage
 from mellea_rx.core.types.image import Image
 from mellea_rx.core.types.options import ModelOption
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
@@ -58,6 +58,8 @@ __all__ = [
     "OllamaBackend",
     "OpenAIBackend",
     "Requirement",
+    "RetractableStream",
+    "Retracted",
     "RetryPolicy",
     "ScriptedBackend",
     "SimpleContext",

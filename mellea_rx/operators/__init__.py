@@ -19,6 +19,7 @@ from mellea_rx.operators.items import Outcome, Tagged
 from mellea_rx.operators.iterators import to_async_iterator, to_iterator
 from mellea_rx.operators.mapping import Generated, Started, map_async, map_generate, map_thunks
 from mellea_rx.operators.partial_object import Part, partial_object
+from mellea_rx.operators.retractions import apply_retractions
 from mellea_rx.operators.retry import retry
 from mellea_rx.operators.sharing import observe, tee
 from mellea_rx.operators.text import accumulate, by_line, by_paragraph, by_sentence, by_word, text
@@ -35,6 +36,7 @@ __all__ = [
     "Tagged",
     "Unit",
     "accumulate",
+    "apply_retractions",
     "as_completed",
     "by_line",
     "by_paragraph",

@@ -118,6 +118,7 @@ class Validated(Event, frozen=True):
         result: Whether it is met; None for a unit that leaves it undecided.
         reason: The reason, in words.
         unit: The unit of text that was judged; "" for the whole answer.
+        score: The degree to which it is met, where the validation measures that.
     """
 
     attempt: int
@@ -125,6 +126,7 @@ class Validated(Event, frozen=True):
     result: bool | None
     reason: str | None = None
     unit: str = ""
+    score: float | None = None
 
 
 class Rejected(Event, frozen=True):

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, TypeAlias
 
+from mellea_rx.core.types.stream_context import StreamContext
+
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
@@ -37,6 +39,8 @@ class UnitVerdict:
         result: True: this unit passes. False: the answer is rejected. None: undecided; the whole
             answer is judged at its end.
         reason: The reason, in words.
+        score: The degree to which the unit meets the requirement, where the validation measures
+            that; the requirement's own score is the mean of its units'.
 
     It is true where the unit passes: false for a rejection, and for an undecided unit.
 
@@ -47,6 +51,7 @@ class UnitVerdict:
 
     result: bool | None
     reason: str | None = None
+    score: float | None = None
 
     def __bool__(self) -> bool:
         return self.result is True
@@ -55,9 +60,10 @@ class UnitVerdict:
 ValidationFunction: TypeAlias = Callable[[str], "ValidationResult | Awaitable[ValidationResult]"]
 """Takes the output's text; sync ones run in a worker thread, async ones on the caller's loop."""
 
-StreamValidation: TypeAlias = Callable[[str], Any]
-"""Takes one unit of text as soon as it is complete; returns a `UnitVerdict`, a bool or None,
-"pass", "fail" or "unknown", or a pair of one of these and a reason. It may be async."""
+StreamValidation: TypeAlias = Callable[[str], Any] | Callable[[str, StreamContext], Any]
+"""Takes one unit of text as soon as it is complete, and the answer before it where it has a second
+parameter; returns a `UnitVerdict`, a bool or None, "pass", "fail" or "unknown", or a pair of one of
+these and a reason. It may be async."""
 
 
 @dataclass(frozen=True, slots=True)

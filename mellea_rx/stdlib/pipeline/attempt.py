@@ -13,13 +13,20 @@ from mellea_rx.core.types.events import Retrying, Validated
 from mellea_rx.core.types.options import Options
 from mellea_rx.core.types.release import Release
 from mellea_rx.core.types.request import Request
-from mellea_rx.core.types.requirement import Requirement, UnitVerdict, ValidationResult
+from mellea_rx.core.types.requirement import (
+    Requirement,
+    StreamValidation,
+    UnitVerdict,
+    ValidationResult,
+)
 from mellea_rx.core.types.sampling_result import Attempt
+from mellea_rx.core.types.stream_context import StreamContext, Units
 from mellea_rx.errors import MelleaRxError
 from mellea_rx.stdlib.pipeline.release import ReleasedText
 from mellea_rx.stdlib.pipeline.retries import generate_with_retries
 from mellea_rx.stdlib.pipeline.stream_validation import StreamJudge
 from mellea_rx.stdlib.pipeline.structured_output import require_answer
+from mellea_rx.stdlib.pipeline.unit_deciders import FunctionDecider, UnitDecider
 from mellea_rx.stdlib.pipeline.validation import validate_all
 from mellea_rx.stdlib.prompts.renderer import Sources
 
@@ -77,13 +84,15 @@ class RunningAttempt:
         self._after = after
         self._size = len(after)
         self._released = len(after)
+        self._began_at = asyncio.get_running_loop().time()
+        self._has_calls = False
         self.has_content = False
         """Whether the model has generated anything."""
         self._waiting = TextBuffer()
         """Text that was not released yet."""
         self._judge = StreamJudge(
             setting.requirements,
-            setting.loop,
+            self._decider,
             self._record_unit,
             after=after,
             where=self._where,
@@ -113,7 +122,8 @@ class RunningAttempt:
         if self._judge.failure is None:  # else it was recorded with its unit
             for requirement, result in decided:
                 found = (self._number, requirement.description, result.result, result.reason)
-                self._event_log.add(Validated(self._event_log.now(), *found))
+                event = Validated(self._event_log.now(), *found, score=result.score)
+                self._event_log.add(event)
         attempt = Attempt(answer, decided)
         return replace(attempt, kept=answer.text[: self._kept(attempt.success)])
 
@@ -147,6 +157,7 @@ class RunningAttempt:
     def push(self, chunk: Chunk) -> None:
         """Take a chunk of the answer."""
         self.has_content = self.has_content or bool(chunk)
+        self._has_calls = self._has_calls or bool(chunk.tool_calls)
         self._fold.add(chunk)
         self._event_log.chunk(self._number, chunk)
         if self._release == "live" and (chunk.text or chunk.thinking):
@@ -194,9 +205,18 @@ class RunningAttempt:
             self._released += known
             self._readers.add(Chunk(waiting[:known]))
 
+    def _decider(self, function: StreamValidation) -> UnitDecider:
+        return FunctionDecider(function, self._setting.loop, self._so_far)
+
+    def _so_far(self, units: Units) -> StreamContext:
+        seconds = asyncio.get_running_loop().time() - self._began_at
+        calls = self._fold.snapshot().tool_calls if self._has_calls else ()
+        return StreamContext(units, self._number + 1, calls, seconds)
+
     def _record_unit(self, requirement: Requirement, verdict: UnitVerdict, unit: str) -> None:
         found = (self._number, requirement.description, verdict.result, verdict.reason, unit)
-        self._event_log.add(Validated(self._event_log.now(), *found))
+        event = Validated(self._event_log.now(), *found, verdict.score)
+        self._event_log.add(event)
         self._release_validated()
 
     async def _decided(
@@ -209,7 +229,7 @@ class RunningAttempt:
             return ()
         requirements, met = self._setting.requirements, self._judge.met
         results = await validate_all(
-            [each for each in requirements if each not in met],
+            [each for each in requirements if id(each) not in met],
             answer.text,
             backend=backend,
             options=request.options,
@@ -218,6 +238,4 @@ class RunningAttempt:
             sources=self._setting.sources,
         )
         rest = iter(results)
-        return tuple(
-            (each, ValidationResult(True) if each in met else next(rest)) for each in requirements
-        )
+        return tuple((each, met.get(id(each)) or next(rest)) for each in requirements)

@@ -1,12 +1,14 @@
 """Requirements: conditions that an answer has to meet, and short ways to write them."""
 
 from mellea_rx.core.types.requirement import Requirement, UnitVerdict, ValidationResult
+from mellea_rx.core.types.stream_context import StreamContext
 from mellea_rx.stdlib.requirements.factories import as_requirements, check, req, simple_validate
 from mellea_rx.stdlib.requirements.per_attempt import PerAttempt
 
 __all__ = [
     "PerAttempt",
     "Requirement",
+    "StreamContext",
     "UnitVerdict",
     "ValidationResult",
     "as_requirements",

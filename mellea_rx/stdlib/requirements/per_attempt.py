@@ -66,9 +66,10 @@ class PerAttempt:
         """Whether its functions are async."""
         return self._is_async
 
-    def __call__(self, unit: str) -> Any:
+    def __call__(self, unit: str, *context: Any) -> Any:
         """Judge one unit with a new function."""
-        return self.factory()(unit)
+        function: Callable[..., Any] = self.factory()
+        return function(unit, *context)
 
 
 def is_stateful(function: Callable[..., Any]) -> bool:

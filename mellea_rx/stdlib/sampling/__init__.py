@@ -1,6 +1,7 @@
 """Sampling strategies, for users: each decides how often to try, and which attempt is the value."""
 
 from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler, SamplingStrategy
+from mellea_rx.core.types.release import OnReject, Release, ReleasePolicy, ReleaseWish
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.stdlib.sampling.rejection import RejectionSampling, WeakThenStrong
 from mellea_rx.stdlib.sampling.repair import MultiTurn, RepairTemplate
@@ -12,7 +13,11 @@ __all__ = [
     "BestOfN",
     "MajorityVoting",
     "MultiTurn",
+    "OnReject",
     "RejectionSampling",
+    "Release",
+    "ReleasePolicy",
+    "ReleaseWish",
     "RepairTemplate",
     "Sampler",
     "SamplingResult",
