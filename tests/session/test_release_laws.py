@@ -10,7 +10,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mellea_rx import Chunk, MelleaSession, Retracted, RetractedError, ScriptedBackend
+from mellea_rx import (
+    Chunk,
+    GenerationCancelledError,
+    MelleaSession,
+    Retracted,
+    RetractedError,
+    ScriptedBackend,
+)
 from mellea_rx.backends import Pause
 from mellea_rx.operators import apply_retractions
 from mellea_rx.stdlib.requirements import StreamContext, check
@@ -171,5 +178,45 @@ def test_the_text_that_stands_is_the_value(
         assert last.ends == [None]
         assert not any(isinstance(item, Retracted) for item in last.items)
         assert backend.running == 0
+
+    run_virtual(main())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    attempts,
+    releases,
+    rejections,
+    st.sampled_from(sorted(CHECKS)),
+    st.sampled_from([0.0, 0.05, 0.15, 0.3, 0.75, 1.3, 2.0]),
+    st.booleans(),
+)
+def test_a_cancel_in_any_state_ends_all_once(
+    script: list[Any],
+    release: Release,
+    on_reject: OnReject,
+    checks: str,
+    after: float,
+    takes_retractions: bool,
+) -> None:
+    async def main() -> None:
+        backend = OneAtATime(*script, delay=0.1)
+        strategy = RejectionSampling(3, release=release, on_reject=on_reject)
+        thunk = await MelleaSession(backend).ainstruct(
+            "Go.", requirements=CHECKS[checks], strategy=strategy, stream=True
+        )
+        seen = subscribed(thunk)
+        reading = asyncio.ensure_future(read(thunk, takes_retractions, []))
+        await asyncio.sleep(after)
+        thunk.cancel()
+        await asyncio.sleep(1)
+        assert backend.running == 0
+        assert len(seen.ends) == 1
+        assert reading.done()
+        if thunk.error is not None:
+            failed = reading.exception() or (reading.result().ends or [None])[0]
+            assert isinstance(failed, GenerationCancelledError | RetractedError)
+            # A subscriber that was not told of a retraction has only text that was not void then.
+            assert isinstance(seen.ends[0], RetractedError) or seen.text == thunk.text
 
     run_virtual(main())
