@@ -391,13 +391,18 @@ class _ClientOfEachEngine:
         return client
 
     def _take_open(self) -> list[tuple[Engine, Transport]]:
-        """Remove all clients; returns the open transports of those."""
-        removed = [(running, self._clients.pop(running, None)) for running in list(self._clients)]
-        return [
-            (running, client.transport)
-            for running, client in removed
-            if client is not None and client.transport.is_open
-        ]
+        """Remove all clients; returns the open transports of those, and forgets the others."""
+        opened = []
+        for running in list(self._clients):
+            client = self._clients.pop(running, None)
+            if client is None:
+                continue
+            if client.transport.is_open:
+                opened.append((running, client.transport))
+            else:
+                with suppress(EngineStoppedError):
+                    running.forget(client.transport)
+        return opened
 
     def close(self) -> None:
         """Close all connections soon, each on its engine. Thread-safe."""

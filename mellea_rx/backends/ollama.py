@@ -372,7 +372,8 @@ class OllamaDialect:
         """A remedy for an error; "" if there is none."""
         if isinstance(error, ModelNotFoundError):
             return f"download the model with: ollama pull {model}"
-        if isinstance(error, ConnectionFailedError):
+        # Not of an error that comes again whatever server runs: of TLS, or of a user's session.
+        if isinstance(error, ConnectionFailedError) and error.is_transient:
             return (
                 "start it with: ollama serve (another address: OLLAMA_HOST, or base_url=), "
                 'or use the embedded model: start_session("local")'

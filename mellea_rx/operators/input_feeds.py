@@ -159,6 +159,7 @@ class _ThreadFeed(Generic[A]):
         self._lock = threading.Lock()
         self._requested = 0
         self._is_stepping = False
+        self._has_ended = False
         self._is_closed = False
         self._arrivals = _Arrivals(self._deliver_all)
 
@@ -191,6 +192,9 @@ class _ThreadFeed(Generic[A]):
                 item = returned(next, self._iterator, _END)
             except Exception as error:
                 item = _Failure(error)
+            # Never stepped again, also where more was requested: a step after the end may wait for
+            # ever, or take an item that nobody gets.
+            self._has_ended = item is _END or isinstance(item, _Failure)
             try:
                 self._arrivals.add(item)
             except RuntimeError:
@@ -198,7 +202,7 @@ class _ThreadFeed(Generic[A]):
 
     def _may_step(self) -> bool:
         with self._lock:
-            if self._requested and not self._is_closed:
+            if self._requested and not self._has_ended and not self._is_closed:
                 self._requested -= 1
                 return True
             self._is_stepping = False
@@ -301,6 +305,9 @@ class _TaskFeed(Generic[A]):
             )
         except Exception as error:
             self._taker.fail(error)
+        except BaseException as error:  # the loop raises it (KeyboardInterrupt), or a test does
+            self._taker.fail(RuntimeError(f"the inputs raised {type(error).__name__}: {error}"))
+            raise
         else:
             self._taker.on_inputs_completed()
 

@@ -412,7 +412,10 @@ class AsyncItems(_Reader[T], AsyncIterator[T]):
         return self
 
     async def __anext__(self) -> T:
-        item = await self._channel
+        try:
+            item = await self._channel
+        except StopAsyncIteration as error:  # of a user's function; here it would mean the end
+            raise RuntimeError("the stream failed with StopAsyncIteration") from error
         if item is END:
             raise StopAsyncIteration
         return item

@@ -96,6 +96,7 @@ class SessionTransport:
         self._slots: Slots | None = None
         # The time limits of the pending requests: `aclose` ends a request by its limit.
         self._pending: set[asyncio.Timeout] = set()
+        self._watch: asyncio.TimerHandle | None = None
         # Tasks that read the rest of a message whose answer is complete.
         self._lingering: set[asyncio.Task[None]] = set()
 
@@ -124,26 +125,48 @@ class SessionTransport:
         try:
             async with closing:
                 self._pending.add(closing)
-                return await self._exchange(session, head, body, feed)
+                self._watch_session()
+                # Asked for again: it may have been closed while this request waited for its slot.
+                return await self._exchange(self._session(), head, body, feed)
         except TimeoutError:
             if not closing.expired():  # another limit, or one of the user's code
                 raise
         finally:
             self._pending.discard(closing)
             slots.give_back()
+        self._session()  # raises where the user has closed it
         raise self._faults.closed()
 
-    async def aclose(self) -> None:
-        """End the pending requests, and close a session of its own. Idempotent."""
-        loop = asyncio.get_running_loop()
-        if self._slots is not None:
-            self._slots.fail(self._faults.closed)
-            self._slots = None
+    def _watch_session(self) -> None:
+        """Look once a second whether the user's session was closed, as long as requests run.
+
+        aiohttp leaves those who read an answer waiting.
+        """
+        if self._given is not None and self._watch is None:
+            loop = asyncio.get_running_loop()
+            self._watch = loop.call_later(_LOOP_CHECK, self._look_at_session, self._given)
+
+    def _look_at_session(self, session: aiohttp.ClientSession) -> None:
+        self._watch = None
+        if session.closed:
+            self._end_pending()
+        elif self._pending:
+            self._watch_session()
+
+    def _end_pending(self) -> None:
+        now = asyncio.get_running_loop().time()
         for closing in self._pending:
             if not closing.expired():
                 # A deadline of now ends the request inside its own task. Cancelling the task would
                 # look like a cancellation by the user.
-                closing.reschedule(loop.time())
+                closing.reschedule(now)
+
+    async def aclose(self) -> None:
+        """End the pending requests, and close a session of its own. Idempotent."""
+        if self._slots is not None:
+            self._slots.fail(self._faults.closed)
+            self._slots = None
+        self._end_pending()
         for task in self._lingering:
             task.cancel()
         # Forgotten before the await: a request that is sent meanwhile opens a new session.
@@ -179,8 +202,8 @@ class SessionTransport:
         session's queue could not be distinguished from one that waits for a silent server."""
         wanted = self._limits.connections or default_connections()
         connector = session.connector
-        limit = connector.limit if connector is not None else 0
-        return min(wanted, limit or wanted)
+        own = () if connector is None else (connector.limit, connector.limit_per_host)
+        return min([wanted, *(limit for limit in own if limit)])
 
     async def _exchange(
         self, session: aiohttp.ClientSession, head: RequestHead, body: bytes | None, feed: Feed
@@ -194,12 +217,16 @@ class SessionTransport:
                 data=data,
                 allow_redirects=False,  # the key must not go to another server
                 raise_for_status=False,
-                timeout=aiohttp.ClientTimeout(total=None, connect=self._limits.connect),
+                # Not `connect`, which counts the wait in the session's own queue as well.
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect),
             )
         except _FAILURES as error:
             if isinstance(error, BackendError):
                 raise
             failure = self._unreached(error)
+        except RuntimeError:
+            self._session()  # raises where the user has closed it meanwhile
+            raise
         else:
             del data, body  # else they would stay in memory as long as the answer streams
             try:
@@ -295,9 +322,13 @@ class SessionTransport:
                 return faults.tls(error)
             case OSError():
                 return faults.unanswered()
-        return ConnectionFailedError(
-            f"the request to {faults.origin} failed: {type(error).__name__}"
+        # Of aiohttp's own checks of the request, or of the user's middleware: it will come again.
+        said = f"{type(error).__name__}: {error}"
+        failed = ConnectionFailedError(
+            f"the request to {faults.origin} failed in http_session: {printable(said, 300)}"
         )
+        failed.is_transient = False
+        return failed
 
 
 _parents_sessions: list[aiohttp.ClientSession] = []
@@ -369,6 +400,9 @@ class SessionOnItsLoop:
         finally:
             handover.stop()
             self._handovers.discard(handover)
+            if handover.done.done() and not handover.done.cancelled():
+                # Of a caller that is cancelled just now, else logged as never retrieved.
+                handover.done.exception()
             del handover  # its error refers to this frame: that would be a reference cycle
 
     def _require_running(self) -> None:

@@ -11,10 +11,11 @@ import ipaddress
 import socket
 import ssl
 import sys
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeVar, cast
 
 import aiohappyeyeballs
@@ -97,6 +98,7 @@ class Slots:
 
 
 _P = TypeVar("_P", bound=asyncio.Protocol)
+_T = TypeVar("_T")
 
 ADDRESSES_LAST = 30.0
 """Seconds for which the resolved addresses of a host are reused."""
@@ -234,7 +236,9 @@ class _Addresses:
     async def _look_up(
         self, loop: asyncio.AbstractEventLoop
     ) -> list[aiohappyeyeballs.AddrInfoType]:
-        found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        found = await _in_daemon_thread(
+            loop, partial(socket.getaddrinfo, self._host, self._port, type=socket.SOCK_STREAM)
+        )
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "no address")
         self._resolved = cast("list[aiohappyeyeballs.AddrInfoType]", found)
@@ -251,6 +255,38 @@ class _Addresses:
     def close(self) -> None:
         if self._lookup is not None:
             self._lookup.cancel()
+
+
+def _in_daemon_thread(
+    loop: asyncio.AbstractEventLoop, call: Callable[[], _T]
+) -> asyncio.Future[_T]:
+    """Call a function that cannot be interrupted, without anybody having to wait for its end.
+
+    A loop's own lookup occupies one of few threads that all lookups share, keeps the loop from
+    being closed until it ends, and with uvloop crashes the interpreter if it ends later.
+    """
+    result: asyncio.Future[_T] = loop.create_future()
+
+    def settle(value: _T | None, error: Exception | None) -> None:
+        if result.done():
+            return
+        if error is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(cast("_T", value))
+
+    def run() -> None:
+        value: _T | None = None
+        failure: Exception | None = None
+        try:
+            value = call()
+        except Exception as error:
+            failure = error
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
+            loop.call_soon_threadsafe(settle, value, failure)
+
+    threading.Thread(target=run, name="mellea-rx-lookup", daemon=True).start()
+    return result
 
 
 def _numeric(host: str, port: int) -> list[aiohappyeyeballs.AddrInfoType]:

@@ -10,6 +10,7 @@ hence without locks.
 from __future__ import annotations
 
 import asyncio
+import re
 import select
 import socket
 from collections.abc import Callable
@@ -31,6 +32,9 @@ MAX_HEAD = 64 * 1024
 """Bytes of a response's head, of its trailers, and of chunk framing between two pieces of body."""
 MAX_INFORMATIONAL = 10
 """Informational responses (1xx) before a final response."""
+_SHOWN = 200
+"""Bytes of an answer that is not HTTP, which the message shows."""
+
 IDLE = 15.0
 """Seconds after which an unused connection is closed."""
 
@@ -83,6 +87,7 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_pieces",
         "_pool",
+        "_said",
         "_state",
         "_status",
         "_timer",
@@ -111,6 +116,8 @@ class Connection(asyncio.Protocol):
         self.on_body = self._pieces.append
         self._is_readable: Callable[[], bool] | None = None
         self._why: BackendError | None = None
+        self._has_head = False
+        self._said = b""  # the beginning of a head that is not complete, for a message
         self.kept_since = 0.0
 
     # Called by the pool and the transport.
@@ -150,6 +157,15 @@ class Connection(asyncio.Protocol):
             # Created after the write: the server works meanwhile.
             self._parser = _parser(self)
         return done
+
+    def give_up(self, request: asyncio.Future[Response | None]) -> None:
+        """Close the connection, if it still serves this request.
+
+        A response that ended in this turn of the loop has returned the connection to the pool, and
+        another request may be using it already.
+        """
+        if self._done is request:
+            self.discard()
 
     def discard(self) -> None:
         """Close the connection at once, and drop what is unsent. Idempotent."""
@@ -195,6 +211,8 @@ class Connection(asyncio.Protocol):
             self.close(self._pool.faults.not_http("bytes before a request", data))
             return
         self.is_silent = False
+        if not self._has_head and len(self._said) < _SHOWN:
+            self._said += data[:_SHOWN]
         fault = ""
         try:
             parser.feed_data(data)
@@ -219,7 +237,7 @@ class Connection(asyncio.Protocol):
         elif self._error_body is not None:
             self._collect_error(fault)
         elif fault:
-            self._break(fault, data)
+            self._break(fault)
 
     def eof_received(self) -> None:
         # Closed here: asyncio would first flush the write buffer, to a server that may not read.
@@ -259,6 +277,7 @@ class Connection(asyncio.Protocol):
                 raise _Refused(f"more than {MAX_INFORMATIONAL} informational responses")
             return
         self._has_head = True
+        self._said = b""
         self._head_size = 0
         self._status = status
         named = [(name.lower(), value) for name, value in headers if len(name) in _FRAMING]
@@ -354,9 +373,9 @@ class Connection(asyncio.Protocol):
         body = self._error_body or b""
         return Response(self._status, headers, bytes(body[: self._pool.limits.error_body]))
 
-    def _break(self, fault: str, data: bytes) -> None:
-        faults = self._pool.faults
-        self.fail(faults.interrupted(fault) if self._has_head else faults.not_http(fault, data))
+    def _break(self, fault: str) -> None:
+        faults, said = self._pool.faults, self._said
+        self.fail(faults.interrupted(fault) if self._has_head else faults.not_http(fault, said))
 
     def _lost(self, error: BaseException | None) -> None:
         """The server has closed the connection, or it is broken."""
@@ -411,7 +430,20 @@ class Pool:
 
     async def connect(self) -> Connection:
         """Establish a new connection."""
-        connection = await self._connector.connect(lambda: Connection(self))
+        made: list[Connection] = []
+
+        def make() -> Connection:
+            made.append(Connection(self))
+            return made[-1]
+
+        try:
+            connection = await self._connector.connect(make)
+        except BaseException:
+            # uvloop closes a connection that is cancelled when it is just established, and does
+            # not tell its protocol.
+            for each in made:
+                self.left(each)
+            raise
         if connection not in self._open:
             # Lost before this coroutine was resumed; the caller returns the slot.
             raise connection.take_reason()
@@ -534,7 +566,7 @@ class Http1Transport:
             try:
                 return await response
             except asyncio.CancelledError:
-                connection.discard()
+                connection.give_up(response)
                 raise
             except ConnectionFailedError:
                 # Another pool: the transport was closed meanwhile, so the connection was not stale.
@@ -577,7 +609,9 @@ def _parser(connection: Connection) -> httptools.HttpResponseParser:
 
 def _written(head: RequestHead) -> _WrittenHead:
     url = head.url
-    lines = [f"{head.method} {url.raw_path_qs} HTTP/1.1", f"Host: {url.host_port_subcomponent}"]
+    # The zone of an IPv6 address means something on this machine only (RFC 6874, section 4).
+    host = re.sub(r"%[^\]]*", "", url.host_port_subcomponent or "")
+    lines = [f"{head.method} {url.raw_path_qs} HTTP/1.1", f"Host: {host}"]
     lines += [f"{name}: {value}" for name, value in head.headers.items()]
     return _WrittenHead("\r\n".join(lines).encode())
 

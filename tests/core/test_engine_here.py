@@ -176,3 +176,34 @@ import mellea_rx
 mellea_rx.run(main())
 """
     assert runs_cleanly(FORK + code).splitlines() == ["a b c"] * 3
+
+
+def test_it_may_be_left_in_another_task_and_later_calls_use_the_process_engine() -> None:
+    async def main() -> None:
+        m = MelleaSession(ScriptedBackend("Hello."))
+        block = mellea_rx.engine_here()
+        await block.__aenter__()
+        assert await (await m.ainstruct("Go.")).avalue() == "Hello."
+        await asyncio.create_task(block.__aexit__(None, None, None))
+        assert await (await m.ainstruct("Go.")).avalue() == "Hello."
+
+    asyncio.run(main())
+
+
+def test_a_task_that_outlives_it_goes_on_with_the_process_engine() -> None:
+    async def later(left: asyncio.Event) -> str:
+        await left.wait()
+        async with mellea_rx.engine_here():
+            pass
+        thunk = await MelleaSession(ScriptedBackend("Hello.")).ainstruct("Go.")
+        return await thunk.avalue()
+
+    async def main() -> None:
+        left = asyncio.Event()
+        async with mellea_rx.engine_here():
+            task = asyncio.create_task(later(left))
+            await asyncio.sleep(0)
+        left.set()
+        assert await asyncio.wait_for(task, 30) == "Hello."
+
+    asyncio.run(main())

@@ -8,6 +8,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -787,5 +788,66 @@ def test_what_an_observable_emits_on_other_threads_waits_until_it_is_asked_for()
         await until(lambda: recorder.terminals)
         assert isinstance(recorder.error, ZeroDivisionError)
         assert recorder.texts[:3] == ["0", "1", "2"]
+
+    asyncio.run(main())
+
+
+class Once:
+    """An iterator that counts its steps after its end."""
+
+    def __init__(self, items: int, error: Exception | None = None) -> None:
+        self.left, self.error, self.steps_after = items, error, 0
+        self.has_ended = False
+
+    def __iter__(self) -> Once:
+        return self
+
+    def __next__(self) -> int:
+        self.steps_after += self.has_ended
+        if self.left:
+            self.left -= 1
+            return self.left
+        self.has_ended = True
+        raise self.error or StopIteration
+
+
+@pytest.mark.parametrize("error", [None, ValueError("no more rows")])
+def test_an_iterator_is_not_stepped_after_its_end(error: Exception | None) -> None:
+    async def main() -> None:
+        inputs = Once(2, error)
+        stream = map_async(lambda n: n, max_concurrent=8)(inputs)
+        with suppress(ValueError):
+            assert [item async for item in to_async_iterator(stream)] == [1, 0]
+        await asyncio.sleep(0.05)  # a step that should not be made would come from a thread
+        assert inputs.steps_after == 0
+
+    asyncio.run(main())
+
+
+def test_a_function_that_raises_stop_async_iteration_does_not_end_the_stream_silently() -> None:
+    async def hint(_: int) -> int:
+        raise StopAsyncIteration
+
+    async def main() -> None:
+        stream = map_async(hint, max_concurrent=2)(range(5))
+        with pytest.raises(RuntimeError, match="StopAsyncIteration"):
+            await soon(anext(to_async_iterator(stream)))
+
+    asyncio.run(main())
+
+
+def test_async_inputs_that_raise_no_exception_class_end_the_stream() -> None:
+    class Outcome(BaseException):
+        """As pytest's own, for a failed test."""
+
+    async def rows() -> AsyncIterator[int]:
+        yield 1
+        raise Outcome("no more rows")
+
+    async def main() -> None:
+        stream = to_async_iterator(map_async(lambda n: n, max_concurrent=1)(rows()))
+        assert await soon(anext(stream)) == 1
+        with pytest.raises(RuntimeError, match="the inputs raised Outcome: no more rows"):
+            await soon(anext(stream))
 
     asyncio.run(main())

@@ -29,6 +29,7 @@ from mellea_rx import (
     start_session,
 )
 from mellea_rx.backends import Limits
+from mellea_rx.core.runtime.engine import engine
 from tests.core.hand import STREAM, until, until_blocking
 from tests.core.python import ROOT
 from tests.support.raw_server import Peer, RawServer, answer
@@ -306,3 +307,83 @@ def test_a_limit_of_connections_holds_for_a_session(server: ServerProcess) -> No
     log = server.log("m")
     for before, after in itertools.pairwise(log):
         assert before["ended"] <= after["started"]
+
+
+@both
+def test_requests_of_a_session_that_is_closed_meanwhile_end_and_say_so(
+    kind: str, server: ServerProcess
+) -> None:
+    server.script("m", chunks=["a", "b"], stall_after=1)
+
+    async def main() -> None:
+        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1))
+        m = MelleaSession(KINDS[kind]("m", base_url=server.url, http_session=session))
+        reading = await m.ainstruct("Go.", model_options={**STREAM, **ONCE})
+        await until(lambda: reading.text == "a")
+        waiting = await m.ainstruct("Go.", model_options=ONCE)
+        await asyncio.sleep(0)
+        await session.close()
+        for thunk in (reading, waiting):
+            with pytest.raises(ConnectionFailedError, match="http_session was closed") as caught:
+                await asyncio.wait_for(thunk.avalue(), 30)
+            assert "ollama serve" not in str(caught.value)
+        assert reading.text == "a"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("own", [{"limit_per_host": 1}, {"limit": 1}])
+@pytest.mark.parametrize("backends", [1, 2])
+def test_a_wait_for_one_of_the_sessions_connections_is_no_time_to_connect(
+    own: dict[str, Any], backends: int, server: ServerProcess
+) -> None:
+    server.script("m", chunks=["ok"], delay=0.6)
+
+    async def main() -> None:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(**own)) as session:
+            limits = Limits(connect=0.3)
+            made = [
+                OllamaBackend("m", base_url=server.url, http_session=session, limits=limits)
+                for _ in range(backends)
+            ]
+            thunks = [
+                await MelleaSession(made[n % backends]).ainstruct("Go.", model_options=ONCE)
+                for n in range(2)
+            ]
+            assert await asyncio.gather(*(thunk.avalue() for thunk in thunks)) == ["ok", "ok"]
+
+    asyncio.run(main())
+
+
+def test_the_engine_forgets_backends_over_a_session(server: ServerProcess) -> None:
+    server.script("m", chunks=["ok"])
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        resources = engine()._resources
+        before = len(resources)
+        for _ in range(20):
+            backend = OllamaBackend("m", base_url=server.url, http_session=session)
+            assert await (await MelleaSession(backend).ainstruct("Go.")).avalue() == "ok"
+            await backend.aclose()
+        await until(lambda: len(resources) <= before)
+
+    with_session(test)
+
+
+def test_an_error_of_the_sessions_own_code_is_told_and_not_tried_again(
+    server: ServerProcess,
+) -> None:
+    calls = itertools.count()
+
+    async def vault(request: Any, handler: Any) -> Any:
+        next(calls)
+        raise ValueError("no token in the vault: run `vault login`")
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        m = MelleaSession(OllamaBackend("m", base_url=server.url, http_session=session))
+        with pytest.raises(ConnectionFailedError, match="ValueError: no token in the vault") as it:
+            await (await m.ainstruct("Go.")).avalue()
+        assert "ollama serve" not in str(it.value)
+
+    with_session(test, middlewares=[vault])
+    assert next(calls) == 1

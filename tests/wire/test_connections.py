@@ -9,12 +9,15 @@ import os
 import resource
 import select
 import socket
+import subprocess
+import sys
 import timeit
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 from yarl import URL
 
 from mellea_rx import ConnectionFailedError, ProtocolError
@@ -23,6 +26,7 @@ from mellea_rx.wire.http import HttpClient, open_client
 from mellea_rx.wire.http1 import IDLE, Pool, _readable, _written
 from mellea_rx.wire.transport import RequestHead
 from tests.core.hand import until
+from tests.support.server_process import ServerProcess
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
 
@@ -393,3 +397,98 @@ def test_a_list_that_is_waited_for_when_its_connections_close_fails() -> None:
                 await asking
 
     asyncio.run(main())
+
+
+def test_a_cancel_closes_no_connection_that_another_request_has_got_meanwhile() -> None:
+    async def test(here: Listening) -> None:
+        transport = here.client.transport
+        head = RequestHead("GET", URL(f"{here.client.origin}/list"), {})
+        loop = asyncio.get_running_loop()
+        answered = loop.create_future()
+
+        async def second() -> None:
+            await answered
+            await transport.send(head, None, lambda _: True, lambda _: None)
+
+        def feed(_: bytes) -> bool:
+            # In one turn of the loop: the first request is cancelled, and the second one sent.
+            loop.call_soon(first.cancel)
+            answered.set_result(None)
+            return True
+
+        other = asyncio.ensure_future(second())
+        first = asyncio.ensure_future(transport.send(head, None, feed, lambda _: None))
+        await asyncio.wait_for(other, 30)
+        assert first.cancelled()
+
+    run(test)
+
+
+def test_requests_that_are_cancelled_while_they_connect_leave_nothing() -> None:
+    async def test(here: Listening) -> None:
+        transport = here.client.transport
+        head = RequestHead("GET", URL(f"{here.client.origin}/list"), {})
+        for turns in range(150):
+            request = asyncio.ensure_future(
+                transport.send(head, None, lambda _: False, lambda _: None)
+            )
+            for _ in range(turns % 15):
+                await asyncio.sleep(0)
+            request.cancel()
+            await asyncio.wait({request})
+            if transport._pool is not None:  # a task that is cancelled at once never began
+                transport._pool.discard_kept()
+        await until(lambda: not transport._pool._open)
+        await here.ask()
+
+    async def main() -> None:
+        async with listening() as here:
+            await test(here)
+            await here.client.transport.aclose()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+    asyncio.run(main())
+
+
+SLOW_NAME = """
+import asyncio, socket, threading, time
+real = socket.getaddrinfo
+def lookup(host, *args, **more):
+    if host == "slow.test":
+        threading.Event().wait()  # for ever: a lookup cannot be interrupted
+    return real(host, *args, **more)
+socket.getaddrinfo = lookup
+from mellea_rx import ConnectTimeoutError, MelleaSession, OllamaBackend
+from mellea_rx.backends import Limits
+def session(host):
+    url = f"http://{host}:PORT"
+    return MelleaSession(OllamaBackend("m", base_url=url, limits=Limits(connect=0.3)), retries=0)
+async def main():
+    slow = [await session("slow.test").ainstruct("Go.") for _ in range(8)]
+    print(await (await session("localhost").ainstruct("Go.")).avalue())
+    for thunk in slow:
+        try:
+            await thunk
+        except ConnectTimeoutError:
+            print("too long")
+asyncio.run(main())
+"""
+
+
+def test_a_lookup_that_never_ends_delays_neither_other_names_nor_the_exit(
+    server: ServerProcess,
+) -> None:
+    server.script("m", chunks=["ok"])
+    program = SLOW_NAME.replace("PORT", str(server.port))
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.split("\n")[:-1] == ["ok", *["too long"] * 8]
+
+
+def test_the_zone_of_an_address_stays_on_this_machine() -> None:
+    head = _written(RequestHead("GET", URL("http://[fe80::1%25eth0]:80/list"), {}))
+    assert b"Host: [fe80::1]" in bytes(head)
+    assert b"eth0" not in bytes(head)

@@ -307,3 +307,9 @@ def test_a_connection_that_brought_an_error_is_used_again(loop: str) -> None:
     with RawServer(serve) as server:
         run_on(loop, server, main)
         assert server.accepted == 1
+
+
+@on_both_loops
+def test_what_is_not_http_is_shown_from_its_beginning(loop: str) -> None:
+    with pytest.raises(ProtocolError, match=r"did not answer in HTTP.*220 mail"):
+        fetched(loop, b"220 mail.example ", b"ESMTP ", b"ready\r\n", wait=0.05)

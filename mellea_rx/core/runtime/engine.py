@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -75,6 +76,7 @@ class Engine:
         self._tasks: set[TaskHandle] = set()
         self._dependents: weakref.WeakSet[ForkAware] = weakref.WeakSet()
         self._resources: set[AsyncResource] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._ident: int | None = None
         self.is_parents = False
@@ -93,6 +95,11 @@ class Engine:
     def is_current(self) -> bool:
         """Whether the calling thread is the engine's own."""
         return threading.get_ident() == self._ident
+
+    @property
+    def is_left(self) -> bool:
+        """Whether no thread runs the loop for it."""
+        return self._ident is None
 
     @property
     def has_stopped(self) -> bool:
@@ -188,11 +195,21 @@ class Engine:
 
     def close(self, resource: AsyncResource) -> None:
         """Close a kept resource soon, from any thread; `drain` waits until it is closed."""
-        self.call(lambda: self.loop.create_task(self._close(resource)))
+        self.call(self._close_soon, resource)
 
     async def aclose(self, resource: AsyncResource) -> None:
         """Close a kept resource, and wait here, on any loop, until it is closed."""
         await self.run(partial(self._close, resource))
+
+    def _close_soon(self, resource: AsyncResource) -> None:
+        # Kept: the loop itself holds its tasks only weakly, and `drain` waits for them.
+        task = self.loop.create_task(self._close(resource))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def forget(self, resource: AsyncResource) -> None:
+        """Forget a kept resource that has nothing to be closed. From any thread."""
+        self.call(self._resources.discard, resource)
 
     async def _close(self, resource: AsyncResource) -> None:
         await resource.aclose()
@@ -211,6 +228,8 @@ class Engine:
             await asyncio.wait(tasks, timeout=EXIT_PATIENCE / 2)
         for resource in list(self._resources):
             await resource.aclose()
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=EXIT_PATIENCE / 2)
         # Transports that were closed just now call their protocols in the loop's next iterations.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -355,7 +374,8 @@ def engine() -> Engine:
 def running_engine() -> Engine | None:
     """The engine of this code; None where none has been started."""
     used = _used.get()
-    return _current if used is None or used.is_parents else used
+    # An engine that was left, in a task that goes on without it or after a fork, serves nobody.
+    return _current if used is None or used.is_left else used
 
 
 def _forget(stopped: Engine) -> None:
@@ -382,7 +402,10 @@ def use_engine(other: Engine) -> Token[Engine | None]:
 
 def leave_engine(token: Token[Engine | None]) -> None:
     """Have this context use the engine again that it used before `use_engine`."""
-    _used.reset(token)
+    # Another task may leave the engine than the one that began to use it (fixtures of tests do):
+    # that one's context cannot be changed from here, and finds an engine that was left.
+    with suppress(ValueError):
+        _used.reset(token)
 
 
 def load_engine() -> None:

@@ -85,9 +85,12 @@ def returned(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     try:
         return function(*args, **kwargs)
     except BaseException as error:
-        if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        if isinstance(error, Exception) and not isinstance(error, _ENDS):
             raise
         raise RuntimeError(f"the function raised {type(error).__name__}") from error
+
+
+_ENDS = (StopIteration, StopAsyncIteration)
 
 
 def is_given_up() -> bool:
