@@ -41,6 +41,9 @@ def apply_retractions() -> Callable[[Observable[object]], Observable[str]]:
             return text[: max(len(text) - chunk.characters, 0)]
         return text + chunk.text
 
-    # Only items that change the text are passed on; at first it is empty.
-    changes = (ops.start_with(""), ops.distinct_until_changed(), ops.skip(1))
-    return lambda source: stream_of(source.pipe(ops.scan(applied, ""), *changes))
+    def operator(source: Observable[object]) -> Observable[str]:
+        texts: Observable[str] = source.pipe(ops.scan(applied, ""), ops.start_with(""))
+        # Only items that change the text are passed on; at first it is empty.
+        return stream_of(texts.pipe(ops.distinct_until_changed(), ops.skip(1)))
+
+    return operator

@@ -19,6 +19,7 @@ from contextvars import ContextVar, Token
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
+from mellea_rx.core.runtime.batched_calls import BatchedCalls
 from mellea_rx.core.runtime.fork import AsyncResource, ForkAware, Lost, TaskOwner, no_fork
 from mellea_rx.core.runtime.outcome import Outcome
 from mellea_rx.errors import AsyncioRequiredError, EngineStoppedError
@@ -77,6 +78,7 @@ class Engine:
         self._dependents: weakref.WeakSet[ForkAware] = weakref.WeakSet()
         self._resources: set[AsyncResource] = set()
         self._closing: set[asyncio.Task[None]] = set()
+        self.batched_calls = BatchedCalls(loop)
         self._stopping = False
         self._ident: int | None = None
         self.is_parents = False

@@ -70,7 +70,7 @@ def started_in_worker_thread(
         return context.run(lambda: returned(function, *args, **kwargs))
 
     # By the loop, so that one in virtual time knows of it.
-    return asyncio.get_running_loop().run_in_executor(_threads, call)
+    return asyncio.get_running_loop().run_in_executor(worker_threads, call)
 
 
 def returned(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -287,10 +287,11 @@ class WorkerThreads(Executor):
             del job, worker
 
 
-_threads = WorkerThreads()
+worker_threads = WorkerThreads()
+"""The threads of all functions of users in this process."""
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_threads.forget_all)
+    os.register_at_fork(after_in_child=worker_threads.forget_all)
 
 
 _CLOSED_LOOP_CHECK = 1.0

@@ -8,8 +8,9 @@ ends the answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -25,6 +26,13 @@ from mellea_rx.stdlib.requirements.factories import validator_failed
 
 Decided = Callable[[Requirement, UnitVerdict, str], None]
 """Called with each verdict: the requirement, the verdict, and the unit."""
+
+_Note = Callable[["_Lane", str, Any, Exception | None], object]
+
+
+def _ignored(lane: _Lane, unit: str, value: Any, error: Exception | None) -> None:
+    """Does nothing."""
+
 
 _WORDS = {"pass": True, "fail": False, "unknown": None}
 
@@ -57,16 +65,34 @@ def unit_verdict(value: Any) -> UnitVerdict:
     )
 
 
+class _Unit:
+    """A unit that is being decided."""
+
+    __slots__ = ("error", "is_decided", "text", "value")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.is_decided = False
+        self.value: Any = None
+        self.error: Exception | None = None
+
+
 class _Lane:
-    """The validation of a text by one requirement.
+    """The validation of a text by one requirement: its units, decided in order.
 
     Args:
         requirement: A requirement with `stream_validate`.
         decider: Decides its units.
         after: Text that was validated before. A decider that remembers gets its units first.
+        note: Called on each verdict, with this lane, the unit, and its result or exception.
     """
 
     __slots__ = (
+        "_is_complete",
+        "_is_ready",
+        "_note",
+        "_running",
+        "_waiting",
         "count",
         "decider",
         "good",
@@ -75,15 +101,20 @@ class _Lane:
         "requirement",
         "scores",
         "splitter",
-        "units",
         "unobjected",
     )
 
-    def __init__(self, requirement: Requirement, decider: UnitDecider, after: str) -> None:
+    def __init__(
+        self, requirement: Requirement, decider: UnitDecider, after: str, note: _Note
+    ) -> None:
         self.requirement = requirement
         self.decider = decider
         self.splitter = splitter(requirement.unit)
-        self.units: asyncio.Queue[str | None] = asyncio.Queue()
+        self._note = note
+        self._waiting: deque[str] = deque()
+        self._running: deque[_Unit] = deque()
+        self._is_ready = False
+        self._is_complete = False
         # An incomplete unit at the end of `after` is judged when the following text completes it.
         self.known = list(self.splitter.feed(after)) if decider.remembers else []
         self.count = 0
@@ -95,11 +126,49 @@ class _Lane:
         """Whether a unit did not pass, so that the whole answer has to be judged."""
         self.scores: list[float] = []
 
-    def put(self, units: Iterable[str]) -> None:
-        for unit in units:
-            self.units.put_nowait(unit)
+    def begin(self) -> None:
+        """Begin to decide units: the decider is ready."""
+        self._is_ready = True
+        self._advance()
 
-    def note(self, unit: str, verdict: UnitVerdict) -> None:
+    def put(self, units: Iterable[str]) -> None:
+        """Add units."""
+        self._waiting.extend(units)
+        self._advance()
+
+    def complete(self) -> None:
+        """No more units come."""
+        self._is_complete = True
+
+    def stop(self) -> None:
+        """Decide no more units."""
+        self._is_ready = False
+        self._waiting.clear()
+        self._running.clear()
+        self._note = _ignored  # it refers to the judge, which has this lane: no circle
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every unit is decided, and no more come."""
+        return self._is_complete and not self._waiting and not self._running
+
+    def _advance(self) -> None:
+        while self._is_ready and self._waiting and len(self._running) < self.decider.width:
+            unit = _Unit(self._waiting.popleft())
+            self._running.append(unit)
+            self.decider.decide(unit.text, partial(self._decided, unit))
+
+    def _decided(self, unit: _Unit, value: Any, error: Exception | None) -> None:
+        unit.is_decided, unit.value, unit.error = True, value, error
+        # In order: a verdict waits for those of the units before it.
+        while self._running and self._running[0].is_decided:
+            first = self._running.popleft()
+            self.count += 1
+            self._note(self, first.text, first.value, first.error)
+        self._advance()
+
+    def add(self, unit: str, verdict: UnitVerdict) -> None:
+        """Count a verdict."""
         self.is_open = self.is_open or not verdict.result
         if verdict.score is not None:
             self.scores.append(verdict.score)
@@ -136,7 +205,7 @@ class StreamJudge:
         where: str = "",
     ) -> None:
         self._lanes = [
-            _Lane(each, decider(each.stream_validate), after)
+            _Lane(each, decider(each.stream_validate), after, self._note)
             for each in requirements
             if each.stream_validate is not None
         ]
@@ -145,6 +214,7 @@ class StreamJudge:
         self._decided = decided
         self._where = where
         self._failure: tuple[Requirement, ValidationResult] | None = None
+        self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def has_work(self) -> bool:
@@ -184,8 +254,9 @@ class StreamJudge:
     def flush(self) -> None:
         """Take the end of the answer."""
         for lane in self._lanes:
+            lane.complete()
             lane.put(lane.splitter.flush())
-            lane.units.put_nowait(None)
+        self._look_for_end()
 
     async def run(self) -> None:
         """Judge all units; return at the end of the answer, or when the first one fails.
@@ -194,74 +265,67 @@ class StreamJudge:
             ValidatorError: A function raised, or returned no verdict.
             BackendError: The model as judge failed.
         """
-        lanes = [asyncio.ensure_future(self._follow(lane)) for lane in self._lanes]
+        getting_ready = [self._begin(lane) for lane in self._lanes]
+        tasks = [asyncio.ensure_future(each) for each in getting_ready if each is not None]
         try:
-            for lane in asyncio.as_completed(lanes):
-                await lane
-                if self._failure is not None:
-                    return
+            await self._end
         finally:
-            for each in lanes:
-                each.cancel()
-            await asyncio.gather(*lanes, return_exceptions=True)
+            for lane in self._lanes:
+                lane.stop()
+            for task in tasks:
+                task.cancel()
+            closing = [lane.decider.close() for lane in self._lanes]
+            await asyncio.gather(*tasks, *closing, return_exceptions=True)
+            if self._end.done() and not self._end.cancelled():
+                self._end.exception()  # where this run was cancelled, nobody else reads it
 
-    async def _follow(self, lane: _Lane) -> None:
-        with self._blaming(lane, ""):
-            await lane.decider.begin(lane.known)
-        if lane.decider.width > 1:
-            await self._follow_ahead(lane)
+    def _begin(self, lane: _Lane) -> Coroutine[Any, Any, None] | None:
+        ready = lane.decider.begin(lane.known)
+        if ready is None:
+            lane.begin()
+            return None
+        return self._begin_later(lane, ready)
+
+    async def _begin_later(self, lane: _Lane, ready: Awaitable[None]) -> None:
+        try:
+            await ready
+        except Exception as error:
+            self._fail(lane, "", error)
+        else:
+            lane.begin()
+            self._look_for_end()
+
+    def _note(self, lane: _Lane, unit: str, value: Any, error: Exception | None) -> None:
+        if self._end.done():
             return
-        while self._failure is None and (unit := await lane.units.get()) is not None:
-            lane.count += 1
-            with self._blaming(lane, unit):
-                verdict = unit_verdict(await lane.decider.decide(unit))
-            self._note(lane, unit, verdict)
-
-    async def _follow_ahead(self, lane: _Lane) -> None:
-        """Have several units decided at once, and note their verdicts in order."""
-        slots = asyncio.Semaphore(lane.decider.width)
-        asked: asyncio.Queue[tuple[str, asyncio.Future[Any]] | None] = asyncio.Queue()
-        tasks: list[asyncio.Future[Any]] = []
-
-        async def ask() -> None:
-            while (unit := await lane.units.get()) is not None:
-                await slots.acquire()
-                task = asyncio.ensure_future(lane.decider.decide(unit))
-                tasks.append(task)
-                asked.put_nowait((unit, task))
-            asked.put_nowait(None)
-
-        asking = asyncio.ensure_future(ask())
         try:
-            while self._failure is None and (item := await asked.get()) is not None:
-                unit, task = item
-                lane.count += 1
-                with self._blaming(lane, unit):
-                    verdict = unit_verdict(await task)
-                slots.release()
-                self._note(lane, unit, verdict)
-        finally:
-            for each in (asking, *tasks):
-                each.cancel()
-            # Only when they have ended are their requests ended on the server too.
-            await asyncio.gather(asking, *tasks, return_exceptions=True)
-
-    def _note(self, lane: _Lane, unit: str, verdict: UnitVerdict) -> None:
+            if error is not None:
+                raise error
+            verdict = unit_verdict(value)
+        except Exception as raised:
+            self._fail(lane, unit, raised)
+            return
         if verdict.result is False:
             self._failure = self._failure or _failed(lane, unit, verdict)
-        lane.note(unit, verdict)
+            self._end.set_result(None)
+        lane.add(unit, verdict)
         self._decided(lane.requirement, verdict, unit)
+        self._look_for_end()
 
-    @contextmanager
-    def _blaming(self, lane: _Lane, unit: str) -> Iterator[None]:
-        try:
-            yield
-        except lane.decider.own_errors:
-            raise
-        except Exception as error:
+    def _look_for_end(self) -> None:
+        if not self._end.done() and all(lane.is_done for lane in self._lanes):
+            self._end.set_result(None)
+
+    def _fail(self, lane: _Lane, unit: str, error: Exception) -> None:
+        if self._end.done():
+            return
+        if not isinstance(error, lane.decider.own_errors):
             requirement, function = lane.requirement, lane.requirement.stream_validate
             where = f"{requirement.unit} {lane.count} of {self._where}" if unit else self._where
-            raise validator_failed(requirement, function, error, unit, where) from error
+            cause = error
+            error = validator_failed(requirement, function, cause, unit, where)
+            error.__cause__ = cause
+        self._end.set_exception(error)
 
 
 def _failed(lane: _Lane, unit: str, verdict: UnitVerdict) -> tuple[Requirement, ValidationResult]:

@@ -7,15 +7,23 @@ attempt.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextvars import copy_context
+from functools import partial
 from typing import Any, Protocol
 
-from mellea_rx.core.runtime.user_functions import call_user_function
+from mellea_rx.core.runtime.batched_calls import BatchedCall
+from mellea_rx.core.runtime.engine import engine
+from mellea_rx.core.runtime.user_functions import call_user_function, is_async
 from mellea_rx.core.types.stream_context import StreamContext, Units, takes_context
 from mellea_rx.stdlib.requirements.per_attempt import for_attempt, is_stateful
 
 MakeContext = Callable[[Units], StreamContext]
 """Makes the context of a unit, of the units before it."""
+
+Decided = Callable[[Any, Exception | None], object]
+"""Called with the returned verdict, or the exception."""
 
 
 class UnitDecider(Protocol):
@@ -24,7 +32,7 @@ class UnitDecider(Protocol):
     Attributes:
         remembers: Whether it has to know the units of a text that the answer goes on from.
         width: The number of units that it can decide at once.
-        own_errors: The errors of `decide` that are not of a user's function.
+        own_errors: The errors that are not of a user's function.
     """
 
     @property
@@ -36,13 +44,51 @@ class UnitDecider(Protocol):
     @property
     def own_errors(self) -> tuple[type[Exception], ...]: ...
 
-    async def begin(self, known: Sequence[str]) -> None:
-        """Get ready for an answer that begins with these units, which were decided before."""
+    def begin(self, known: Sequence[str]) -> Awaitable[None] | None:
+        """Get ready for an answer that begins with these units, which were decided before.
+
+        Returns:
+            An awaitable, where that takes time; None where it is ready.
+        """
         ...
 
-    async def decide(self, unit: str) -> Any:
-        """The verdict on a unit; called in the order of the units."""
+    def decide(self, unit: str, done: Decided) -> None:
+        """Decide a unit; called in the order of the units, and calls `done` later."""
         ...
+
+    async def close(self) -> None:
+        """End what runs: no `done` is called any more."""
+        ...
+
+
+class Tasks:
+    """The coroutines of a decider, each of which ends in a call."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Future[Any]] = set()
+
+    def start(self, work: Coroutine[Any, Any, Any], done: Decided) -> None:
+        """Run a coroutine, and call `done` with its result."""
+        task = asyncio.ensure_future(work)
+        self._running.add(task)
+        task.add_done_callback(partial(self._ended, done))
+
+    def _ended(self, done: Decided, task: asyncio.Future[Any]) -> None:
+        self._running.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, Exception):
+            done(None, error)
+        elif error is None:
+            done(task.result(), None)
+
+    async def close(self) -> None:
+        """Cancel all, and wait for their ends: only then their requests have ended as well."""
+        running, self._running = self._running, set()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 class FunctionDecider:
@@ -68,24 +114,56 @@ class FunctionDecider:
         self._so_far = so_far
         self._is_stateful = is_stateful(function)
         self._takes_context = takes_context(function)
+        self._is_async = is_async(function)
         self._units: list[str] = []
+        self._tasks = Tasks()
+        self._calls = engine().batched_calls
+        # One for all units, which are decided one after the other.
+        self._context = copy_context()
+        self._call: BatchedCall | None = None
         self.remembers = self._is_stateful or self._takes_context
 
-    async def begin(self, known: Sequence[str]) -> None:
+    def begin(self, known: Sequence[str]) -> Awaitable[None] | None:
         """Make the copy; it gets the known units too, to restore its state."""
-        if not self._is_stateful:
-            self._units.extend(known)
-            return
+        if self._is_stateful:
+            return self._copied(known)
+        self._units.extend(known)
+        return None
+
+    async def _copied(self, known: Sequence[str]) -> None:
         copied = await call_user_function(for_attempt, self._function, loop=self._loop)
         self._function, self._takes_context = copied, takes_context(copied)
+        self._is_async = is_async(copied)
         for unit in known:
-            await self.decide(unit)
+            await call_user_function(copied, *self._arguments(unit), loop=self._loop)
 
-    async def decide(self, unit: str) -> Any:
+    def decide(self, unit: str, done: Decided) -> None:
         """Call the function, with the answer before the unit where it takes that."""
+        arguments = self._arguments(unit)
+        if self._is_async:
+            work = call_user_function(self._function, *arguments, loop=self._loop)
+            self._tasks.start(work, done)
+            return
+        ended = partial(self._returned, done)
+        self._call = self._calls.call(self._function, *arguments, context=self._context, done=ended)
+
+    def _arguments(self, unit: str) -> tuple[Any, ...]:
         if not self._takes_context:
-            return await call_user_function(self._function, unit, loop=self._loop)
-        context = self._so_far(Units(self._units))
-        returned = await call_user_function(self._function, unit, context, loop=self._loop)
+            return (unit,)
+        so_far = self._so_far(Units(self._units))
         self._units.append(unit)
-        return returned
+        return unit, so_far
+
+    def _returned(self, done: Decided, value: Any, error: Exception | None) -> None:
+        self._call = None
+        if inspect.isawaitable(value):  # a sync function that returns a coroutine
+            self._tasks.start(call_user_function(lambda: value, loop=self._loop), done)
+        else:
+            done(value, error)
+
+    async def close(self) -> None:
+        """Give up the call that runs."""
+        call, self._call = self._call, None
+        if call is not None:
+            self._calls.give_up(call)
+        await self._tasks.close()
