@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
@@ -28,7 +28,7 @@ from mellea_rx.cli.line_views import JsonView, LinesView, QuietView
 from mellea_rx.cli.live_view import LiveView
 from mellea_rx.cli.log_output import log_to, print_error, print_notice
 from mellea_rx.cli.options import BaseUrl, SessionOptions, with_session_options
-from mellea_rx.cli.run import Run, View, answer_all, read_prompts
+from mellea_rx.cli.run import Checks, Run, View, answer_all, read_prompts
 from mellea_rx.cli.terminal import (
     can_redraw,
     discard_output,
@@ -37,6 +37,8 @@ from mellea_rx.cli.terminal import (
     is_terminal,
 )
 from mellea_rx.core.runtime.logs import AttemptRejected, BackendChosen, RequestRetried
+from mellea_rx.core.types.release import Release
+from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.context.contexts import ChatContext
 
 __all__ = ["start"]
@@ -50,6 +52,7 @@ def _block(title: str, lines: Iterable[str]) -> str:
 _RUN_EXAMPLES = (
     'mellea-rx run "Write a haiku about rivers." "Write a haiku about forests."',
     'git diff | mellea-rx run "Write a commit message for this change."',
+    'mellea-rx run -r "It has no exclamation mark." --release validated "Praise the sea."',
     'mellea-rx run --json -o top_k=40 --seed 7 "Name a mountain." | jq -r .text',
 )
 _CHAT_EXAMPLES = (
@@ -173,6 +176,38 @@ def run(
             "--json", help="Print a JSON object per line for each prompt as it ends; no table."
         ),
     ] = False,
+    requirement: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--requirement",
+            "-r",
+            metavar="TEXT",
+            help="A requirement on each answer, in words: the model checks it, and an answer that "
+            "does not meet it is rejected. Can be repeated.",
+        ),
+    ] = None,
+    attempts: Annotated[
+        int,
+        typer.Option("--attempts", metavar="N", help="Maximum number of attempts at an answer."),
+    ] = 2,
+    require: Annotated[
+        bool,
+        typer.Option(
+            "--require",
+            help="An answer that meets the requirements in no attempt is an error; by default the "
+            "best attempt is printed, with a warning.",
+        ),
+    ] = False,
+    release: Annotated[
+        str,
+        typer.Option(
+            "--release",
+            metavar="WHEN",
+            help="When to show text on a terminal: accepted (once its attempt is), validated (as "
+            "long as nothing in it is rejected) or live (at once). Text that is rejected later is "
+            "struck through. Elsewhere only accepted text is printed.",
+        ),
+    ] = "accepted",
 ) -> None:
     """Generate the answers to several prompts concurrently.
 
@@ -185,11 +220,42 @@ def run(
         session = options.session()
         runs = read_prompts(prompts or [])
         view = _view(runs, as_json=as_json, quiet=options.quiet)
+        shown = release if isinstance(view, LiveView) else "accepted"
+        checks = _checks(requirement or [], attempts, release, require=require, shown=shown)
         show_backend = is_terminal() and not options.quiet and not as_json
         with _log_output(view.notice, quiet=options.quiet, show_backend=show_backend):
-            return asyncio.run(answer_all(session, runs, view, show_backend=show_backend))
+            return asyncio.run(answer_all(session, runs, view, checks, show_backend=show_backend))
 
     _exit_with(work)
+
+
+def _checks(
+    requirements: list[str], attempts: int, release: str, *, require: bool, shown: str
+) -> Checks:
+    """The requirements of the command line.
+
+    Args:
+        requirements: In words.
+        attempts: The maximum number of attempts.
+        release: The policy that was asked for.
+        require: Whether an answer that does not meet them is an error.
+        shown: The policy of the view.
+
+    Raises:
+        InvalidInputError: A value cannot be used, or has no meaning without requirements.
+    """
+    if attempts < 1:
+        raise InvalidInputError(f"--attempts must be 1 or more, not {attempts}")
+    if release not in get_args(Release):
+        known = ", ".join(get_args(Release))
+        raise InvalidInputError(f"--release is one of {known}, not {release!r}")
+    given = {"--attempts": attempts != 2, "--require": require, "--release": release != "accepted"}
+    alone = [name for name, is_given in given.items() if is_given]
+    if alone and not requirements:
+        raise InvalidInputError(f"{alone[0]} needs --requirement: there is nothing to be checked")
+    if any(not each.strip() for each in requirements):
+        raise InvalidInputError("--requirement is empty: say what an answer has to be")
+    return Checks(tuple(requirements), attempts, require, cast("Release", shown))
 
 
 def _view(runs: list[Run], *, as_json: bool, quiet: bool) -> View:

@@ -169,7 +169,12 @@ class _Frame:
     def _body(self, run: Run, width: int, most: int | None) -> list[Text]:
         """The wrapped text of a run; its last `most` lines if there are more."""
         text = run.text if most is None else _end_of(run.text, width * most * 2)
-        lines = self._wrap(Text(escape_controls(text.strip("\n"))), width) if text else []
+        lines = [
+            line
+            for rejected in run.rejected
+            for line in self._wrap(Text(escape_controls(rejected.strip("\n")), "dim strike"), width)
+        ]
+        lines += self._wrap(Text(escape_controls(text.strip("\n"))), width) if text else []
         if run.cancelled:
             lines += self._wrap(Text("(cancelled)", style="yellow"), width)
         elif run.error is not None:

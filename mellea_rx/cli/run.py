@@ -10,8 +10,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from mellea_rx.cli.exit_codes import INTERRUPTED, TERMINATED, common_code
@@ -19,17 +19,21 @@ from mellea_rx.cli.log_output import print_notice
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.runtime.logs import ContextClamped, log
 from mellea_rx.core.streams.thunk import ModelOutputThunk
+from mellea_rx.core.types.chunk import Retracted
 from mellea_rx.core.types.options import ModelOption
+from mellea_rx.core.types.release import Release
 from mellea_rx.errors import (
     GenerationCancelledError,
     GenerationTimeoutError,
     InvalidInputError,
     MelleaRxError,
 )
+from mellea_rx.stdlib.sampling import RejectionSampling
 from mellea_rx.stdlib.session.session import MelleaSession
 
 __all__ = [
     "CancelOnSigterm",
+    "Checks",
     "Run",
     "View",
     "answer_all",
@@ -53,6 +57,7 @@ class Run:
         thunk: The generation, once it has started.
         error: The reason why it failed, if it did.
         done: Whether it has ended, successfully or not.
+        rejected: The texts that were shown and then rejected, oldest first.
     """
 
     index: int
@@ -61,6 +66,13 @@ class Run:
     thunk: ModelOutputThunk[str] | None = None
     error: MelleaRxError | None = None
     done: bool = False
+    rejected: list[str] = field(default_factory=list)
+
+    def retract(self, characters: int) -> None:
+        """Move text from the end of the answer to the rejected ones."""
+        kept = len(self.text) - characters
+        self.rejected.append(self.text[kept:])
+        self.text = self.text[:kept]
 
     @property
     def duration(self) -> float:
@@ -91,6 +103,36 @@ class Run:
         if self.error is not None:
             return "timed out" if isinstance(self.error, GenerationTimeoutError) else "failed"
         return (self.thunk and self.thunk.finish_reason) or "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """The requirements on all answers.
+
+    Attributes:
+        requirements: The requirements, in words.
+        attempts: The maximum number of attempts at each answer.
+        require: Whether an answer that meets them in no attempt is an error.
+        release: The time at which text is shown (see `Release`).
+    """
+
+    requirements: tuple[str, ...] = ()
+    attempts: int = 2
+    require: bool = False
+    release: Release = "accepted"
+
+    def call(self, session: MelleaSession, prompt: str) -> Awaitable[ModelOutputThunk[str]]:
+        """Start the call of one prompt."""
+        if not self.requirements:
+            return session.ainstruct(prompt)
+        return session.ainstruct(
+            prompt,
+            requirements=list(self.requirements),
+            strategy=RejectionSampling(self.attempts),
+            require=self.require,
+            release=self.release,
+            on_reject="marker",
+        )
 
 
 class View(Protocol):
@@ -206,7 +248,12 @@ def _read_stdin() -> str:
 
 
 async def answer_all(
-    session: MelleaSession, runs: Sequence[Run], view: View, *, show_backend: bool = False
+    session: MelleaSession,
+    runs: Sequence[Run],
+    view: View,
+    checks: Checks = Checks(),
+    *,
+    show_backend: bool = False,
 ) -> int:
     """Generate the answers to all prompts concurrently, and show them.
 
@@ -216,6 +263,7 @@ async def answer_all(
         session: Makes the calls.
         runs: The prompts.
         view: Shows them.
+        checks: The requirements on them.
         show_backend: Show the backend and the model first.
 
     Returns:
@@ -227,7 +275,7 @@ async def answer_all(
     began = time.monotonic()
     code = None
     with CancelOnSigterm() as sigterm, session, view:
-        tasks = [asyncio.create_task(_answer(session, run, view)) for run in runs]
+        tasks = [asyncio.create_task(_answer(session, run, view, checks)) for run in runs]
         try:
             await asyncio.gather(*tasks)
         except asyncio.CancelledError:
@@ -275,10 +323,13 @@ def describe_backend(backend: Backend) -> str:
     return f"{model} on {where}" if model else where
 
 
-async def _answer(session: MelleaSession, run: Run, view: View) -> None:
+async def _answer(session: MelleaSession, run: Run, view: View, checks: Checks) -> None:
     try:
-        run.thunk = await session.ainstruct(run.prompt)
-        async for piece in run.thunk.astream():
+        run.thunk = await checks.call(session, run.prompt)
+        async for piece in run.thunk.astream(retractions=True):
+            if isinstance(piece, Retracted):  # only views that redraw are shown such text
+                run.retract(piece.characters)
+                continue
             run.text += piece
             view.piece(run, piece)
     except MelleaRxError as error:

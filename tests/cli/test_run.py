@@ -375,3 +375,43 @@ def test_completion_is_installed_once(tmp_path: Path) -> None:
         ran = in_bash("--install-completion", HOME=str(tmp_path))
         assert "installed" in ran.stdout, ran.stderr
     assert (tmp_path / ".bashrc").read_text().count("mellea-rx") == 1
+
+
+def test_a_pipe_gets_accepted_text_only(server: ServerProcess) -> None:
+    server.script(
+        "m",
+        [
+            {"chunks": ["LOUD!"]},
+            {"chunks": ['{"verdict": "no", "reason": "it shouts"}']},
+            {"chunks": ["quiet"]},
+            {"chunks": ['{"verdict": "yes", "reason": "calm"}']},
+        ],
+    )
+    ran = run("run", *ollama(server), "-r", "It does not shout.", "--release", "live", "Go.")
+    assert (ran.returncode, ran.stdout) == (0, "quiet\n")
+
+
+def test_require_makes_an_unmet_requirement_an_error(server: ServerProcess) -> None:
+    server.script(
+        "m", by_prompt={"Decide whether": {"chunks": ["no"]}, "Go": {"chunks": ["LOUD!"]}}
+    )
+    ran = run("run", *ollama(server), "-r", "Calm.", "--require", "--attempts", "1", "Go.")
+    assert ran.returncode == 1
+    assert "no answer met the requirements in 1 attempts" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--release", "live"], "--release needs --requirement"),
+        (["--attempts", "3"], "--attempts needs --requirement"),
+        (["--require"], "--require needs --requirement"),
+        (["-r", "x", "--release", "soon"], "--release is one of accepted, validated, live"),
+        (["-r", "x", "--attempts", "0"], "--attempts must be 1 or more"),
+        (["-r", " "], "--requirement is empty"),
+    ],
+)
+def test_checks_that_cannot_be_made_are_refused(given: list[str], message: str) -> None:
+    ran = run("run", "--backend", "scripted", *given, "Go.")
+    assert ran.returncode == 2
+    assert message in ran.stderr

@@ -136,3 +136,37 @@ def test_quiet_prints_the_answer_and_draws_nothing(server: ServerProcess) -> Non
     server.script("m", chunks=["one ", "two"])
     screen, code = to_its_end(on_terminal("run", "-q", *ollama(server), "Go."))
     assert (code, screen) == (0, "one two\r\n")
+
+
+def script_a_rejection(server: ServerProcess) -> None:
+    """Two attempts, of which the judge rejects the first."""
+    server.script(
+        "m",
+        [
+            {"chunks": ["The sea ", "ROARS!"], "delay": 0.2},
+            {"chunks": ['{"verdict": "no", "reason": "it shouts"}'], "delay": 0.3},
+            {"chunks": ["The sea ", "is quiet."], "delay": 0.2},
+            {"chunks": ['{"verdict": "yes", "reason": "calm"}']},
+        ],
+    )
+
+
+@pytest.mark.parametrize("release", ["validated", "live"])
+def test_text_that_is_rejected_is_struck_through(server: ServerProcess, release: str) -> None:
+    script_a_rejection(server)
+    checks = ["--requirement", "It does not shout.", "--release", release]
+    screen, code = to_its_end(on_terminal("run", *ollama(server), *checks, "Praise the sea."))
+    assert code == 0
+    assert "The sea ROARS!" in plain(screen)
+    struck = r"\x1b\[(\d+;)*9(;\d+)*mThe sea ROARS!"
+    assert re.search(struck, screen), "it was shown struck through"
+    assert "The sea is quiet." in plain(screen)
+
+
+def test_without_a_release_policy_rejected_text_is_not_shown(server: ServerProcess) -> None:
+    script_a_rejection(server)
+    checks = ["--requirement", "It does not shout."]
+    screen, code = to_its_end(on_terminal("run", *ollama(server), *checks, "Praise the sea."))
+    assert code == 0
+    assert "ROARS" not in plain(screen)
+    assert "The sea is quiet." in plain(screen)
