@@ -26,9 +26,10 @@ from mellea_rx.stdlib.pipeline.release import ReleasedText
 from mellea_rx.stdlib.pipeline.retries import generate_with_retries
 from mellea_rx.stdlib.pipeline.stream_validation import StreamJudge
 from mellea_rx.stdlib.pipeline.structured_output import require_answer
-from mellea_rx.stdlib.pipeline.unit_deciders import FunctionDecider, UnitDecider
+from mellea_rx.stdlib.pipeline.unit_deciders import FunctionDecider, JudgeDecider, UnitDecider
 from mellea_rx.stdlib.pipeline.validation import validate_all
 from mellea_rx.stdlib.prompts.renderer import Sources
+from mellea_rx.stdlib.requirements.unit_judge import UnitJudge
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +206,12 @@ class RunningAttempt:
             self._released += known
             self._readers.add(Chunk(waiting[:known]))
 
-    def _decider(self, function: StreamValidation) -> UnitDecider:
-        return FunctionDecider(function, self._setting.loop, self._so_far)
+    def _decider(self, requirement: Requirement, function: StreamValidation) -> UnitDecider:
+        setting = self._setting
+        if isinstance(function, UnitJudge):
+            options = setting.request.options
+            return JudgeDecider(requirement, function, setting.backend, options, setting.sources)
+        return FunctionDecider(function, setting.loop, self._so_far)
 
     def _so_far(self, units: Units) -> StreamContext:
         seconds = asyncio.get_running_loop().time() - self._began_at

@@ -50,6 +50,7 @@ from mellea_rx.stdlib.pipeline.structured_output import (
 from mellea_rx.stdlib.pipeline.validation import validate_all
 from mellea_rx.stdlib.prompts.prompt import Prompt
 from mellea_rx.stdlib.prompts.renderer import Sources
+from mellea_rx.stdlib.requirements.unit_judge import UnitJudge
 from mellea_rx.wire.error_text import printable
 
 T = TypeVar("T")
@@ -159,7 +160,17 @@ class CallPipeline(msgspec.Struct, frozen=True):
         """The event loops that run the user's functions, or the backend's requests."""
         own = () if self.strategy is None else callables_of(self.strategy)
         functions = (*_functions(self.requirements), *own)
-        return (*loops_required_by(functions, self.loop), *loops_of_backend(self.backend))
+        judges = (each.stream_validate for each in self.requirements)
+        backends = [each.backend for each in judges if isinstance(each, UnitJudge)]
+        return (
+            *loops_required_by(functions, self.loop),
+            *(
+                loop
+                for each in (self.backend, *backends)
+                if each
+                for loop in loops_of_backend(each)
+            ),
+        )
 
 
 def _why_failed(sampled: SamplingResult, chosen: MelleaRxError) -> MelleaRxError:

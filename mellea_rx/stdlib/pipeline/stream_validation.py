@@ -189,7 +189,7 @@ class StreamJudge:
     Args:
         requirements: All requirements of the call; where one has no `stream_validate`, no text is
             validated before the end.
-        decider: Makes a decider of a requirement's `stream_validate`.
+        decider: Makes a decider of a requirement and its `stream_validate`.
         decided: Called with each verdict.
         after: Text that the answer goes on from, which was validated before.
         where: The name of the answer in messages ("attempt 1").
@@ -198,14 +198,14 @@ class StreamJudge:
     def __init__(
         self,
         requirements: Sequence[Requirement],
-        decider: Callable[[StreamValidation], UnitDecider],
+        decider: Callable[[Requirement, StreamValidation], UnitDecider],
         decided: Decided,
         *,
         after: str = "",
         where: str = "",
     ) -> None:
         self._lanes = [
-            _Lane(each, decider(each.stream_validate), after, self._note)
+            _Lane(each, decider(each, each.stream_validate), after, self._note)
             for each in requirements
             if each.stream_validate is not None
         ]

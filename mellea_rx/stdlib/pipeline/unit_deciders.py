@@ -13,14 +13,45 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol
 
+from mellea_rx.core.interfaces.backend import Backend
+from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.runtime.batched_calls import BatchedCall
 from mellea_rx.core.runtime.engine import engine
 from mellea_rx.core.runtime.user_functions import call_user_function, is_async
+from mellea_rx.core.types.options import Options
+from mellea_rx.core.types.request import Request
+from mellea_rx.core.types.requirement import Requirement
 from mellea_rx.core.types.stream_context import StreamContext, Units, takes_context
+from mellea_rx.errors import MelleaRxError
+from mellea_rx.stdlib.pipeline.generate import resolve
+from mellea_rx.stdlib.pipeline.validation import ask_judge, of_the_judge
+from mellea_rx.stdlib.prompts.renderer import Sources, render
 from mellea_rx.stdlib.requirements.per_attempt import for_attempt, is_stateful
+from mellea_rx.stdlib.requirements.unit_judge import UnitJudge
 
 MakeContext = Callable[[Units], StreamContext]
 """Makes the context of a unit, of the units before it."""
+
+STREAM_JUDGE = Template(
+    """\
+Decide whether the next part of a text meets a requirement.
+
+The text before:
+{{ before }}
+
+The next part:
+{{ unit }}
+
+Requirement: {{ requirement }}
+
+Does the next part meet the requirement? Answer yes or no, and give the reason in one short
+sentence.""",
+    name="stream_judge",
+)
+
+_SHOWN_BEFORE = 2000
+"""The number of characters before a unit that the judge is shown: the time for all units of an
+answer stays linear."""
 
 Decided = Callable[[Any, Exception | None], object]
 """Called with the returned verdict, or the exception."""
@@ -166,4 +197,62 @@ class FunctionDecider:
         call, self._call = self._call, None
         if call is not None:
             self._calls.give_up(call)
+        await self._tasks.close()
+
+
+class JudgeDecider:
+    """Has a model decide each unit; several at once.
+
+    Args:
+        requirement: The requirement, for its description.
+        judge: The model, and the number of units at once.
+        backend: The model that judges for the call; resolved.
+        options: The call's options.
+        sources: The user's templates by name, which replace the library's own.
+    """
+
+    remembers = True
+    own_errors = (MelleaRxError,)
+
+    def __init__(
+        self,
+        requirement: Requirement,
+        judge: UnitJudge,
+        backend: Backend,
+        options: Options,
+        sources: Sources,
+    ) -> None:
+        self._requirement = requirement.description
+        self._judge = judge
+        self._backend = backend
+        self._options = options
+        self._sources = sources
+        self._before = ""
+        self._tasks = Tasks()
+        self.width = judge.max_concurrent
+
+    def begin(self, known: Sequence[str]) -> Awaitable[None] | None:
+        """Resolve the judge's own backend, where it has one."""
+        self._remember("".join(known))
+        own = self._judge.backend
+        return None if own is None else self._resolve(own)
+
+    async def _resolve(self, own: Backend) -> None:
+        request = Request((), self._options.over(own.model_options))
+        self._backend, request = await resolve(own, request)
+        self._options = request.options
+
+    def decide(self, unit: str, done: Decided) -> None:
+        """Ask the model."""
+        values = {"before": self._before, "unit": unit, "requirement": self._requirement}
+        prompt = render(STREAM_JUDGE.given(**values), self._sources)
+        self._remember(unit)
+        options = of_the_judge(self._options)
+        self._tasks.start(ask_judge(prompt, self._backend, options), done)
+
+    def _remember(self, text: str) -> None:
+        self._before = (self._before + text)[-_SHOWN_BEFORE:]
+
+    async def close(self) -> None:
+        """End the requests that run."""
         await self._tasks.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -55,7 +56,7 @@ _JUDGE_TOKENS = 80
 _NO_OPTIONS = Options()
 
 
-def _of_the_judge(options: Options) -> Options:
+def of_the_judge(options: Options) -> Options:
     """The options of a call's judge: its own, and those of the call that hold for it too.
 
     The latter decide how the model runs and how a request is sent, not the form of an answer.
@@ -107,11 +108,11 @@ async def validate_all(
         BackendError: The judge failed.
     """
 
-    of_the_judge = given.over(_of_the_judge(options))
+    judging = given.over(of_the_judge(options))
 
     async def decide(requirement: Requirement) -> ValidationResult:
         if requirement.validation_fn is None:
-            return await _judge(requirement, text, backend, of_the_judge, loop, where, sources)
+            return await _judge(requirement, text, backend, judging, loop, where, sources)
         return await _call(requirement, requirement.validation_fn, text, loop, where)
 
     try:
@@ -146,22 +147,48 @@ async def _judge(
 ) -> ValidationResult:
     read = requirement.output_to_bool
     prompt = render(JUDGE.given(text=text, requirement=requirement.description), sources)
-    gathered = CollectingSink()
-    # A user's function may look for more than a yes or no.
-    schema = _YES_OR_NO if read is None else None
-    request = Request((RequestMessage("user", prompt),), options, schema=schema)
-    await generate_with_retries(backend, request, gathered)
-    refused = refusal_reason(gathered.answer)
-    if refused:  # its text may contain a "yes"
-        return ValidationResult(False, reason=f"no verdict: {refused}")
-    answer = gathered.text
     if read is None:
-        return _yes_or_no(answer)
+        return await ask_judge(prompt, backend, options)
+    # A user's function may look for more than a yes or no.
+    answer = await _answer_of_judge(prompt, backend, options, schema=None)
+    if isinstance(answer, ValidationResult):
+        return answer
     try:
         passed = bool(await call_user_function(read, answer, loop=loop))
     except Exception as error:
         raise validator_failed(requirement, read, error, text, where) from error
     return ValidationResult(passed, reason=_words(answer))
+
+
+async def ask_judge(prompt: str, backend: Backend, options: Options) -> ValidationResult:
+    """Ask a model for yes or no. Runs on the engine.
+
+    Args:
+        prompt: The question.
+        backend: The model; resolved.
+        options: Its options; see `of_the_judge`.
+
+    Returns:
+        The verdict, with the model's own words as its reason.
+
+    Raises:
+        BackendError: The model failed.
+    """
+    answer = await _answer_of_judge(prompt, backend, options, schema=_YES_OR_NO)
+    return answer if isinstance(answer, ValidationResult) else _yes_or_no(answer)
+
+
+async def _answer_of_judge(
+    prompt: str, backend: Backend, options: Options, *, schema: dict[str, Any] | None
+) -> str | ValidationResult:
+    """The text of the model's answer; a verdict where it refused to give one."""
+    gathered = CollectingSink()
+    request = Request((RequestMessage("user", prompt),), options, schema=schema)
+    await generate_with_retries(backend, request, gathered)
+    refused = refusal_reason(gathered.answer)
+    if refused:  # its text may contain a "yes"
+        return ValidationResult(False, reason=f"no verdict: {refused}")
+    return gathered.text
 
 
 def _yes_or_no(answer: str) -> ValidationResult:

@@ -4,15 +4,18 @@ from mellea_rx.core.types.requirement import Requirement, UnitVerdict, Validatio
 from mellea_rx.core.types.stream_context import StreamContext
 from mellea_rx.stdlib.requirements.factories import as_requirements, check, req, simple_validate
 from mellea_rx.stdlib.requirements.per_attempt import PerAttempt
+from mellea_rx.stdlib.requirements.unit_judge import UnitJudge, stream_judge
 
 __all__ = [
     "PerAttempt",
     "Requirement",
     "StreamContext",
+    "UnitJudge",
     "UnitVerdict",
     "ValidationResult",
     "as_requirements",
     "check",
     "req",
     "simple_validate",
+    "stream_judge",
 ]

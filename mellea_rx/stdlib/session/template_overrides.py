@@ -18,6 +18,7 @@ from mellea_rx.stdlib.objects.description import OBJECT
 from mellea_rx.stdlib.pipeline.prefill import CONTINUE
 from mellea_rx.stdlib.pipeline.prompted_tools import TOOL_RESULTS, TOOLS
 from mellea_rx.stdlib.pipeline.structured_output import FORMAT
+from mellea_rx.stdlib.pipeline.unit_deciders import STREAM_JUDGE
 from mellea_rx.stdlib.pipeline.validation import JUDGE
 from mellea_rx.stdlib.prompts.renderer import NO_SOURCES, Sources, variables_of
 from mellea_rx.stdlib.sampling.repair import REPAIR, REPAIR_TURN
@@ -29,6 +30,7 @@ _ALL = (
     FUNCTION,
     INSTRUCTION,
     JUDGE,
+    STREAM_JUDGE,
     MESSAGE,
     OBJECT,
     QUERY,
