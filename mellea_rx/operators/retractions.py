@@ -15,10 +15,10 @@ from mellea_rx.operators.items import as_chunk
 def apply_retractions() -> Callable[[Observable[object]], Observable[str]]:
     """Emit the whole text so far, with each item that changes it: right at any time.
 
-        source:                -a--b--R(1)-c--|
-        apply_retractions():   -a--ab-a----ac-|
+        source:                -a--b--↩1--c--|
+        apply_retractions():   -a--ab-a---ac-|
 
-    `R(1)` is a `Retracted` item: the last character is void. A thunk has such items where its
+    `↩1` is a `Retracted` item: the last character is void. A thunk has such items where its
     call releases text that may be rejected (`on_reject="marker"` or `"continue"`). As with
     `accumulate`, the items take O(n * k) time for a text of n characters in k chunks: for a long
     text, join chunks first, by `coalesce(0.1)`.

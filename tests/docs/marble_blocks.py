@@ -12,11 +12,14 @@ public operators, `rx`, `ops`, and the sources: an Observable, or an operator th
 get these one after the other; `second_at(3, tee(2))` shows a second reader that comes late. And for
 what takes its time: `m` is a session, and `slow` a function, that take as many seconds as they are
 told; `slowly(6, iterator)` is a reader that takes six for each item; `later(3, "x")` is a future.
+`released("validated", "marker")(first, second)` is a call with this release policy, whose attempts
+are these sources; its requirement is that no word has an "X".
 
 In a marble each character is a second: "-" nothing, "|" the end, "#" an error; whatever else stands
 there is one item, at the time of its first character. What is in brackets, parted by commas, comes
 at the time of the first bracket. "·" is a space and "⏎" an LF. An item is shown by its text; a
-chunk without text by its thinking, in ⟨⟩; a call for an input by that.
+chunk without text by its thinking, in ⟨⟩; a call for an input by that; a retraction by "↩" and the
+number of characters.
 """
 
 from __future__ import annotations
@@ -32,9 +35,11 @@ from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable
 
 import mellea_rx
-from mellea_rx import Chunk, MelleaSession, ScriptedBackend, operators
-from mellea_rx.backends import Pause, Request
+from mellea_rx import Chunk, MelleaSession, Retracted, ScriptedBackend, operators
+from mellea_rx.backends import BaseBackend, Capabilities, Pause, Request
 from mellea_rx.operators import Part, Started
+from mellea_rx.stdlib.requirements import check
+from mellea_rx.stdlib.sampling import OnReject, Release
 from mellea_rx.testing import VirtualTime
 
 __all__ = ["Line", "drawn", "lines_of", "names_of", "parsed", "ran"]
@@ -144,6 +149,7 @@ async def _played(
         "slow": _slow,
         "slowly": _slowly,
         "later": _later,
+        "released": _released,
     }
     result = eval(expression, names | cold)
     if not isinstance(result, Observable):
@@ -177,11 +183,45 @@ def _cold(scheduler: abc.SchedulerBase, marble: str) -> Observable[Any]:
             elif what == "#":
                 observer.on_error(FAILURE)
             else:
-                observer.on_next(Chunk(what.translate(_SPOKEN)))
+                observer.on_next(_item(what))
 
         return CompositeDisposable(*(at(event) for event in parsed(marble)))
 
     return Observable(subscribe)
+
+
+def _item(what: str) -> Chunk:
+    if what.startswith("↩"):
+        return Retracted(characters=int(what[1:]))
+    return Chunk(what.translate(_SPOKEN))
+
+
+class _Playing(BaseBackend):
+    """A backend whose answers are these sources, one after another."""
+
+    name = "playing"
+    capabilities = Capabilities(prefill=True)
+
+    def __init__(self, sources: Iterable[Observable[Any]]) -> None:
+        self._sources = iter(sources)
+
+    def stream(self, request: Request) -> Observable[Chunk]:
+        """The next source."""
+        return next(self._sources)
+
+
+def _released(release: Release, on_reject: OnReject = "fail") -> Callable[..., Observable[Chunk]]:
+    """A call with a release policy."""
+    no_x = check("no X", stream_validate=lambda word: "X" not in word, unit="word")
+
+    def call(*sources: Observable[Any]) -> Observable[Chunk]:
+        thunk = MelleaSession(_Playing(sources)).ainstruct(
+            "Go.", requirements=[no_x], release=release, on_reject=on_reject, stream=True
+        )
+        made: Observable[Any] = rx.from_future(asyncio.ensure_future(thunk))
+        return made.pipe(ops.flat_map(lambda each: each))
+
+    return call
 
 
 def _as_long_as_it_says(request: Request) -> list[Any]:
@@ -237,6 +277,8 @@ def _shown(item: Any) -> str:
         return _shown(item.input)
     if isinstance(item, Part):
         return f"{item.key}={item.value}".replace(" ", "")
+    if isinstance(item, Retracted):
+        return f"↩{item.characters}"
     if isinstance(item, Chunk) and not item.text:
         return f"⟨{item.thinking.translate(_WRITTEN)}⟩"
     if isinstance(item, (tuple, list)):
