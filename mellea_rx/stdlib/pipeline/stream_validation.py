@@ -1,21 +1,22 @@
 """Decides requirements unit by unit while the answer streams. Attempts use it.
 
-Each requirement with `stream_validate` has its own lane: its splitter, its units in order, and the
-length of the text that passed. The text is validated as far as all lanes are, and one failed unit
-ends the answer.
+Each requirement with `stream_validate` has its own lane: its units in order, and the length of the
+text that passed. The text is validated as far as all lanes are, and one failed unit ends the
+answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from mellea_rx.core.runtime.user_functions import call_user_function
-from mellea_rx.core.text.splitting import splitter
+from mellea_rx.core.text.units import label_of
 from mellea_rx.core.types.requirement import Requirement, UnitVerdict, ValidationResult
-from mellea_rx.stdlib.requirements.factories import validator_failed
+from mellea_rx.stdlib.pipeline.unit_queue import UnitQueue
+from mellea_rx.stdlib.requirements.factories import splitter_failed, validator_failed
 from mellea_rx.stdlib.requirements.per_attempt import for_attempt, is_stateful
 
 Decided = Callable[[Requirement, UnitVerdict, str], None]
@@ -63,12 +64,13 @@ class _Lane:
 
     __slots__ = (
         "count",
+        "end",
         "function",
         "good",
         "is_open",
-        "known",
+        "label",
+        "remembers",
         "requirement",
-        "splitter",
         "units",
     )
 
@@ -76,20 +78,19 @@ class _Lane:
         self.requirement = requirement
         self.function = function
         """The requirement's function; from the first unit on, the attempt's own copy."""
-        self.splitter = splitter(requirement.unit)
-        self.units: asyncio.Queue[str | None] = asyncio.Queue()
-        # An incomplete unit at the end of `after` is judged when the following text completes it.
-        remembers = is_stateful(function)
-        self.known = list(self.splitter.feed(after)) if remembers else []
+        self.remembers = is_stateful(function)
+        self.label = label_of(requirement.unit)
+        # The splitter gets the text before too: units may depend on it, as members of JSON do, and
+        # the last one may be incomplete.
+        self.units = UnitQueue(requirement.unit)
+        self.units.feed(after)
         self.count = 0
-        self.good = sum(map(len, self.known)) if remembers else len(after)
+        self.end = 0
+        """The number of characters in units so far."""
+        self.good = 0
         """The number of characters, from the beginning of the text, that passed."""
         self.is_open = False
         """Whether a unit did not pass, so that the whole answer has to be judged."""
-
-    def put(self, units: Iterable[str]) -> None:
-        for unit in units:
-            self.units.put_nowait(unit)
 
     def note(self, unit: str, verdict: UnitVerdict) -> None:
         self.is_open = self.is_open or not verdict.result
@@ -155,19 +156,18 @@ class StreamJudge:
     def feed(self, text: str) -> None:
         """Take a piece of the answer."""
         for lane in self._lanes:
-            lane.put(lane.splitter.feed(text))
+            lane.units.feed(text)
 
     def flush(self) -> None:
         """Take the end of the answer."""
         for lane in self._lanes:
-            lane.put(lane.splitter.flush())
-            lane.units.put_nowait(None)
+            lane.units.flush()
 
     async def run(self) -> None:
         """Judge all units; return at the end of the answer, or when the first one fails.
 
         Raises:
-            ValidatorError: A function raised, or returned no verdict.
+            ValidatorError: A function or splitter raised, or returned no verdict or units.
         """
         lanes = [asyncio.ensure_future(self._follow(lane)) for lane in self._lanes]
         try:
@@ -181,9 +181,13 @@ class StreamJudge:
             await asyncio.gather(*lanes, return_exceptions=True)
 
     async def _follow(self, lane: _Lane) -> None:
-        if is_stateful(lane.function):
+        if lane.remembers:
             await self._begin(lane)
-        while self._failure is None and (unit := await lane.units.get()) is not None:
+        while self._failure is None and (unit := await self._next(lane)) is not None:
+            lane.end += len(unit)
+            if lane.end <= self._start:
+                await self._recall(lane, unit)
+                continue
             lane.count += 1
             with self._blaming(lane, unit):
                 verdict = unit_verdict(
@@ -195,10 +199,21 @@ class StreamJudge:
             self._decided(lane.requirement, verdict, unit)
 
     async def _begin(self, lane: _Lane) -> None:
-        """Give the lane its own copy of the function, with the state of the units before."""
+        """Give the lane its own copy of the function."""
         with self._blaming(lane, ""):
             lane.function = await call_user_function(for_attempt, lane.function, loop=self._loop)
-            for unit in lane.known:
+
+    async def _next(self, lane: _Lane) -> str | None:
+        try:
+            return await lane.units.get()
+        except Exception as error:
+            raise splitter_failed(lane.requirement, error, self._where) from error
+
+    async def _recall(self, lane: _Lane, unit: str) -> None:
+        """Take a unit that was validated before; a function with state gets it, to restore that."""
+        lane.note(unit, UnitVerdict(True))
+        if lane.remembers:
+            with self._blaming(lane, ""):
                 await call_user_function(lane.function, unit, loop=self._loop)
 
     @contextmanager
@@ -207,11 +222,11 @@ class StreamJudge:
             yield
         except Exception as error:
             requirement, function = lane.requirement, lane.requirement.stream_validate
-            where = f"{requirement.unit} {lane.count} of {self._where}" if unit else self._where
+            where = f"{lane.label} {lane.count} of {self._where}" if unit else self._where
             raise validator_failed(requirement, function, error, unit, where) from error
 
 
 def _failed(lane: _Lane, unit: str, verdict: UnitVerdict) -> tuple[Requirement, ValidationResult]:
-    found = f"{lane.requirement.unit} {lane.count} ({unit.strip()[:80]!r})"
+    found = f"{lane.label} {lane.count} ({unit.strip()[:80]!r})"
     reason = f"{found}: {verdict.reason}" if verdict.reason else f"{found} does not"
     return lane.requirement, ValidationResult(False, reason)
