@@ -340,3 +340,32 @@ def test_requirements_of_several_units_decide_one_answer_together() -> None:
     )
     assert "bad" not in str(thunk.value)
     assert thunk.sampling.success
+
+
+def test_a_unit_that_begins_in_the_kept_text_is_judged_as_a_whole() -> None:
+    """Lines end within a sentence, so the kept text ends there too."""
+    sentences: list[str] = []
+
+    def mild(sentence: str) -> bool:
+        sentences.append(sentence)
+        return "Bad" not in sentence
+
+    checks = [check("mild", stream_validate=mild), no("Bad", "line")]
+
+    async def main() -> None:
+        hand = Hand(2)
+        hand.capabilities = Capabilities(prefill=True)  # type: ignore[attr-defined]
+        thunk = await MelleaSession(hand).ainstruct(
+            "Go.", requirements=checks, strategy=CONTINUE, model_options=STREAM
+        )
+        await asyncio.to_thread(hand.answers[0].asked.wait, 5)
+        hand.answers[0].say("One. It\nis. B")
+        await until(lambda: thunk.text == "One. It\n" and "It\nis. " in sentences)
+        hand.answers[0].say("ad. Two.")
+        await asyncio.to_thread(hand.answers[1].asked.wait, 5)
+        hand.answers[1].say("was fine.")
+        hand.answers[1].end()
+        assert await soon(thunk.avalue()) == "One. It\nwas fine."
+
+    asyncio.run(main())
+    assert sentences == ["One. ", "It\nis. ", "Bad. ", "It\nwas fine."]

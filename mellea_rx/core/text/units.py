@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Callable
+from typing import Any, get_args
 
 from mellea_rx.core.runtime.user_functions import is_async
 from mellea_rx.core.text.checked_splitter import CheckedSplitter
 from mellea_rx.core.text.cutter import FoundUnits
 from mellea_rx.core.text.splitting import cutter_of
-from mellea_rx.core.types.unit import ListSplitter, Splitter, SplitterFactory, Unit, UnitName
+from mellea_rx.core.types.unit import ListSplitter, Splitter, Unit, UnitName
 from mellea_rx.core.types.validation import name_of
 from mellea_rx.errors import InvalidInputError
 
@@ -40,7 +41,7 @@ def splitter(unit: Unit) -> ListSplitter:
         Exception: The factory's own.
     """
     require_unit(unit)
-    if isinstance(unit, str):
+    if not callable(unit):
         return cutter_of(unit)
     if isinstance(unit, FoundUnits):
         return unit()
@@ -73,7 +74,7 @@ def require_unit(unit: object) -> None:
         )
 
 
-def require_splitters(unit: object) -> None:
+def require_splitters(unit: Any) -> None:
     """Check a value of `unit=`, and that its factory makes a splitter: it is called once.
 
     Raises:
@@ -110,8 +111,8 @@ def label_of(unit: Unit) -> str:
     return unit.label if isinstance(unit, FoundUnits) else FoundUnits.label
 
 
-def _made(factory: SplitterFactory) -> Splitter:
-    made = factory()
+def _made(factory: Callable[[], Any]) -> Splitter:
+    made: Splitter = factory()
     if not _has_methods(made):
         raise InvalidInputError(
             f"unit: {name_of(factory)!r} made no splitter, but {type(made).__name__}: a splitter "

@@ -28,7 +28,7 @@ class UnitQueue:
     __slots__ = ("_ended", "_is_ready_made", "_pieces", "_splitter", "_unit", "_units")
 
     def __init__(self, unit: Unit) -> None:
-        self._unit = unit
+        self._unit: Unit = unit
         self._is_ready_made = is_ready_made(unit)
         self._splitter: ListSplitter | None = None
         self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
