@@ -18,7 +18,14 @@ from reactivex import operators as ops
 from mellea_rx import InvalidInputError, MelleaSession, ScriptedBackend, ValidatorError
 from mellea_rx.backends import Capabilities
 from mellea_rx.events import Validated
-from mellea_rx.stdlib.requirements import Requirement, by_json_member, by_regex, check, req
+from mellea_rx.stdlib.requirements import (
+    Requirement,
+    by_json_member,
+    by_regex,
+    check,
+    req,
+    simple_validate,
+)
 from mellea_rx.stdlib.sampling import BestOfN, RejectionSampling
 from tests.core.hand import STREAM, Hand, soon, until
 
@@ -124,21 +131,6 @@ def test_an_answer_that_goes_on_is_split_as_a_whole(whole: bool) -> None:
     before = members[:2] if whole else []
     assert seen == [*members[:3], *before, *members[3:]]
     assert thunk.value == '{"a": 1, "b": 2, "c": 3, "d": 4}'
-
-
-def test_what_is_undecided_beyond_the_text_before_is_judged_and_not_recalled() -> None:
-    """Small units follow a long one that is undecided: each of them is judged."""
-    seen: list[str] = []
-
-    def judge(unit: str) -> Any:
-        seen.append(unit)
-        return None if "x" in unit else "bad" not in unit
-
-    backend = ScriptedBackend("a long one;bad;", "xx;b;c;")
-    look = check("fine", lambda text: True, stream_validate=judge, unit=by_regex(";"))  # type: ignore[arg-type,return-value]
-    thunk = MelleaSession(backend).instruct("Go.", requirements=[look], strategy=CONTINUE)
-    assert seen == ["a long one;", "bad;", "xx;", "b;", "c;"]
-    assert thunk.value == "a long one;xx;b;c;"
 
 
 def test_readers_get_units_of_an_own_splitter_as_soon_as_they_are_validated() -> None:
@@ -343,14 +335,15 @@ def test_requirements_of_several_units_decide_one_answer_together() -> None:
 
 
 def test_a_unit_that_begins_in_the_kept_text_is_judged_as_a_whole() -> None:
-    """Lines end within a sentence, so the kept text ends there too."""
+    """Lines end within a sentence, and so may the kept text. What follows it is judged too."""
     sentences: list[str] = []
 
-    def mild(sentence: str) -> bool:
+    def mild(sentence: str) -> bool | None:
         sentences.append(sentence)
-        return "Bad" not in sentence
+        return None if "was" in sentence else "Bad" not in sentence
 
-    checks = [check("mild", stream_validate=mild), no("Bad", "line")]
+    whole = simple_validate(lambda text: True)
+    checks = [check("mild", whole, stream_validate=mild), no("Bad", "line")]
 
     async def main() -> None:
         hand = Hand(2)
@@ -363,9 +356,9 @@ def test_a_unit_that_begins_in_the_kept_text_is_judged_as_a_whole() -> None:
         await until(lambda: thunk.text == "One. It\n" and "It\nis. " in sentences)
         hand.answers[0].say("ad. Two.")
         await asyncio.to_thread(hand.answers[1].asked.wait, 5)
-        hand.answers[1].say("was fine.")
+        hand.answers[1].say("was. A! B! C!")
         hand.answers[1].end()
-        assert await soon(thunk.avalue()) == "One. It\nwas fine."
+        assert await soon(thunk.avalue()) == "One. It\nwas. A! B! C!"
 
     asyncio.run(main())
-    assert sentences == ["One. ", "It\nis. ", "Bad. ", "It\nwas fine."]
+    assert sentences == ["One. ", "It\nis. ", "Bad. ", "It\nwas. ", "A! ", "B! ", "C!"]

@@ -15,7 +15,7 @@ from typing import Any
 from mellea_rx.core.runtime.user_functions import call_user_function
 from mellea_rx.core.text.units import label_of
 from mellea_rx.core.types.requirement import Requirement, UnitVerdict, ValidationResult
-from mellea_rx.stdlib.pipeline.unit_queue import UnitQueue
+from mellea_rx.stdlib.pipeline.unit_queue import unit_queue
 from mellea_rx.stdlib.requirements.factories import splitter_failed, validator_failed
 from mellea_rx.stdlib.requirements.per_attempt import for_attempt, is_stateful
 
@@ -82,7 +82,7 @@ class _Lane:
         self.label = label_of(requirement.unit)
         # The splitter gets the text before too: units may depend on it, as members of JSON do, and
         # the last one may be incomplete.
-        self.units = UnitQueue(requirement.unit)
+        self.units = unit_queue(requirement.unit)
         self.units.feed(after)
         self.count = 0
         self.end = 0
