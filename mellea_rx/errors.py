@@ -306,7 +306,7 @@ class ToolCallError(MelleaRxError):
 
 
 class CallbackError(MelleaRxError):
-    """A function of the user raised an exception, which is the cause."""
+    """A function of the user raised an exception, which is the cause; or a splitter is wrong."""
 
 
 class ToolError(CallbackError):
@@ -314,7 +314,7 @@ class ToolError(CallbackError):
 
 
 class ValidatorError(CallbackError):
-    """A requirement's validation function raised an exception, or returned no valid result."""
+    """A requirement's validation function or splitter raised, or returned no valid result."""
 
 
 class RequirementsNotMetError(MelleaRxError):

@@ -33,7 +33,7 @@ PUBLIC = {
     "mellea_rx.backends": ["ModelOption"],
     "mellea_rx.helpers.async_helpers": ["wait_for_all_mots"],
     "mellea_rx.operators": [
-        *("text", "accumulate", "by_word", "by_sentence", "by_line", "by_paragraph"),
+        *("text", "accumulate", "by_word", "by_sentence", "by_line", "by_paragraph", "by_unit"),
         *("smooth", "coalesce", "chunk_timeout", "retry", "RetryPolicy"),
         *("partial_object", "Part", "split_thinking", "tee", "observe"),
         *("Unit", "Splitter", "splitter"),
@@ -44,7 +44,10 @@ PUBLIC = {
         *("Summarize", "TokenThreshold"),
     ],
     "mellea_rx.stdlib.mify": ["Mified", "mify"],
-    "mellea_rx.stdlib.requirements": ["Requirement", "req", "check", "simple_validate"],
+    "mellea_rx.stdlib.requirements": [
+        *("Requirement", "req", "check", "simple_validate"),
+        *("Splitter", "Unit", "by_json_member", "by_regex"),
+    ],
     "mellea_rx.stdlib.sampling": ["RejectionSampling"],
     "mellea_rx.stdlib.components": ["Component", "Instruction", "Message", "Query", "Transform"],
 }

@@ -3,14 +3,16 @@
     python -m tools.api_page
 
 The names are those in `__all__` of the public modules, and the lines are the first sentences of
-their docstrings, so the page has no text of its own. `tests/test_public_names.py` holds that the
-page is up to date.
+their docstrings (of a type alias, of the text below it), so the page has no text of its own.
+`tests/test_public_names.py` holds that the page is up to date.
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
 from importlib import import_module
+from itertools import pairwise
 from types import ModuleType
 
 import mellea_rx.errors
@@ -65,13 +67,30 @@ def _section(module: ModuleType) -> str:
 def _summary(module: ModuleType, name: str) -> str:
     value = getattr(module, name)
     if inspect.isclass(value) or callable(value):
-        return _first_sentence(value).replace("|", "\\|")
+        return (_first_sentence(value) or _text_below(module, name)).replace("|", "\\|")
     return f"`{value!r}`" if len(repr(value)) < 60 else f"A {type(value).__name__}."
 
 
 def _first_sentence(value: object) -> str:
     paragraph = (inspect.getdoc(value) or "").split("\n\n")[0]
     return " ".join(paragraph.split())
+
+
+def _text_below(module: ModuleType, name: str) -> str:
+    """The text below the assignment of a name, in the module that defines it; "" for none."""
+    body = ast.parse(inspect.getsource(module)).body
+    for statement, following in pairwise(body):
+        match statement, following:
+            case ast.ImportFrom(module=str(source), names=names), _ if any(
+                each.name == name for each in names
+            ):
+                return _text_below(import_module(source), name)
+            case (
+                ast.AnnAssign(target=ast.Name(id=target)),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ) if target == name:
+                return text
+    return ""
 
 
 def main() -> None:

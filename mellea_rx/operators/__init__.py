@@ -10,8 +10,9 @@ subscription, and compose with Rx's own operators.
 
 from __future__ import annotations
 
-from mellea_rx.core.text.splitting import Splitter, Unit, splitter
+from mellea_rx.core.text.units import splitter
 from mellea_rx.core.types.retry_policy import RetryPolicy
+from mellea_rx.core.types.unit import Splitter, Unit
 from mellea_rx.operators.bridges import from_async_iterable, from_future, to_thunk
 from mellea_rx.operators.choose import fallback, hedge, race
 from mellea_rx.operators.combine import as_completed, combine_latest, concat, gather, merge, zip
@@ -22,7 +23,15 @@ from mellea_rx.operators.partial_object import Part, partial_object
 from mellea_rx.operators.retractions import apply_retractions
 from mellea_rx.operators.retry import retry
 from mellea_rx.operators.sharing import observe, tee
-from mellea_rx.operators.text import accumulate, by_line, by_paragraph, by_sentence, by_word, text
+from mellea_rx.operators.text import (
+    accumulate,
+    by_line,
+    by_paragraph,
+    by_sentence,
+    by_unit,
+    by_word,
+    text,
+)
 from mellea_rx.operators.thinking import split_thinking
 from mellea_rx.operators.timing import chunk_timeout, coalesce, smooth
 
@@ -41,6 +50,7 @@ __all__ = [
     "by_line",
     "by_paragraph",
     "by_sentence",
+    "by_unit",
     "by_word",
     "chunk_timeout",
     "coalesce",

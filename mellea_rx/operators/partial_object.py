@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar, overload
 from reactivex import Observable, compose
 
 from mellea_rx.core.streams.buffers import TextBuffer
+from mellea_rx.core.text.json_members import Member, MemberScanner
 from mellea_rx.errors import FormatError
-from mellea_rx.operators.json_members import Member, MemberScanner
 from mellea_rx.operators.partial_types import Members, Shape, shape_of
 from mellea_rx.operators.text import decode, text
 

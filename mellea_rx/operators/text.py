@@ -1,4 +1,4 @@
-"""Operators on the text of chunks: `text`, `accumulate`, and `by_word` to `by_paragraph`.
+"""Operators on the text of chunks: `text`, `accumulate`, and its units: `by_unit`, `by_word` etc.
 
 `decode` makes an operator of a decoder, which has `feed` and `flush` and no I/O.
 """
@@ -11,9 +11,11 @@ from typing import Protocol, TypeVar
 
 from reactivex import Observable, abc, compose
 from reactivex import operators as ops
+from reactivex.disposable import Disposable
 
 from mellea_rx.core.streams.observable import Stream, stream_of
-from mellea_rx.core.text.splitting import Unit, splitter
+from mellea_rx.core.text.units import require_splitters, splitter
+from mellea_rx.core.types.unit import Unit
 
 
 def text() -> Callable[[Observable[object]], Observable[str]]:
@@ -89,12 +91,12 @@ def decode(
     Example:
         >>> import reactivex as rx
         >>> from reactivex import operators as ops
-        >>> from mellea_rx.core.text.splitting import splitter
+        >>> from mellea_rx.core.text.units import splitter
         >>> rx.of("one t", "wo").pipe(decode(lambda: splitter("word")), ops.to_list()).run()
         ['one ', 'two']
 
     Args:
-        make: Makes a decoder. An exception that the decoder raises goes to `on_error`.
+        make: Makes a decoder. An exception that it or the decoder raises goes to `on_error`.
 
     Returns:
         An operator that takes the decoder's inputs.
@@ -104,7 +106,11 @@ def decode(
         def subscribe(
             observer: abc.ObserverBase[B], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            decoder = make()
+            try:
+                decoder = make()
+            except Exception as error:
+                observer.on_error(error)
+                return Disposable()
 
             def on_next(item: A) -> None:
                 failure = _emit(lambda: decoder.feed(item), observer)
@@ -146,6 +152,38 @@ def _emit(step: Callable[[], Iterable[B]], observer: abc.ObserverBase[B]) -> Exc
         observer.on_next(item)
 
 
+def by_unit(unit: Unit) -> Callable[[Observable[object]], Observable[str]]:
+    r"""Emit the units of a text: words, sentences, lines, paragraphs, or those of a splitter.
+
+        source:                    -On-ce·u-pon-|
+        by_unit("word"):           ----Once·----(upon|)
+
+    The units joined are the text. At the end of the source, and before its error, the rest of the
+    text is emitted.
+
+    Example:
+        >>> import reactivex as rx
+        >>> from reactivex import operators as ops
+        >>> from mellea_rx.stdlib.requirements import by_regex
+        >>> rx.of("wash; d", "ry").pipe(by_unit(by_regex(r";\s*")), ops.to_list()).run()
+        ['wash; ', 'dry']
+
+    Args:
+        unit: As `mellea_rx.operators.splitter` takes it. A factory of your own is called once here
+            as a check, and once for each subscription; its splitters run where the source emits.
+            What they raise goes to `on_error`, and so does a `CallbackError` where their units are
+            not the text.
+
+    Returns:
+        An operator that takes chunks or strings.
+
+    Raises:
+        InvalidInputError: There is no such unit, or the factory raised, or made no splitter.
+    """
+    require_splitters(unit)
+    return compose(text(), decode(lambda: splitter(unit)))
+
+
 def by_word() -> Callable[[Observable[object]], Observable[str]]:
     """Emit words, each with the white space after it, once the next word begins.
 
@@ -165,7 +203,7 @@ def by_word() -> Callable[[Observable[object]], Observable[str]]:
         An operator that takes chunks or strings. `mellea_rx.operators.splitter` defines the
         units, and what counts as white space.
     """
-    return _by("word")
+    return by_unit("word")
 
 
 def by_sentence() -> Callable[[Observable[object]], Observable[str]]:
@@ -187,7 +225,7 @@ def by_sentence() -> Callable[[Observable[object]], Observable[str]]:
     Returns:
         An operator that takes chunks or strings.
     """
-    return _by("sentence")
+    return by_unit("sentence")
 
 
 def by_line() -> Callable[[Observable[object]], Observable[str]]:
@@ -208,7 +246,7 @@ def by_line() -> Callable[[Observable[object]], Observable[str]]:
     Returns:
         An operator that takes chunks or strings.
     """
-    return _by("line")
+    return by_unit("line")
 
 
 def by_paragraph() -> Callable[[Observable[object]], Observable[str]]:
@@ -229,8 +267,4 @@ def by_paragraph() -> Callable[[Observable[object]], Observable[str]]:
     Returns:
         An operator that takes chunks or strings.
     """
-    return _by("paragraph")
-
-
-def _by(unit: Unit) -> Callable[[Observable[object]], Observable[str]]:
-    return compose(text(), decode(lambda: splitter(unit)))
+    return by_unit("paragraph")

@@ -10,8 +10,6 @@ hence without locks.
 from __future__ import annotations
 
 import asyncio
-import re
-import select
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +21,7 @@ from yarl import URL
 
 from mellea_rx.errors import BackendError, ConnectionFailedError
 from mellea_rx.wire.connector import Connector, Slots, default_connections, tls_context
+from mellea_rx.wire.request_head import WrittenHead, readability_test, written_head
 from mellea_rx.wire.status_errors import content_encoding
 from mellea_rx.wire.transport import Faults, Feed, Limits, Queued, RequestHead, Response
 
@@ -34,7 +33,6 @@ MAX_INFORMATIONAL = 10
 """Informational responses (1xx) before a final response."""
 _SHOWN = 200
 """Bytes of an answer that is not HTTP, which the message shows."""
-
 IDLE = 15.0
 """Seconds after which an unused connection is closed."""
 
@@ -47,15 +45,6 @@ _FREE = 0  # in the pool, or new: no response is expected
 _BUSY = 1  # a response is expected
 _LINGERING = 2  # the caller has the complete answer; the end of the HTTP message is missing
 _CLOSED = 3  # aborted, or closed by the server
-
-
-class _WrittenHead(bytes):
-    """A request's head as bytes. It may contain a key, so its `repr` does not show it."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "***"
 
 
 class _Refused(Exception):
@@ -78,11 +67,11 @@ class Connection(asyncio.Protocol):
         "_error_body",
         "_feed",
         "_has_head",
+        "_has_unread",
         "_head_size",
         "_headers",
         "_informational",
         "_is_complete",
-        "_is_readable",
         "_left",
         "_parser",
         "_pieces",
@@ -114,7 +103,7 @@ class Connection(asyncio.Protocol):
         # Python function here would be called for every token.
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append
-        self._is_readable: Callable[[], bool] | None = None
+        self._has_unread: Callable[[], bool] | None = None
         self._why: BackendError | None = None
         self._has_head = False
         self._said = b""  # the beginning of a head that is not complete, for a message
@@ -127,11 +116,11 @@ class Connection(asyncio.Protocol):
         """Whether a request can be sent: the connection is open, and no byte waits to be read."""
         if self._state != _FREE or self.transport.is_closing():
             return False
-        if self._is_readable is None:
-            self._is_readable = _readable(self.transport.get_extra_info("socket").fileno())
+        if self._has_unread is None:
+            self._has_unread = readability_test(self.transport.get_extra_info("socket").fileno())
         # The server may have closed the idle connection, or sent bytes that answer no request. The
         # loop reports that only in its next turn, when the request would already be written.
-        return not self._is_readable()
+        return not self._has_unread()
 
     def begin(self, head: bytes, body: bytes | None, feed: Feed) -> asyncio.Future[Response | None]:
         """Write a request; returns a future with the result of `Transport.send`."""
@@ -525,7 +514,7 @@ class Http1Transport:
         self._limits = limits
         self._faults = faults
         self._pool: Pool | None = None
-        self._heads: dict[RequestHead, _WrittenHead] = {}
+        self._heads: dict[RequestHead, WrittenHead] = {}
         if url.scheme == "https":
             tls_context()  # takes 20 ms: on the caller's thread, not on the engine's
 
@@ -547,7 +536,7 @@ class Http1Transport:
             pool = self._pool = Pool(self._url, self._limits, self._faults)
         written = self._heads.get(head)
         if written is None:
-            written = self._heads[head] = _written(head)
+            written = self._heads[head] = written_head(head)
         for may_be_repeated in (head.method == "GET", False):
             if not pool.slots.take():
                 queued(True)
@@ -605,24 +594,6 @@ def _parser(connection: Connection) -> httptools.HttpResponseParser:
         lenient_data_after_close=True,
     )
     return parser
-
-
-def _written(head: RequestHead) -> _WrittenHead:
-    url = head.url
-    # The zone of an IPv6 address means something on this machine only (RFC 6874, section 4).
-    host = re.sub(r"%[^\]]*", "", url.host_port_subcomponent or "")
-    lines = [f"{head.method} {url.raw_path_qs} HTTP/1.1", f"Host: {host}"]
-    lines += [f"{name}: {value}" for name, value in head.headers.items()]
-    return _WrittenHead("\r\n".join(lines).encode())
-
-
-def _readable(descriptor: int) -> Callable[[], bool]:
-    """A function that returns whether the socket has unread bytes, or an unread end."""
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return lambda: bool(poll.poll(0))
-    return lambda: bool(select.select([descriptor], [], [], 0)[0])
 
 
 def _too_long(limit: int) -> str:

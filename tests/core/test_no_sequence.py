@@ -79,6 +79,7 @@ OPERATORS: dict[str, Callable[[Observable[Any]], Any]] = {
     "by_line": lambda s: s.pipe(rxo.by_line()),
     "by_paragraph": lambda s: s.pipe(rxo.by_paragraph()),
     "by_sentence": lambda s: s.pipe(rxo.by_sentence()),
+    "by_unit": lambda s: s.pipe(rxo.by_unit("word")),
     "by_word": lambda s: s.pipe(rxo.by_word()),
     "chunk_timeout": lambda s: s.pipe(rxo.chunk_timeout(idle=1)),
     "coalesce": lambda s: s.pipe(rxo.coalesce(0.1)),

@@ -14,9 +14,9 @@ from reactivex import operators as ops
 from mellea_rx.backends.http import StreamDecoder
 from mellea_rx.backends.ollama import OllamaDecoder
 from mellea_rx.backends.openai_stream import OpenAIDecoder
+from mellea_rx.core.text.json_members import MemberScanner
 from mellea_rx.errors import BackendError, FormatError
 from mellea_rx.operators import partial_object
-from mellea_rx.operators.json_members import MemberScanner
 from mellea_rx.wire.error_text import error_message
 from mellea_rx.wire.line_decoder import LineDecoder
 from mellea_rx.wire.redaction import Redactor

@@ -10,32 +10,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mellea_rx import InvalidInputError
-from mellea_rx.operators import Unit, splitter
+from mellea_rx.core.types.unit import UnitName
+from mellea_rx.operators import splitter
 from tests.operators.cuts import cut, places, texts
 from tests.operators.linear import assert_linear
 
-UNITS: tuple[Unit, ...] = get_args(Unit)
+UNITS: tuple[UnitName, ...] = get_args(UnitName)
 units = st.sampled_from(UNITS)
 
 
-def split(unit: Unit, *pieces: str) -> list[str]:
+def split(unit: UnitName, *pieces: str) -> list[str]:
     """Return all units of a text in these pieces."""
     into = splitter(unit)
     return [each for piece in pieces for each in into.feed(piece)] + into.flush()
 
 
 @given(units, texts, places)
-def test_joined_units_are_the_text(unit: Unit, text: str, at: list[int]) -> None:
+def test_joined_units_are_the_text(unit: UnitName, text: str, at: list[int]) -> None:
     assert "".join(split(unit, *cut(text, at))) == text
 
 
 @given(units, texts, places)
-def test_no_cut_changes_the_units(unit: Unit, text: str, at: list[int]) -> None:
+def test_no_cut_changes_the_units(unit: UnitName, text: str, at: list[int]) -> None:
     assert split(unit, *cut(text, at)) == split(unit, *text) == split(unit, text)
 
 
 @given(units, texts)
-def test_no_unit_is_empty_and_only_a_whole_text_is_white_space(unit: Unit, text: str) -> None:
+def test_no_unit_is_empty_and_only_a_whole_text_is_white_space(unit: UnitName, text: str) -> None:
     found = split(unit, text)
     assert all(found)
     if unit != "line" and len(found) > 1:
@@ -43,14 +44,14 @@ def test_no_unit_is_empty_and_only_a_whole_text_is_white_space(unit: Unit, text:
 
 
 @given(units, texts)
-def test_a_unit_keeps_the_white_space_after_it(unit: Unit, text: str) -> None:
+def test_a_unit_keeps_the_white_space_after_it(unit: UnitName, text: str) -> None:
     for each in split(unit, text)[1:]:
         if unit in ("word", "sentence"):
             assert not each[0].isspace()
 
 
 @given(units, texts, texts)
-def test_flush_leaves_nothing_behind(unit: Unit, text: str, more: str) -> None:
+def test_flush_leaves_nothing_behind(unit: UnitName, text: str, more: str) -> None:
     into = splitter(unit)
     into.feed(text)
     into.flush()
@@ -69,7 +70,7 @@ def test_flush_leaves_nothing_behind(unit: Unit, text: str, more: str) -> None:
         ("paragraph", "a\r\n\r\nb", ["a\r\n\r\n", "b"]),
     ],
 )
-def test_words_lines_and_paragraphs(unit: Unit, text: str, expected: list[str]) -> None:
+def test_words_lines_and_paragraphs(unit: UnitName, text: str, expected: list[str]) -> None:
     assert split(unit, text) == expected
 
 
@@ -118,7 +119,7 @@ def test_sentences(text: str) -> None:
     ],
 )
 def test_a_unit_is_out_with_the_character_that_proves_it(
-    unit: Unit, before: str, telling: str, complete: str
+    unit: UnitName, before: str, telling: str, complete: str
 ) -> None:
     into = splitter(unit)
     assert [each for character in before for each in into.feed(character)] == []
@@ -150,7 +151,7 @@ HARD = {
         pytest.param("line", HARD["no end"], id="line-no end"),
     ],
 )
-def test_the_time_is_linear_in_the_text(unit: Unit, text: str) -> None:
+def test_the_time_is_linear_in_the_text(unit: UnitName, text: str) -> None:
     def work(size: int) -> Callable[[], None]:
         pieces = cut("。" + text * (size // len(text)), range(0, size, 5))
 

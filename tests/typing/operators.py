@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypedDict, assert_type
 
@@ -13,10 +15,12 @@ from mellea_rx.operators import (
     Part,
     RetryPolicy,
     Splitter,
+    Unit,
     accumulate,
     by_line,
     by_paragraph,
     by_sentence,
+    by_unit,
     by_word,
     chunk_timeout,
     coalesce,
@@ -29,6 +33,7 @@ from mellea_rx.operators import (
     tee,
     text,
 )
+from mellea_rx.stdlib.requirements import by_json_member, by_regex
 
 
 @dataclass
@@ -40,6 +45,18 @@ class BookDict(TypedDict):
     title: str
 
 
+class Halves:
+    """A splitter as users write it; the name of the parameter is theirs."""
+
+    def feed(self, piece: str) -> Iterator[str]:
+        middle = len(piece) // 2
+        yield piece[:middle]
+        yield piece[middle:]
+
+    def flush(self) -> tuple[str, ...]:
+        return ()
+
+
 def units(mot: ModelOutputThunk[str], words: Observable[str]) -> None:
     assert_type(mot.pipe(text()), Observable[str])
     assert_type(mot.pipe(accumulate()), Observable[str])
@@ -48,8 +65,13 @@ def units(mot: ModelOutputThunk[str], words: Observable[str]) -> None:
     assert_type(mot.pipe(by_line()), Observable[str])
     assert_type(words.pipe(by_paragraph()), Observable[str])
     assert_type(mot.pipe(by_sentence(), ops.map(len)), Observable[int])
-    assert_type(splitter("word"), Splitter)
     assert_type(splitter("word").feed("a b"), list[str])
+    assert_type(mot.pipe(by_unit("word")), Observable[str])
+    assert_type(words.pipe(by_unit(by_regex(r";\s*"))), Observable[str])
+    assert_type(words.pipe(by_unit(Halves), ops.map(len)), Observable[int])
+    splitters: list[Splitter] = [splitter(Halves), splitter(by_json_member()), Halves()]
+    chosen: list[Unit] = ["word", by_regex(re.compile(";")), Halves, lambda: Halves()]
+    print(splitters, chosen)
 
 
 def timing(mot: ModelOutputThunk[str], words: Observable[str], clock: abc.SchedulerBase) -> None:

@@ -23,7 +23,8 @@ from yarl import URL
 from mellea_rx import ConnectionFailedError, ProtocolError
 from mellea_rx.backends import Limits
 from mellea_rx.wire.http import HttpClient, open_client
-from mellea_rx.wire.http1 import IDLE, Pool, _readable, _written
+from mellea_rx.wire.http1 import IDLE, Pool
+from mellea_rx.wire.request_head import readability_test, written_head
 from mellea_rx.wire.transport import RequestHead
 from tests.core.hand import until
 from tests.support.server_process import ServerProcess
@@ -200,8 +201,8 @@ def sweep_now(pool: Pool) -> None:
 
 def test_a_written_head_does_not_show_its_key() -> None:
     head = RequestHead("GET", URL("http://server/list"), {"Authorization": "Bearer key"})
-    assert repr(_written(head)) == "***"
-    assert b"Bearer key" in _written(head)
+    assert repr(written_head(head)) == "***"
+    assert b"Bearer key" in written_head(head)
 
 
 @pytest.mark.parametrize("has_poll", [True, False], ids=["poll", "select"])
@@ -212,7 +213,7 @@ def test_unread_bytes_of_a_socket_are_seen_without_a_wait(
         monkeypatch.delattr(select, "poll")  # as on Windows
     near, far = socket.socketpair()
     with near, far:
-        is_readable = _readable(near.fileno())
+        is_readable = readability_test(near.fileno())
         assert is_readable() is False
         assert min(timeit.repeat(is_readable, number=20)) < 0.01
         far.send(b"x")
@@ -230,9 +231,9 @@ def test_a_connection_may_have_a_high_descriptor() -> None:
     with near, far:
         high = fcntl.fcntl(near.fileno(), fcntl.F_DUPFD, 2000)
         try:
-            assert not _readable(high)()
+            assert not readability_test(high)()
             far.send(b"x")
-            assert _readable(high)()
+            assert readability_test(high)()
         finally:
             os.close(high)
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
@@ -489,6 +490,6 @@ def test_a_lookup_that_never_ends_delays_neither_other_names_nor_the_exit(
 
 
 def test_the_zone_of_an_address_stays_on_this_machine() -> None:
-    head = _written(RequestHead("GET", URL("http://[fe80::1%25eth0]:80/list"), {}))
+    head = written_head(RequestHead("GET", URL("http://[fe80::1%25eth0]:80/list"), {}))
     assert b"Host: [fe80::1]" in bytes(head)
     assert b"eth0" not in bytes(head)

@@ -13,7 +13,8 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from mellea_rx.core.interfaces.component import Component
-from mellea_rx.core.streams.thunk import GenerationView, ModelOutputThunk
+from mellea_rx.core.streams.generation_view import GenerationView
+from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.core.types.request import RequestMessage
 
 _CHARACTERS_A_TOKEN = 4

@@ -1,8 +1,7 @@
-"""Splits text into words, sentences, lines and paragraphs while it streams; without I/O.
+"""Finds words, sentences, lines and paragraphs in text while it streams; without I/O.
 
-Requirements and operators use it. The units do not depend on the pieces that the text arrives in,
-and joined they are the text. A unit includes the white space that follows it, and is returned with
-the first character that proves it complete.
+`splitter` uses it. The units do not depend on the pieces that the text arrives in. A unit includes
+the white space that follows it, and is returned with the first character that proves it complete.
 """
 
 from __future__ import annotations
@@ -10,108 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import NamedTuple
 
-from mellea_rx.errors import InvalidInputError
-
-Unit = Literal["word", "sentence", "line", "paragraph"]
-
-
-class Splitter(Protocol):
-    """Splits one text, taken in pieces, into units."""
-
-    def feed(self, text: str) -> list[str]:
-        """Take a piece of the text.
-
-        Returns:
-            The units that this piece completes.
-        """
-        ...
-
-    def flush(self) -> list[str]:
-        """Take the end of the text.
-
-        Returns:
-            The rest as one unit; none where there is no rest.
-        """
-        ...
-
-
-def splitter(unit: Unit) -> Splitter:
-    """A splitter for one text. It takes time linear in the text, however small its pieces are.
-
-    - "word": up to the next word. White space separates words.
-    - "sentence": up to the next sentence. A full stop, question or exclamation mark or ellipsis
-      ends one, with the quotes and brackets that close after it, where white space follows, and
-      then no small letter; "。", "！" and "？" end one as they are, and so does a blank line. Full
-      stops of abbreviations, initials and numbers do not; in doubt a sentence goes on.
-    - "line": up to and with its LF.
-    - "paragraph": up to and with the blank lines after it.
-
-    Example:
-        >>> sentences = splitter("sentence")
-        >>> sentences.feed("Dr. No paid 3.50. He"), sentences.feed(" left."), sentences.flush()
-        (['Dr. No paid 3.50. '], [], ['He left.'])
-
-    Args:
-        unit: The kind of unit.
-
-    Raises:
-        InvalidInputError: The kind of unit does not exist.
-    """
-    units = get_args(Unit)
-    if unit not in units:
-        known = ", ".join(map(repr, units))
-        raise InvalidInputError(f"there is no unit {unit!r}; there are {known}")
-    return _Cutter(_FINDERS[unit]())
-
-
-class _Finder(Protocol):
-    """Finds the beginnings of units."""
-
-    def starts(self, text: str) -> Iterator[int]:
-        """The indexes at which new units begin, relative to `text`, the newest piece.
-
-        An index is negative where a unit began in an earlier piece and only `text` proves it.
-        """
-        ...
-
-
-class _Cutter:
-    """Keeps the text of the unfinished unit, and cuts it where the finder finds a beginning."""
-
-    __slots__ = ("_finder", "_parts", "_size")
-
-    def __init__(self, finder: _Finder) -> None:
-        self._finder = finder
-        # Joined once a unit, so that a long unit in small pieces costs linear time.
-        self._parts: list[str] = []
-        self._size = 0
-
-    def feed(self, text: str) -> list[str]:
-        starts = list(self._finder.starts(text))
-        before = self._size
-        self._parts.append(text)
-        self._size += len(text)
-        if not starts:
-            return []
-        pending = "".join(self._parts)
-        units = []
-        cut = 0
-        for start in starts:
-            units.append(pending[cut : before + start])
-            cut = before + start
-        self._keep(pending[cut:])
-        return units
-
-    def flush(self) -> list[str]:
-        rest = "".join(self._parts)
-        self._keep("")
-        return [rest] if rest else []
-
-    def _keep(self, rest: str) -> None:
-        self._parts = [rest] if rest else []
-        self._size = len(rest)
+from mellea_rx.core.text.cutter import Cutter, Finder
+from mellea_rx.core.types.unit import UnitName
 
 
 class _Lines:
@@ -290,9 +191,14 @@ class _Sentences(_Gaps):
         return bool(known.initials.fullmatch(word)) and word not in ("I", "a.m", "p.m")
 
 
-_FINDERS: dict[Unit, Callable[[], _Finder]] = {
+_FINDERS: dict[UnitName, Callable[[], Finder]] = {
     "word": _Gaps,
     "sentence": _Sentences,
     "line": _Lines,
     "paragraph": _Paragraphs,
 }
+
+
+def cutter_of(name: UnitName) -> Cutter:
+    """A splitter for one text into units of this kind."""
+    return Cutter(_FINDERS[name]())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from mellea_rx.core.types.stream_context import StreamContext
+from mellea_rx.core.types.unit import Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,9 @@ class Requirement:
             ends it at once. Where a unit is undecided, the whole answer is judged at its end.
             Where it is an object (or a method of one), each attempt gets its own copy; see
             `PerAttempt`.
-        unit: The unit that `stream_validate` gets: "word", "sentence", "line" or "paragraph".
+        unit: The unit that `stream_validate` gets: "word", "sentence", "line" or "paragraph", or a
+            splitter factory, which makes a splitter for each attempt (see `by_regex`,
+            `by_json_member` and `Splitter`).
     """
 
     description: str
@@ -90,4 +93,4 @@ class Requirement:
     output_to_bool: Callable[[str], bool] | None = None
     check_only: bool = False
     stream_validate: StreamValidation | None = None
-    unit: Literal["word", "sentence", "line", "paragraph"] = "sentence"
+    unit: Unit = "sentence"

@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from mellea_rx.core.interfaces.component import Component
 from mellea_rx.core.interfaces.context import Compactor, Turn
-from mellea_rx.core.streams.thunk import GenerationView, ModelOutputThunk
+from mellea_rx.core.streams.generation_view import GenerationView
+from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.core.types.request import RequestMessage
 from mellea_rx.core.types.validation import require_positive_int
 from mellea_rx.errors import InvalidInputError, MelleaRxError

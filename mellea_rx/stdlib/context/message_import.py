@@ -16,7 +16,7 @@ from mellea_rx.core.interfaces.component import (
     is_component,
 )
 from mellea_rx.core.interfaces.context import Turn
-from mellea_rx.core.streams.thunk import GenerationView
+from mellea_rx.core.streams.generation_view import GenerationView
 from mellea_rx.core.types.chunk import Chunk, ToolCall
 from mellea_rx.core.types.request import RequestMessage, Role
 from mellea_rx.errors import InvalidInputError

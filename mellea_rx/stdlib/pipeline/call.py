@@ -19,7 +19,8 @@ from mellea_rx.core.runtime.delivery import running_loop
 from mellea_rx.core.runtime.logs import RequirementsUnmet, log
 from mellea_rx.core.runtime.user_functions import call_user_function, loops_required_by
 from mellea_rx.core.streams.generation import Generation
-from mellea_rx.core.streams.thunk import GenerationView, ModelOutputThunk
+from mellea_rx.core.streams.generation_view import GenerationView
+from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.output_format import OutputFormat

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from statistics import fmean
 from typing import Any
 
-from mellea_rx.core.text.splitting import splitter
+from mellea_rx.core.text.units import label_of
 from mellea_rx.core.types.requirement import (
     Requirement,
     StreamValidation,
@@ -22,17 +22,11 @@ from mellea_rx.core.types.requirement import (
     ValidationResult,
 )
 from mellea_rx.stdlib.pipeline.unit_deciders import UnitDecider
-from mellea_rx.stdlib.requirements.factories import validator_failed
+from mellea_rx.stdlib.pipeline.unit_feed import unit_feed
+from mellea_rx.stdlib.requirements.factories import splitter_failed, validator_failed
 
 Decided = Callable[[Requirement, UnitVerdict, str], None]
 """Called with each verdict: the requirement, the verdict, and the unit."""
-
-_Note = Callable[["_Lane", str, Any, Exception | None], object]
-
-
-def _ignored(lane: _Lane, unit: str, value: Any, error: Exception | None) -> None:
-    """Does nothing."""
-
 
 _WORDS = {"pass": True, "fail": False, "unknown": None}
 
@@ -42,7 +36,7 @@ def unit_verdict(value: Any) -> UnitVerdict:
 
     Example:
         >>> unit_verdict(("fail", "too loud"))
-        UnitVerdict(result=False, reason='too loud')
+        UnitVerdict(result=False, reason='too loud', score=None)
 
     Raises:
         TypeError: It is not a verdict.
@@ -68,11 +62,13 @@ def unit_verdict(value: Any) -> UnitVerdict:
 class _Unit:
     """A unit that is being decided."""
 
-    __slots__ = ("error", "is_decided", "text", "value")
+    __slots__ = ("error", "is_decided", "is_recalled", "text", "value")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.is_decided = False
+        self.is_recalled = False
+        """Whether it was validated before, in an attempt that this one goes on from."""
         self.value: Any = None
         self.error: Exception | None = None
 
@@ -83,89 +79,115 @@ class _Lane:
     Args:
         requirement: A requirement with `stream_validate`.
         decider: Decides its units.
-        after: Text that was validated before. A decider that remembers gets its units first.
-        note: Called on each verdict, with this lane, the unit, and its result or exception.
+        start: The number of characters at the beginning that were validated before.
+        judge: Is told of each verdict, of an error of the splitter, and of the end.
     """
 
     __slots__ = (
+        "_advances",
+        "_end",
         "_is_complete",
         "_is_ready",
-        "_note",
+        "_judge",
         "_running",
+        "_start",
         "_waiting",
         "count",
         "decider",
         "good",
         "is_open",
-        "known",
+        "label",
         "requirement",
         "scores",
-        "splitter",
+        "units",
         "unobjected",
     )
 
     def __init__(
-        self, requirement: Requirement, decider: UnitDecider, after: str, note: _Note
+        self, requirement: Requirement, decider: UnitDecider, start: int, judge: StreamJudge
     ) -> None:
         self.requirement = requirement
         self.decider = decider
-        self.splitter = splitter(requirement.unit)
-        self._note = note
+        self.label = label_of(requirement.unit)
+        self._judge: StreamJudge | None = judge
         self._waiting: deque[str] = deque()
         self._running: deque[_Unit] = deque()
-        self._is_ready = False
-        self._is_complete = False
-        # An incomplete unit at the end of `after` is judged when the following text completes it.
-        self.known = list(self.splitter.feed(after)) if decider.remembers else []
+        self._is_ready = self._is_complete = self._advances = False
+        self._start = start
+        self._end = 0
+        """The number of characters in the units that were begun."""
         self.count = 0
-        self.good = sum(map(len, self.known)) if decider.remembers else len(after)
-        """The number of characters, from the beginning of the text, that passed."""
-        self.unobjected = self.good
-        """The same, with units that are undecided."""
+        self.good = self.unobjected = 0
+        """The number of characters, from the beginning of the text, that passed; and the same with
+        units that are undecided."""
         self.is_open = False
         """Whether a unit did not pass, so that the whole answer has to be judged."""
         self.scores: list[float] = []
+        self.units = unit_feed(requirement.unit, self._put, self._complete, self._failed)
 
     def begin(self) -> None:
         """Begin to decide units: the decider is ready."""
         self._is_ready = True
         self._advance()
 
-    def put(self, units: Iterable[str]) -> None:
-        """Add units."""
-        self._waiting.extend(units)
-        self._advance()
-
-    def complete(self) -> None:
-        """No more units come."""
-        self._is_complete = True
-
     def stop(self) -> None:
         """Decide no more units."""
         self._is_ready = False
         self._waiting.clear()
         self._running.clear()
-        self._note = _ignored  # it refers to the judge, which has this lane: no circle
+        self._judge = None  # it has this lane: no circle
+
+    async def close(self) -> None:
+        """End what runs."""
+        await self.units.close()
+        await self.decider.close()
 
     @property
     def is_done(self) -> bool:
         """Whether every unit is decided, and no more come."""
         return self._is_complete and not self._waiting and not self._running
 
+    def _put(self, units: list[str]) -> None:
+        self._waiting.extend(units)
+        self._advance()
+
+    def _complete(self) -> None:
+        self._is_complete = True
+        if self._judge is not None:
+            self._judge.look_for_end()
+
+    def _failed(self, error: Exception) -> None:
+        if self._judge is not None:
+            self._judge.splitter_failed(self, error)
+
     def _advance(self) -> None:
+        if self._advances:  # a decider that decides at once: the loop below goes on
+            return
+        self._advances = True
         while self._is_ready and self._waiting and len(self._running) < self.decider.width:
             unit = _Unit(self._waiting.popleft())
+            self._end += len(unit.text)
+            unit.is_recalled = self._end <= self._start
             self._running.append(unit)
-            self.decider.decide(unit.text, partial(self._decided, unit))
+            ask = self.decider.recall if unit.is_recalled else self.decider.decide
+            ask(unit.text, partial(self._decided, unit))
+        self._advances = False
 
     def _decided(self, unit: _Unit, value: Any, error: Exception | None) -> None:
         unit.is_decided, unit.value, unit.error = True, value, error
         # In order: a verdict waits for those of the units before it.
         while self._running and self._running[0].is_decided:
-            first = self._running.popleft()
-            self.count += 1
-            self._note(self, first.text, first.value, first.error)
+            self._note(self._running.popleft())
         self._advance()
+
+    def _note(self, unit: _Unit) -> None:
+        if unit.is_recalled and unit.error is None:
+            self.add(unit.text, _RECALLED)
+            return
+        self.count += not unit.is_recalled
+        if self._judge is not None:
+            text = "" if unit.is_recalled else unit.text
+            self._judge.note(self, text, unit.value, unit.error)
 
     def add(self, unit: str, verdict: UnitVerdict) -> None:
         """Count a verdict."""
@@ -181,6 +203,10 @@ class _Lane:
     def result(self) -> ValidationResult:
         """The result of a requirement that every unit met."""
         return ValidationResult(True, score=fmean(self.scores) if self.scores else None)
+
+
+_RECALLED = UnitVerdict(True)
+"""The verdict on a unit that was validated before."""
 
 
 class StreamJudge:
@@ -205,7 +231,7 @@ class StreamJudge:
         where: str = "",
     ) -> None:
         self._lanes = [
-            _Lane(each, decider(each, each.stream_validate), after, self._note)
+            _Lane(each, decider(each, each.stream_validate), len(after), self)
             for each in requirements
             if each.stream_validate is not None
         ]
@@ -215,6 +241,10 @@ class StreamJudge:
         self._where = where
         self._failure: tuple[Requirement, ValidationResult] | None = None
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if after:
+            # Units may depend on the text before, as members of JSON do, and the last one of it
+            # may be incomplete.
+            self.feed(after)
 
     @property
     def has_work(self) -> bool:
@@ -249,20 +279,18 @@ class StreamJudge:
     def feed(self, text: str) -> None:
         """Take a piece of the answer."""
         for lane in self._lanes:
-            lane.put(lane.splitter.feed(text))
+            lane.units.feed(text)
 
     def flush(self) -> None:
         """Take the end of the answer."""
         for lane in self._lanes:
-            lane.complete()
-            lane.put(lane.splitter.flush())
-        self._look_for_end()
+            lane.units.flush()
 
     async def run(self) -> None:
         """Judge all units; return at the end of the answer, or when the first one fails.
 
         Raises:
-            ValidatorError: A function raised, or returned no verdict.
+            ValidatorError: A function or splitter raised, or returned no verdict or units.
             BackendError: The model as judge failed.
         """
         getting_ready = [self._begin(lane) for lane in self._lanes]
@@ -274,13 +302,13 @@ class StreamJudge:
                 lane.stop()
             for task in tasks:
                 task.cancel()
-            closing = [lane.decider.close() for lane in self._lanes]
+            closing = [lane.close() for lane in self._lanes]
             await asyncio.gather(*tasks, *closing, return_exceptions=True)
             if self._end.done() and not self._end.cancelled():
                 self._end.exception()  # where this run was cancelled, nobody else reads it
 
     def _begin(self, lane: _Lane) -> Coroutine[Any, Any, None] | None:
-        ready = lane.decider.begin(lane.known)
+        ready = lane.decider.begin()
         if ready is None:
             lane.begin()
             return None
@@ -293,9 +321,10 @@ class StreamJudge:
             self._fail(lane, "", error)
         else:
             lane.begin()
-            self._look_for_end()
+            self.look_for_end()
 
-    def _note(self, lane: _Lane, unit: str, value: Any, error: Exception | None) -> None:
+    def note(self, lane: _Lane, unit: str, value: Any, error: Exception | None) -> None:
+        """Take the verdict on a unit, or the exception. Called by the lane."""
         if self._end.done():
             return
         try:
@@ -310,18 +339,26 @@ class StreamJudge:
             self._end.set_result(None)
         lane.add(unit, verdict)
         self._decided(lane.requirement, verdict, unit)
-        self._look_for_end()
+        self.look_for_end()
 
-    def _look_for_end(self) -> None:
+    def look_for_end(self) -> None:
+        """End the run where all units are decided. Called by the lanes."""
         if not self._end.done() and all(lane.is_done for lane in self._lanes):
             self._end.set_result(None)
+
+    def splitter_failed(self, lane: _Lane, error: Exception) -> None:
+        """End the run with the error of a user's splitter. Called by the lane."""
+        if not self._end.done():
+            raised = splitter_failed(lane.requirement, error, self._where)
+            raised.__cause__ = error
+            self._end.set_exception(raised)
 
     def _fail(self, lane: _Lane, unit: str, error: Exception) -> None:
         if self._end.done():
             return
         if not isinstance(error, lane.decider.own_errors):
             requirement, function = lane.requirement, lane.requirement.stream_validate
-            where = f"{requirement.unit} {lane.count} of {self._where}" if unit else self._where
+            where = f"{lane.label} {lane.count} of {self._where}" if unit else self._where
             cause = error
             error = validator_failed(requirement, function, cause, unit, where)
             error.__cause__ = cause
@@ -329,6 +366,6 @@ class StreamJudge:
 
 
 def _failed(lane: _Lane, unit: str, verdict: UnitVerdict) -> tuple[Requirement, ValidationResult]:
-    found = f"{lane.requirement.unit} {lane.count} ({unit.strip()[:80]!r})"
+    found = f"{lane.label} {lane.count} ({unit.strip()[:80]!r})"
     reason = f"{found}: {verdict.reason}" if verdict.reason else f"{found} does not"
     return lane.requirement, ValidationResult(False, reason, verdict.score)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol
@@ -61,13 +61,9 @@ class UnitDecider(Protocol):
     """Decides the units of one answer, in order.
 
     Attributes:
-        remembers: Whether it has to know the units of a text that the answer goes on from.
         width: The number of units that it can decide at once.
         own_errors: The errors that are not of a user's function.
     """
-
-    @property
-    def remembers(self) -> bool: ...
 
     @property
     def width(self) -> int: ...
@@ -75,8 +71,8 @@ class UnitDecider(Protocol):
     @property
     def own_errors(self) -> tuple[type[Exception], ...]: ...
 
-    def begin(self, known: Sequence[str]) -> Awaitable[None] | None:
-        """Get ready for an answer that begins with these units, which were decided before.
+    def begin(self) -> Awaitable[None] | None:
+        """Get ready.
 
         Returns:
             An awaitable, where that takes time; None where it is ready.
@@ -85,6 +81,11 @@ class UnitDecider(Protocol):
 
     def decide(self, unit: str, done: Decided) -> None:
         """Decide a unit; called in the order of the units, and calls `done` later."""
+        ...
+
+    def recall(self, unit: str, done: Decided) -> None:
+        """Take a unit that was decided before, in an attempt that this one goes on from; its
+        verdict is known. Calls `done` now or later."""
         ...
 
     async def close(self) -> None:
@@ -152,21 +153,23 @@ class FunctionDecider:
         # One for all units, which are decided one after the other.
         self._context = copy_context()
         self._call: BatchedCall | None = None
-        self.remembers = self._is_stateful or self._takes_context
 
-    def begin(self, known: Sequence[str]) -> Awaitable[None] | None:
-        """Make the copy; it gets the known units too, to restore its state."""
-        if self._is_stateful:
-            return self._copied(known)
-        self._units.extend(known)
-        return None
+    def begin(self) -> Awaitable[None] | None:
+        """Make the copy of a function that has state."""
+        return self._copied() if self._is_stateful else None
 
-    async def _copied(self, known: Sequence[str]) -> None:
+    async def _copied(self) -> None:
         copied = await call_user_function(for_attempt, self._function, loop=self._loop)
         self._function, self._takes_context = copied, takes_context(copied)
         self._is_async = is_async(copied)
-        for unit in known:
-            await call_user_function(copied, *self._arguments(unit), loop=self._loop)
+
+    def recall(self, unit: str, done: Decided) -> None:
+        """Have a function with state see the unit, to restore that."""
+        if self._is_stateful:
+            self.decide(unit, done)
+            return
+        self._units.append(unit)
+        done(True, None)
 
     def decide(self, unit: str, done: Decided) -> None:
         """Call the function, with the answer before the unit where it takes that."""
@@ -211,7 +214,6 @@ class JudgeDecider:
         sources: The user's templates by name, which replace the library's own.
     """
 
-    remembers = True
     own_errors = (MelleaRxError,)
 
     def __init__(
@@ -231,9 +233,8 @@ class JudgeDecider:
         self._tasks = Tasks()
         self.width = judge.max_concurrent
 
-    def begin(self, known: Sequence[str]) -> Awaitable[None] | None:
+    def begin(self) -> Awaitable[None] | None:
         """Resolve the judge's own backend, where it has one."""
-        self._remember("".join(known))
         own = self._judge.backend
         return None if own is None else self._resolve(own)
 
@@ -249,6 +250,11 @@ class JudgeDecider:
         self._remember(unit)
         options = of_the_judge(self._options)
         self._tasks.start(ask_judge(prompt, self._backend, options), done)
+
+    def recall(self, unit: str, done: Decided) -> None:
+        """Show the unit to the judge as text before the next one."""
+        self._remember(unit)
+        done(True, None)
 
     def _remember(self, text: str) -> None:
         self._before = (self._before + text)[-_SHOWN_BEFORE:]

@@ -15,7 +15,8 @@ import msgspec
 from mellea_rx.core.interfaces.component import Component, Said, messages_of, thunks_in
 from mellea_rx.core.interfaces.context import Exchange, Turn
 from mellea_rx.core.runtime.user_functions import in_worker_thread
-from mellea_rx.core.streams.thunk import GenerationView, ModelOutputThunk
+from mellea_rx.core.streams.generation_view import GenerationView
+from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.core.types.image import Image
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.request import Request, RequestMessage, images_of

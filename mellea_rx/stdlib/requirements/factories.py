@@ -12,15 +12,22 @@ from typing import Any, TypeAlias, cast
 
 from mellea_rx.core.runtime.user_functions import is_async
 from mellea_rx.core.text.placeholders import NOT_RENDERED, warn_of_placeholders
-from mellea_rx.core.text.splitting import Unit, splitter
+from mellea_rx.core.text.units import require_splitters, require_unit
 from mellea_rx.core.types.requirement import (
     Requirement,
     StreamValidation,
     ValidationFunction,
     ValidationResult,
 )
+from mellea_rx.core.types.unit import Unit
 from mellea_rx.core.types.validation import kind_of, name_of
-from mellea_rx.errors import CallerLoopClosedError, InvalidInputError, MelleaRxError, ValidatorError
+from mellea_rx.errors import (
+    CallbackError,
+    CallerLoopClosedError,
+    InvalidInputError,
+    MelleaRxError,
+    ValidatorError,
+)
 from mellea_rx.stdlib.requirements.per_attempt import require_copies
 
 
@@ -50,6 +57,21 @@ def validator_failed(
     )
 
 
+def splitter_failed(requirement: Requirement, error: Exception, where: str) -> ValidatorError:
+    """The error for an exception of a user's splitter, or of the check of its units.
+
+    Args:
+        requirement: The requirement whose unit it is.
+        error: The exception.
+        where: The name of the answer in the message ("attempt 2").
+    """
+    place = f"requirement {requirement.description!r} in {where}"
+    if isinstance(error, (CallbackError, InvalidInputError)):  # these name the splitter
+        return ValidatorError(f"{place}: {error}")
+    name, kind = name_of(requirement.unit), type(error).__name__
+    return ValidatorError(f"{place}: the splitter {name!r} raised {kind}: {error}")
+
+
 Verdict: TypeAlias = bool | tuple[bool, str] | ValidationResult
 
 
@@ -68,7 +90,8 @@ def req(
         validation_fn: Decides (see `simple_validate`); None leaves it to the model as judge.
         output_to_bool: Reads the judge's answer; by default the first "yes" or "no" in it.
         stream_validate: Decides for each unit while the answer streams; see `Requirement`.
-        unit: The unit that `stream_validate` gets.
+        unit: The unit that `stream_validate` gets; see `Requirement`. A factory of your own is
+            called once here as a check, and once for each attempt, in a worker thread.
 
     Example:
         >>> short = req("at most 20 words", simple_validate(lambda text: len(text.split()) <= 20))
@@ -87,6 +110,7 @@ def req(
         )
     )
     require_copies(stream_validate)
+    require_splitters(unit)
     return made
 
 
@@ -194,5 +218,5 @@ def _checked(requirement: Requirement) -> Requirement:
         function = getattr(requirement, name)
         if function is not None and not callable(function):
             raise InvalidInputError(f"{name} is a function, not {type(function).__name__}")
-    splitter(requirement.unit)
+    require_unit(requirement.unit)
     return requirement

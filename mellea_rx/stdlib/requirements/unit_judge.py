@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mellea_rx.core.interfaces.backend import Backend, require_backend
-from mellea_rx.core.text.splitting import Unit
 from mellea_rx.core.types.requirement import Requirement
+from mellea_rx.core.types.unit import Unit
 from mellea_rx.core.types.validation import require_positive_int
 from mellea_rx.stdlib.requirements.factories import check, req
 

@@ -24,7 +24,8 @@ from mellea_rx.core.runtime.delivery import running_loop
 from mellea_rx.core.runtime.engine import engine, load_engine
 from mellea_rx.core.runtime.fork import ForkSafeLock
 from mellea_rx.core.runtime.logs import ChatForgets, LogEvent, StaleContext, log
-from mellea_rx.core.streams.thunk import GenerationView, ModelOutputThunk
+from mellea_rx.core.streams.generation_view import GenerationView
+from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.release import ACCEPTED, OnReject, Release, ReleaseWish
 from mellea_rx.core.types.requirement import Requirement, ValidationResult

@@ -1,7 +1,7 @@
 """An incremental scanner for the members of a JSON object or array, without I/O.
 
-`partial_object` uses it. The scanner finds the end of each member, and leaves the member's value to
-a decoder, so that no text is parsed twice.
+`partial_object` and `by_json_member` use it. The scanner finds where each member begins and ends,
+and leaves the member's value to a decoder, so that no text is parsed twice.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ class MemberScanner:
         self._begin = 0
         self.span: tuple[int, int] | None = None
         """Begin and end of the object or array, in characters, once it is complete."""
+        self.member_begin: int | None = None
+        """Begin of the newest member, in characters; None before the first one."""
         self._may_be_empty = True
         self._index = 0
         self._key = ""
@@ -131,11 +133,14 @@ class MemberScanner:
         if self._may_be_empty and text[at] == _CLOSING[self._bracket]:
             return self._end(at)
         if self._bracket == "[":
-            return self._value(text, at)
-        if text[at] != '"':
+            after = self._value(text, at)
+        elif text[at] == '"':
+            self._on_token = self._on_key
+            after = self._begin_token(text, at)
+        else:
             raise self._wrong(text, at, "a field's name in quotes")
-        self._on_token = self._on_key
-        return self._begin_token(text, at)
+        self.member_begin = self._offset + at
+        return after
 
     def _colon(self, text: str, at: int) -> int:
         at = _after_space(text, at)
