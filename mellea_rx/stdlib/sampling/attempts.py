@@ -1,14 +1,15 @@
-"""The common parts of the strategies: numbers of attempts, and attempts in turn or at once."""
+"""The loop of the strategies: attempts one by one, side by side or in rounds, and the best one."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from mellea_rx.core.interfaces.sampling import Sampler
 from mellea_rx.core.streams.generation import as_ours
 from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
-from mellea_rx.core.types.validation import either_name, require_positive_int
 from mellea_rx.errors import (
     AuthenticationError,
     BadRequestError,
@@ -26,38 +27,17 @@ from mellea_rx.errors import (
 )
 
 
-def attempts_of(loop_budget: int | None, n: int | None, *, default: int) -> int:
-    """The number of attempts, given as `loop_budget` or by its other name.
-
-    Raises:
-        InvalidInputError: It is not an int of 1 or more, or both names were given.
-    """
-    name, value = either_name("loop_budget", loop_budget, "n", n)
-    return default if value is None else require_positive_int(name, value)
-
-
-def width_of(max_concurrent: int | None, concurrency_budget: int | None) -> tuple[str, int | None]:
-    """The number of attempts at once, given as `max_concurrent` or by its other name.
-
-    Returns:
-        The name that was given, for messages, and the number; None where neither was given.
-
-    Raises:
-        InvalidInputError: It is not an int of 1 or more, or both names were given.
-    """
-    name, value = either_name(
-        "max_concurrent", max_concurrent, "concurrency_budget", concurrency_budget
-    )
-    return name, None if value is None else require_positive_int(name, value)
-
-
 def outcome(attempts: Sequence[Attempt]) -> SamplingResult:
     """The first attempt that succeeded, else the one that met the most (the latest of equals)."""
     for index, attempt in enumerate(attempts):
         if attempt.success:
             return SamplingResult(True, tuple(attempts), index)
-    best = max(ended(attempts), key=lambda index: (attempts[index].passed, index))
-    return SamplingResult(False, tuple(attempts), best)
+    return SamplingResult(False, tuple(attempts), best_of(attempts))
+
+
+def best_of(attempts: Sequence[Attempt]) -> int:
+    """The index of the attempt that met the most requirements, the latest of equals."""
+    return max(ended(attempts), key=lambda index: (attempts[index].passed, index))
 
 
 def ended(attempts: Sequence[Attempt]) -> Sequence[int]:
@@ -77,62 +57,122 @@ def failed(error: Exception, answer: Chunk | None = None) -> Attempt:
     return Attempt(Chunk(ours.text) if answer is None else answer, (), error=ours)
 
 
-async def until_accepted(
-    following: Callable[[Attempt | None], Awaitable[Attempt]], budget: int
-) -> list[Attempt]:
-    """Attempts one after the other, until one succeeds or the budget is spent.
+class AttemptLoop:
+    """The attempts of one call: makes them one by one, side by side, or in rounds.
+
+    Used on the engine only. An error of the whole call (its arguments are wrong, or its session,
+    engine or event loop has ended) ends every other attempt, and is raised. Attempts that are
+    given up have ended on the server when a method returns.
 
     Args:
-        following: Makes the attempt that follows another one (None: the first).
-        budget: The maximum number of attempts.
+        sampler: Makes the attempts.
+
+    Attributes:
+        sampler: As given.
+        attempts: The attempts so far, failed ones included, in the order in which they ended.
     """
-    attempts: list[Attempt] = []
-    while len(attempts) < budget and not (attempts and attempts[-1].success):
-        attempts.append(await following(attempts[-1] if attempts else None))
-    return attempts
 
+    def __init__(self, sampler: Sampler) -> None:
+        self.sampler = sampler
+        self.attempts: list[Attempt] = []
+        self._is_hopeless = False
+        """Whether each further attempt would fail with the error of an earlier one."""
 
-async def at_once(
-    make: Callable[[], Awaitable[Attempt]], count: int, width: int, *, first: bool
-) -> list[Attempt]:
-    """Attempts side by side.
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether any attempt has succeeded."""
+        return any(attempt.success for attempt in self.attempts)
 
-    Args:
-        make: Makes one attempt.
-        count: The number of attempts.
-        width: The maximum number of attempts at once.
-        first: Whether the first one that succeeds ends the others, on the server too.
+    def may_begin(self) -> bool:
+        """Whether another attempt may begin."""
+        return not self._is_hopeless
 
-    Returns:
-        The attempts that ended, failed ones included, in the order in which they ended.
+    async def one_by_one(
+        self, following: Callable[[Attempt | None], Awaitable[Attempt]], count: int
+    ) -> None:
+        """Make attempts until one succeeds.
 
-    Raises:
-        MelleaRxError: An error of the whole call: its arguments are wrong, or its session, engine
-            or event loop has ended. It ends the other attempts.
-    """
-    attempts: list[Attempt] = []
-    tasks: set[asyncio.Future[Attempt]] = set()
-    running: set[asyncio.Future[Attempt]] = set()
-    left = count
-    try:
-        while running or left:
-            while left and len(running) < width:
-                running.add(asyncio.ensure_future(_made(make)))
-                left -= 1
-            tasks |= running
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            latest = [task.result() for task in done]
-            attempts += latest
-            if any(isinstance(attempt.error, _REPEATED) for attempt in latest):
-                left = 0
-            if first and any(attempt.success for attempt in latest):
-                break
-    finally:
-        for task in running:
-            task.cancel()
-        # Finished tasks are awaited too: asyncio logs an exception that is never retrieved.
-        await asyncio.gather(*tasks, return_exceptions=True)
-    return attempts
+        Args:
+            following: Makes the attempt that follows another one (None: the first).
+            count: The maximum number of attempts.
+
+        Raises:
+            MelleaRxError: An attempt failed.
+        """
+        while len(self.attempts) < count and not self.has_succeeded and self.may_begin():
+            self.attempts.append(await following(self.attempts[-1] if self.attempts else None))
+
+    async def rounds(
+        self, repaired: Callable[[Request, Attempt], Request], count: int, width: int
+    ) -> None:
+        """Make attempts in rounds until one succeeds.
+
+        All attempts of a round have the same request, and the first one that succeeds ends the
+        others. With a width of 1, an attempt that fails ends the call; in wider rounds it fails
+        alone.
+
+        Args:
+            repaired: Takes the request of a round and its best attempt (the one that met the most
+                requirements, the latest of equals), and returns the request of the next round.
+            count: The maximum number of attempts.
+            width: The number of attempts in a round.
+        """
+        request = self.sampler.request
+
+        async def make() -> Attempt:
+            return await self.sampler.attempt(request)
+
+        async def following(last: Attempt | None) -> Attempt:
+            nonlocal request
+            request = request if last is None else repaired(request, last)
+            return await make()
+
+        if width == 1:
+            await self.one_by_one(following, count)
+            return
+        while (left := count - len(self.attempts)) > 0:
+            before = len(self.attempts)
+            await self.side_by_side(make, min(left, width), width, first=True)
+            if self.has_succeeded or not self.may_begin():
+                return
+            whole = [each for each in self.attempts[before:] if each.error is None]
+            if whole:  # where all of them failed, nothing is known about the request
+                request = repaired(request, whole[best_of(whole)])
+
+    async def side_by_side(
+        self, make: Callable[[], Awaitable[Attempt]], count: int, width: int, *, first: bool
+    ) -> None:
+        """Make attempts side by side; one that fails fails alone.
+
+        Args:
+            make: Makes one attempt.
+            count: The number of attempts.
+            width: The maximum number of attempts at once.
+            first: Whether the first one that succeeds ends the others, on the server too.
+        """
+        tasks: set[asyncio.Future[Attempt]] = set()
+        running: set[asyncio.Future[Attempt]] = set()
+        left = count
+        try:
+            while running or left:
+                while left and len(running) < width:
+                    running.add(asyncio.ensure_future(_made(make)))
+                    left -= 1
+                tasks |= running
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                latest = [task.result() for task in done]
+                self.attempts += latest
+                if any(isinstance(attempt.error, _REPEATED) for attempt in latest):
+                    self._is_hopeless = True
+                if not self.may_begin():
+                    left = 0
+                if first and any(attempt.success for attempt in latest):
+                    break
+        finally:
+            for task in running:
+                task.cancel()
+            # Finished tasks are awaited too: asyncio logs an exception that is never retrieved.
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 _OF_THE_CALL = (

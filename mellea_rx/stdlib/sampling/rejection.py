@@ -13,16 +13,12 @@ from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.validation import require_positive_int
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.stdlib.sampling.attempts import (
-    at_once,
-    outcome,
-    until_accepted,
-    width_of,
-)
+from mellea_rx.stdlib.sampling.attempts import AttemptLoop, outcome
+from mellea_rx.stdlib.sampling.loop_strategy import LoopStrategy
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class RejectionSampling(BaseStrategy):
+class RejectionSampling(LoopStrategy):
     """Makes attempts until one meets all requirements.
 
     When the budget is spent, the attempt that met the most requirements is the value (the latest
@@ -50,7 +46,6 @@ class RejectionSampling(BaseStrategy):
             by both of its names.
     """
 
-    loop_budget: int
     max_concurrent: int
     repair: Literal["restart", "continue"]
 
@@ -62,38 +57,40 @@ class RejectionSampling(BaseStrategy):
         repair: Literal["restart", "continue"] = "restart",
         concurrency_budget: int | None = None,
     ) -> None:
-        budget = require_positive_int("loop_budget", loop_budget)
-        name, given = width_of(max_concurrent, concurrency_budget)
-        width = given or 1
+        # Not `super()`, which refers to the class that `dataclass` replaces by one with slots.
+        LoopStrategy.__init__(
+            self,
+            loop_budget,
+            max_concurrent=max_concurrent,
+            concurrency_budget=concurrency_budget,
+        )
         if repair not in ("restart", "continue"):
             raise InvalidInputError(f"repair is 'restart' or 'continue', not {repair!r}")
-        if repair == "continue" and width > 1:
+        if repair == "continue" and self.width > 1:
+            name = "max_concurrent" if concurrency_budget is None else "concurrency_budget"
             raise InvalidInputError(
                 f"repair='continue' goes on from one attempt: it needs {name}=1"
             )
-        object.__setattr__(self, "loop_budget", budget)
-        object.__setattr__(self, "max_concurrent", width)
         object.__setattr__(self, "repair", repair)
-
-    @property
-    def concurrency_budget(self) -> int:
-        """Another name of `max_concurrent`."""
-        return self.max_concurrent
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds."""
+        loop = AttemptLoop(sampler)
         if self.repair == "continue":
-            return await self._continuing(sampler)
-        if self.max_concurrent == 1:
-            return outcome(await until_accepted(lambda _: sampler.attempt(), self.loop_budget))
-        width = self.max_concurrent
-        return outcome(await at_once(sampler.attempt, self.loop_budget, width, first=True))
+            return await self._continuing(loop)
+        if self.width == 1:
+            await loop.one_by_one(lambda _: sampler.attempt(), self.loop_budget)
+        else:
+            await loop.side_by_side(sampler.attempt, self.loop_budget, self.width, first=True)
+        return outcome(loop.attempts)
 
-    async def _continuing(self, sampler: Sampler) -> SamplingResult:
+    async def _continuing(self, loop: AttemptLoop) -> SamplingResult:
         async def following(last: Attempt | None) -> Attempt:
-            return await sampler.attempt(after="" if last is None else last.kept, release=True)
+            kept = "" if last is None else last.kept
+            return await loop.sampler.attempt(after=kept, release=True)
 
-        attempts = await until_accepted(following, self.loop_budget)
+        await loop.one_by_one(following, self.loop_budget)
+        attempts = loop.attempts
         # Readers got the units of every attempt so far: only the latest one begins with them all.
         return SamplingResult(attempts[-1].success, tuple(attempts), len(attempts) - 1)
 
@@ -126,11 +123,11 @@ class WeakThenStrong(BaseStrategy):
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds."""
-        attempts: list[Attempt] = []
+        loop = AttemptLoop(sampler)
 
         async def following(_: Attempt | None) -> Attempt:
-            weak = len(attempts) < self.weak_budget
-            attempts.append(await sampler.attempt(backend=None if weak else self.strong))
-            return attempts[-1]
+            weak = len(loop.attempts) < self.weak_budget
+            return await sampler.attempt(backend=None if weak else self.strong)
 
-        return outcome(await until_accepted(following, self.weak_budget + self.strong_budget))
+        await loop.one_by_one(following, self.weak_budget + self.strong_budget)
+        return outcome(loop.attempts)

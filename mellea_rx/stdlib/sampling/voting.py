@@ -2,52 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
+from mellea_rx.core.interfaces.sampling import Sampler
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.validation import name_of
 from mellea_rx.errors import CallbackError, InvalidInputError, MelleaRxError
-from mellea_rx.stdlib.sampling.attempts import at_once, attempts_of, ended, width_of
+from mellea_rx.stdlib.sampling.attempts import AttemptLoop, ended
+from mellea_rx.stdlib.sampling.loop_strategy import LoopStrategy
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class _SideBySide(BaseStrategy):
+class _SideBySide(LoopStrategy):
     """A strategy that makes `loop_budget` attempts, up to `max_concurrent` of them at once."""
-
-    loop_budget: int
-    max_concurrent: int | None
 
     always = True
 
     def __init__(
         self,
-        loop_budget: int | None,
-        max_concurrent: int | None,
-        n: int | None,
-        concurrency_budget: int | None,
+        loop_budget: int | None = None,
+        *,
+        max_concurrent: int | None = None,
+        n: int | None = None,
+        concurrency_budget: int | None = None,
     ) -> None:
-        object.__setattr__(self, "loop_budget", attempts_of(loop_budget, n, default=3))
-        _, width = width_of(max_concurrent, concurrency_budget)
-        object.__setattr__(self, "max_concurrent", width)
+        # Not `super()`, which refers to the class that `dataclass` replaces by one with slots.
+        LoopStrategy.__init__(
+            self,
+            loop_budget,
+            max_concurrent=max_concurrent,
+            n=n,
+            concurrency_budget=concurrency_budget,
+            default_budget=3,
+            default_width=None,
+        )
 
     @property
     def n(self) -> int:
         """Another name of `loop_budget`."""
         return self.loop_budget
-
-    @property
-    def concurrency_budget(self) -> int | None:
-        """Another name of `max_concurrent`."""
-        return self.max_concurrent
-
-    async def _attempts(self, make: Callable[[], Awaitable[Attempt]]) -> list[Attempt]:
-        width = self.max_concurrent or self.loop_budget
-        return await at_once(make, self.loop_budget, width, first=False)
 
     async def _call(
         self,
@@ -104,14 +101,19 @@ class BestOfN(_SideBySide):
     def __init__(
         self,
         loop_budget: int | None = None,
+        *,
         scorer: Callable[[str], Any] | None = None,
         max_concurrent: int | None = None,
-        *,
         n: int | None = None,
         concurrency_budget: int | None = None,
     ) -> None:
-        # Not `super()`, which refers to the class that `dataclass` replaces by one with slots.
-        _SideBySide.__init__(self, loop_budget, max_concurrent, n, concurrency_budget)
+        _SideBySide.__init__(
+            self,
+            loop_budget,
+            max_concurrent=max_concurrent,
+            n=n,
+            concurrency_budget=concurrency_budget,
+        )
         if scorer is not None and not callable(scorer):
             raise InvalidInputError(
                 f"scorer is a function of the text, not {type(scorer).__name__}"
@@ -129,7 +131,9 @@ class BestOfN(_SideBySide):
         async def make() -> Attempt:
             return await self._scored(await sampler.attempt(), sampler)
 
-        attempts = await self._attempts(make)
+        loop = AttemptLoop(sampler)
+        await loop.side_by_side(make, self.loop_budget, self.width, first=False)
+        attempts = loop.attempts
         best = max(
             ended(attempts), key=lambda i: (attempts[i].success, attempts[i].score or 0.0, -i)
         )
@@ -179,13 +183,19 @@ class MajorityVoting(_SideBySide):
     def __init__(
         self,
         loop_budget: int | None = None,
+        *,
         key: Callable[[str], Any] = _plain,
         max_concurrent: int | None = None,
-        *,
         n: int | None = None,
         concurrency_budget: int | None = None,
     ) -> None:
-        _SideBySide.__init__(self, loop_budget, max_concurrent, n, concurrency_budget)
+        _SideBySide.__init__(
+            self,
+            loop_budget,
+            max_concurrent=max_concurrent,
+            n=n,
+            concurrency_budget=concurrency_budget,
+        )
         if not callable(key):
             raise InvalidInputError(f"key is a function of the text, not {type(key).__name__}")
         object.__setattr__(self, "key", key)
@@ -197,7 +207,9 @@ class MajorityVoting(_SideBySide):
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make all attempts, and count the votes."""
-        attempts = await self._attempts(sampler.attempt)
+        loop = AttemptLoop(sampler)
+        await loop.side_by_side(sampler.attempt, self.loop_budget, self.width, first=False)
+        attempts = loop.attempts
         camps: dict[Any, list[int]] = {}
         for index in [i for i, each in enumerate(attempts) if each.success] or ended(attempts):
             attempt = attempts[index]
