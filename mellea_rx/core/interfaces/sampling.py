@@ -6,13 +6,15 @@ Strategies implement the one and use the other; calls use both.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.interfaces.optional import optional_member
 from mellea_rx.core.streams.event_log import EventLog
+from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.core.types.options import Options
 from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 
@@ -59,6 +61,38 @@ class Sampler(Protocol):
         Raises:
             InvalidInputError: `after` was given, and the backend cannot continue a text.
             MelleaRxError: The generation, or a user's function, failed.
+        """
+        ...
+
+    async def ask(
+        self,
+        prompt: str | Template,
+        *,
+        schema: Mapping[str, Any] | None = None,
+        backend: Backend | None = None,
+        options: Options | None = None,
+    ) -> Chunk:
+        """Ask a model a question that is no attempt, as to judge one. Requests are tried again.
+
+        The request has no other messages than the question, and temperature 0. Of the call's
+        options those hold that decide how the model runs and how a request is sent (the context
+        window, time limits, retries, no thinking), and the servers' own. Being cancelled ends the
+        request on the server.
+
+        Args:
+            prompt: The question: a text, or a template, which the user's of that name replaces.
+            schema: A JSON schema that the answer has to fit; None for free text.
+            backend: The backend; the call's own by default. Of another one, its own model options
+                of these kinds hold for what the call does not set.
+            options: Further model options, which go before the others.
+
+        Returns:
+            The whole answer; a refusal has the finish reason "refusal" or "content_filter".
+
+        Raises:
+            InvalidInputError: `backend` is not a backend, or does not support an option.
+            TemplateError: The template cannot be rendered.
+            BackendError: The backend failed.
         """
         ...
 

@@ -20,6 +20,7 @@ class Attempt:
         score: The strategy's score, where it gives one.
         error: The error of its generation or of a user's function, where one failed; `answer` is
             then the text before the error.
+        score_reason: The reason of the score in the words of a judge, or why there is no score.
 
     Its truth is its `success`.
     """
@@ -29,6 +30,7 @@ class Attempt:
     kept: str = ""
     score: float | None = None
     error: MelleaRxError | None = None
+    score_reason: str | None = None
 
     @property
     def text(self) -> str:

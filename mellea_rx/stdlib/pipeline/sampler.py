@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.sampling_result import Attempt
 from mellea_rx.errors import InvalidInputError, MelleaRxError, UnexpectedError
+from mellea_rx.stdlib.pipeline.asking import ask_model, options_beside, resolve_beside
 from mellea_rx.stdlib.pipeline.attempt import AttemptSettings, RunningAttempt
 from mellea_rx.stdlib.pipeline.generate import check, resolve
 from mellea_rx.stdlib.pipeline.prefill import with_prefill
@@ -93,6 +94,25 @@ class CallSampler:
             self._rejected = attempt
             self.event_log.add(Rejected(self.event_log.now(), number, attempt.reasons))
         return attempt
+
+    async def ask(
+        self,
+        prompt: str | Template,
+        *,
+        schema: Mapping[str, Any] | None = None,
+        backend: Backend | None = None,
+        options: Options | None = None,
+    ) -> Chunk:
+        """Ask a model a question that is no attempt; see `Sampler.ask`."""
+        setting = self._setting
+        asked, known = setting.backend, options_beside(self.request.options)
+        if backend is not None and backend is not asked:
+            asked, known = await resolve_beside(backend, setting.given, "ask(backend=...)")
+        if options is not None:
+            known = options.over(known)
+            check(asked, known)
+        text = prompt if isinstance(prompt, str) else self.render(prompt)
+        return await ask_model(asked, text, known, schema=schema, sources=setting.sources)
 
     async def _resolve_other(self, backend: Backend, request: Request) -> tuple[Backend, Request]:
         """Another backend than the call's, and the request with the call's options over its own."""

@@ -6,16 +6,13 @@ import asyncio
 import re
 from collections.abc import Sequence
 
-import msgspec
-
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.runtime.user_functions import call_user_function
-from mellea_rx.core.streams.chunk_source import CollectingSink
+from mellea_rx.core.text.judge_answers import JUDGE_TOKENS, judge_schema, reason_of
 from mellea_rx.core.types.options import ModelOption, Options
-from mellea_rx.core.types.request import Request, RequestMessage
 from mellea_rx.core.types.requirement import Requirement, ValidationFunction, ValidationResult
-from mellea_rx.stdlib.pipeline.retries import generate_with_retries
+from mellea_rx.stdlib.pipeline.asking import ask_model, options_beside
 from mellea_rx.stdlib.pipeline.structured_output import refusal_reason
 from mellea_rx.stdlib.prompts.renderer import Sources, render
 from mellea_rx.stdlib.requirements.factories import validator_failed, verdict
@@ -33,46 +30,12 @@ Does the text meet the requirement? Answer yes or no, and give the reason in one
     name="judge",
 )
 
-_SHOWN = 200
-"""The maximum length of a reason in the judge's words, in characters."""
-_LONGEST_REASON = 160
-"""The maximum length of the reason in the judge's schema, in characters."""
-
-_YES_OR_NO = {
-    "type": "object",
-    "properties": {
-        "verdict": {"type": "string", "enum": ["yes", "no"]},
-        "reason": {"type": "string", "maxLength": _LONGEST_REASON},
-    },
-    "required": ["verdict", "reason"],
-    "additionalProperties": False,
-}
-
-_JUDGE_TOKENS = 80
-"""The verdict comes first, so that a reason that is cut off does no harm."""
-
+_YES_OR_NO = judge_schema("verdict", {"type": "string", "enum": ["yes", "no"]})
 
 _NO_OPTIONS = Options()
 
 
-def _of_the_judge(options: Options) -> Options:
-    """The options of a call's judge: its own, and those of the call that hold for it too.
-
-    The latter decide how the model runs and how a request is sent, not the form of an answer.
-    """
-    kept = {  # another context window would have Ollama load the model again
-        ModelOption.CONTEXT_WINDOW,
-        ModelOption.FIRST_TOKEN_TIMEOUT,
-        ModelOption.RETRIES,
-    }
-    if options.get(ModelOption.THINKING) is False:
-        kept.add(ModelOption.THINKING)  # else it would use its few tokens for thinking
-    own = {
-        ModelOption.TEMPERATURE: 0,
-        ModelOption.MAX_NEW_TOKENS: _JUDGE_TOKENS,
-        ModelOption.STREAM_TIMEOUT: options.stream_timeout,
-    }
-    return Options(own).over(options.without(*set(ModelOption).difference(kept)))
+_BRIEF = Options({ModelOption.MAX_NEW_TOKENS: JUDGE_TOKENS})
 
 
 async def validate_all(
@@ -107,7 +70,7 @@ async def validate_all(
         BackendError: The judge failed.
     """
 
-    of_the_judge = given.over(_of_the_judge(options))
+    of_the_judge = given.over(_BRIEF.over(options_beside(options)))
 
     async def decide(requirement: Requirement) -> ValidationResult:
         if requirement.validation_fn is None:
@@ -146,22 +109,20 @@ async def _judge(
 ) -> ValidationResult:
     read = requirement.output_to_bool
     prompt = render(JUDGE.given(text=text, requirement=requirement.description), sources)
-    gathered = CollectingSink()
     # A user's function may look for more than a yes or no.
     schema = _YES_OR_NO if read is None else None
-    request = Request((RequestMessage("user", prompt),), options, schema=schema)
-    await generate_with_retries(backend, request, gathered)
-    refused = refusal_reason(gathered.answer)
+    asked = await ask_model(backend, prompt, options, schema=schema, sources=sources)
+    refused = refusal_reason(asked)
     if refused:  # its text may contain a "yes"
         return ValidationResult(False, reason=f"no verdict: {refused}")
-    answer = gathered.text
+    answer = asked.text
     if read is None:
         return _yes_or_no(answer)
     try:
         passed = bool(await call_user_function(read, answer, loop=loop))
     except Exception as error:
         raise validator_failed(requirement, read, error, text, where) from error
-    return ValidationResult(passed, reason=_words(answer))
+    return ValidationResult(passed, reason=reason_of(answer))
 
 
 def _yes_or_no(answer: str) -> ValidationResult:
@@ -173,20 +134,5 @@ def _yes_or_no(answer: str) -> ValidationResult:
         )
     passed = (found[1] or found[2]).lower() in ("yes", "y")
     return ValidationResult(
-        passed, reason=_words(answer) or (None if passed else "the judge says no")
+        passed, reason=reason_of(answer) or (None if passed else "the judge says no")
     )
-
-
-_REASON = re.compile(r'"reason"\s*:\s*("(?:[^"\\]|\\.)*)')
-
-
-def _words(answer: str) -> str | None:
-    """The reason in the judge's own words; in JSON its `reason`, which may be cut off."""
-    words = answer.strip()
-    if words.startswith("{"):
-        found = _REASON.search(words)
-        try:
-            words = "" if found is None else msgspec.json.decode(found[1] + '"', type=str)
-        except msgspec.MsgspecError:  # cut off within an escape
-            words = ""
-    return words.strip()[:_SHOWN] or None

@@ -2,9 +2,10 @@
 
 from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler, SamplingStrategy
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
+from mellea_rx.stdlib.sampling.best_of_n import BestOfN
 from mellea_rx.stdlib.sampling.rejection import RejectionSampling, WeakThenStrong
 from mellea_rx.stdlib.sampling.repair import MultiTurn, RepairTemplate
-from mellea_rx.stdlib.sampling.voting import BestOfN, MajorityVoting
+from mellea_rx.stdlib.sampling.voting import MajorityVoting
 
 __all__ = [
     "Attempt",

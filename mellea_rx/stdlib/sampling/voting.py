@@ -1,150 +1,16 @@
-"""Strategies that make several attempts at once: best of n by a score, and majority voting."""
+"""`MajorityVoting`: several attempts, of which the answer that most of them give is the value."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from mellea_rx.core.interfaces.sampling import Sampler
-from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
-from mellea_rx.core.types.validation import name_of
-from mellea_rx.errors import CallbackError, InvalidInputError, MelleaRxError
+from mellea_rx.core.types.sampling_result import SamplingResult
+from mellea_rx.errors import CallbackError, InvalidInputError
 from mellea_rx.stdlib.sampling.attempts import AttemptLoop, ended
-from mellea_rx.stdlib.sampling.loop_strategy import LoopStrategy
-
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True, init=False)
-class _SideBySide(LoopStrategy):
-    """A strategy that makes `loop_budget` attempts, up to `max_concurrent` of them at once."""
-
-    always = True
-
-    def __init__(
-        self,
-        loop_budget: int | None = None,
-        *,
-        max_concurrent: int | None = None,
-        n: int | None = None,
-        concurrency_budget: int | None = None,
-    ) -> None:
-        # Not `super()`, which refers to the class that `dataclass` replaces by one with slots.
-        LoopStrategy.__init__(
-            self,
-            loop_budget,
-            max_concurrent=max_concurrent,
-            n=n,
-            concurrency_budget=concurrency_budget,
-            default_budget=3,
-            default_width=None,
-        )
-
-    @property
-    def n(self) -> int:
-        """Another name of `loop_budget`."""
-        return self.loop_budget
-
-    async def _call(
-        self,
-        sampler: Sampler,
-        function: Callable[[str], Any],
-        text: str,
-        *,
-        role: str,
-        convert: Callable[[Any], _T],
-    ) -> _T:
-        """Call a function of the user's with an attempt's text, and convert its result.
-
-        Raises:
-            CallbackError: Either failed. The message has the function's role and name.
-        """
-        try:
-            return convert(await sampler.call(function, text))
-        except MelleaRxError:
-            raise
-        except Exception as error:
-            raise CallbackError(
-                f"the {role} {name_of(function)!r} of {type(self).__name__} failed: "
-                f"{type(error).__name__}: {error}",
-                text=text,
-            ) from error
-
-
-@dataclass(frozen=True, slots=True, init=False)
-class BestOfN(_SideBySide):
-    """Makes `loop_budget` attempts side by side, and takes the one with the highest score.
-
-    Attempts that meet every requirement go before those that do not, and one that fails is never
-    taken before one that does not::
-
-        attempts:  --a--|  --b---|  --c-|
-        scores:         2        7      5
-        thunk:     ------------------b|
-
-    Args:
-        loop_budget: The number of attempts, 3 by default.
-        scorer: A function that takes an attempt's text and returns a number; may be async. The
-            default counts the requirements that are met, and adds their validations' scores.
-        max_concurrent: The number of attempts that run at once; all of them by default.
-        n: Another name of `loop_budget`.
-        concurrency_budget: Another name of `max_concurrent`.
-
-    Raises:
-        InvalidInputError: A number is below 1, the scorer is not a function, or one parameter was
-            given by both of its names.
-    """
-
-    scorer: Callable[[str], Any] | None
-
-    def __init__(
-        self,
-        loop_budget: int | None = None,
-        *,
-        scorer: Callable[[str], Any] | None = None,
-        max_concurrent: int | None = None,
-        n: int | None = None,
-        concurrency_budget: int | None = None,
-    ) -> None:
-        _SideBySide.__init__(
-            self,
-            loop_budget,
-            max_concurrent=max_concurrent,
-            n=n,
-            concurrency_budget=concurrency_budget,
-        )
-        if scorer is not None and not callable(scorer):
-            raise InvalidInputError(
-                f"scorer is a function of the text, not {type(scorer).__name__}"
-            )
-        object.__setattr__(self, "scorer", scorer)
-
-    @property
-    def callables(self) -> tuple[Callable[..., Any], ...]:
-        """The scorer, where there is one."""
-        return () if self.scorer is None else (self.scorer,)
-
-    async def sample(self, sampler: Sampler) -> SamplingResult:
-        """Make all attempts, score each when it ends, take the best."""
-
-        async def make() -> Attempt:
-            return await self._scored(await sampler.attempt(), sampler)
-
-        loop = AttemptLoop(sampler)
-        await loop.side_by_side(make, self.loop_budget, self.width, first=False)
-        attempts = loop.attempts
-        best = max(
-            ended(attempts), key=lambda i: (attempts[i].success, attempts[i].score or 0.0, -i)
-        )
-        return SamplingResult(attempts[best].success, tuple(attempts), best)
-
-    async def _scored(self, attempt: Attempt, sampler: Sampler) -> Attempt:
-        if self.scorer is None:
-            scores = sum(result.score or 0.0 for _, result in attempt.validations)
-            return replace(attempt, score=attempt.passed + scores)
-        score = await self._call(sampler, self.scorer, attempt.text, role="scorer", convert=float)
-        return replace(attempt, score=score)
+from mellea_rx.stdlib.sampling.side_by_side import SideBySide
 
 
 def _hashable(vote: Any) -> Any:
@@ -159,7 +25,7 @@ def _plain(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class MajorityVoting(_SideBySide):
+class MajorityVoting(SideBySide):
     """Makes `loop_budget` attempts side by side, and takes the answer that most of them give.
 
     Where some attempts meet every requirement, only these vote. Of answers with equally many votes
@@ -189,7 +55,7 @@ class MajorityVoting(_SideBySide):
         n: int | None = None,
         concurrency_budget: int | None = None,
     ) -> None:
-        _SideBySide.__init__(
+        SideBySide.__init__(
             self,
             loop_budget,
             max_concurrent=max_concurrent,
@@ -215,7 +81,7 @@ class MajorityVoting(_SideBySide):
             attempt = attempts[index]
             if attempt.error is None:
                 try:
-                    vote = await self._call(
+                    vote = await self.call(
                         sampler, self.key, attempt.text, role="key", convert=_hashable
                     )
                     camps.setdefault(vote, []).append(index)

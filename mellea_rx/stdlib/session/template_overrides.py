@@ -21,6 +21,7 @@ from mellea_rx.stdlib.pipeline.structured_output import FORMAT
 from mellea_rx.stdlib.pipeline.validation import JUDGE
 from mellea_rx.stdlib.prompts.renderer import NO_SOURCES, Sources, variables_of
 from mellea_rx.stdlib.sampling.repair import REPAIR, REPAIR_TURN
+from mellea_rx.stdlib.sampling.score_judge import SCORE_JUDGE
 
 _ALL = (
     CONTINUE,
@@ -34,6 +35,7 @@ _ALL = (
     QUERY,
     REPAIR,
     REPAIR_TURN,
+    SCORE_JUDGE,
     SUMMARY,
     TOOLS,
     TOOL_MESSAGE,
