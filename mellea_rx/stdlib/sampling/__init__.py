@@ -2,6 +2,7 @@
 
 from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler, SamplingStrategy
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
+from mellea_rx.stdlib.sampling.answer_keys import latex_key, number_key
 from mellea_rx.stdlib.sampling.best_of_n import BestOfN
 from mellea_rx.stdlib.sampling.rejection import RejectionSampling, WeakThenStrong
 from mellea_rx.stdlib.sampling.repair import MultiTurn, RepairTemplate
@@ -19,4 +20,6 @@ __all__ = [
     "SamplingResult",
     "SamplingStrategy",
     "WeakThenStrong",
+    "latex_key",
+    "number_key",
 ]
