@@ -166,7 +166,7 @@ def test_the_strategies_are_values(kind: Any) -> None:
     assert one.concurrency_budget == 2
     assert replace(one, loop_budget=5) == kind(5, max_concurrent=2)
     assert pickle.loads(pickle.dumps(one)) == other
-    assert repr(one) == f"{kind.__name__}(loop_budget=4, max_concurrent=2)"
+    assert repr(one).startswith(f"{kind.__name__}(loop_budget=4, max_concurrent=2, ")
     assert kind() == kind(2, max_concurrent=1)
     assert RepairTemplate() != MultiTurn()
 

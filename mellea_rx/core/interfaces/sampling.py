@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.component import Template
@@ -44,6 +44,7 @@ class Sampler(Protocol):
         backend: Backend | None = None,
         after: str = "",
         release: bool = False,
+        judge: Backend | None = None,
     ) -> Attempt:
         """Generate once and validate.
 
@@ -57,9 +58,13 @@ class Sampler(Protocol):
             after: Text that the answer goes on from: the `kept` of an attempt before.
             release: Whether readers get units as soon as they are validated. Only for a strategy
                 whose value will begin with them, even where this attempt is rejected.
+            judge: The backend that decides the requirements which a model judges; that of the
+                attempt by default. Of another one, its own model options hold for what the call
+                does not set, where they hold for a judge (see `ask`).
 
         Raises:
-            InvalidInputError: `after` was given, and the backend cannot continue a text.
+            InvalidInputError: `after` was given, and the backend cannot continue a text; or
+                `backend` or `judge` is not a backend, or does not support an option.
             MelleaRxError: The generation, or a user's function, failed.
         """
         ...
@@ -118,8 +123,8 @@ class Sampler(Protocol):
 class SamplingStrategy(Protocol):
     """Decides how often to try, and which attempt becomes the value.
 
-    Any object with this method is one. `BaseStrategy` has the optional members, `always` and
-    `callables`, with their defaults.
+    Any object with this method is one. `BaseStrategy` has the optional members, `always`,
+    `backends` and `callables`, with their defaults.
     """
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
@@ -136,9 +141,22 @@ class BaseStrategy(ABC):
 
     __slots__ = ()
 
-    always: ClassVar[bool] = False
-    """Whether it samples also where a call has no requirements. By default it does not: the one
-    attempt of such a call streams to readers."""
+    @property
+    def always(self) -> bool:
+        """Whether it samples also where a call has no requirements.
+
+        By default it does not: the one attempt of such a call streams to readers. A class may also
+        set it, as `always = True`.
+        """
+        return False
+
+    @property
+    def backends(self) -> tuple[Backend, ...]:
+        """The backends that it asks besides the call's; none by default.
+
+        A blocking wait on an event loop that one of them needs is refused, as for `callables`.
+        """
+        return ()
 
     @property
     def callables(self) -> tuple[Callable[..., Any], ...]:
@@ -167,3 +185,8 @@ def samples_always(strategy: SamplingStrategy) -> bool:
 def callables_of(strategy: SamplingStrategy) -> tuple[Callable[..., Any], ...]:
     """See `BaseStrategy.callables`."""
     return tuple(optional_member(strategy, BaseStrategy, "callables"))
+
+
+def backends_of(strategy: SamplingStrategy) -> tuple[Backend, ...]:
+    """See `BaseStrategy.backends`."""
+    return tuple(optional_member(strategy, BaseStrategy, "backends"))

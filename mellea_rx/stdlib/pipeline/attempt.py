@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.streams.buffers import ChunkAccumulator
@@ -47,6 +48,18 @@ class AttemptSettings:
     loop: asyncio.AbstractEventLoop | None
     sources: Sources
     refusals_fail: bool = False
+
+
+class Judge(NamedTuple):
+    """The model that judges an attempt.
+
+    Attributes:
+        backend: Its backend, resolved.
+        options: The options of the call for this backend.
+    """
+
+    backend: Backend
+    options: Options
 
 
 class RunningAttempt:
@@ -93,8 +106,13 @@ class RunningAttempt:
     def _where(self) -> str:
         return f"attempt {self._number + 1}"
 
-    async def run(self, backend: Backend, request: Request) -> Attempt:
+    async def run(self, backend: Backend, request: Request, judge: Judge) -> Attempt:
         """Generate and validate.
+
+        Args:
+            backend: The resolved backend that generates.
+            request: The request.
+            judge: Decides requirements that have no function.
 
         Raises:
             MelleaRxError: The generation, or a function of the user's, failed.
@@ -104,7 +122,7 @@ class RunningAttempt:
             answer = self._fold.snapshot()
             if self._setting.refusals_fail:
                 require_answer(answer)
-            decided = await self._decided(answer, backend, request)
+            decided = await self._decided(answer, judge)
         except MelleaRxError as error:
             error.text = self._fold.snapshot().text
             raise
@@ -187,7 +205,7 @@ class RunningAttempt:
         self._release_validated()
 
     async def _decided(
-        self, answer: Chunk, backend: Backend, request: Request
+        self, answer: Chunk, judge: Judge
     ) -> tuple[tuple[Requirement, ValidationResult], ...]:
         failure = self._judge.failure
         if failure is not None:
@@ -198,8 +216,8 @@ class RunningAttempt:
         results = await validate_all(
             [each for each in requirements if each not in met],
             answer.text,
-            backend=backend,
-            options=request.options,
+            backend=judge.backend,
+            options=judge.options,
             loop=self._setting.loop,
             where=self._where,
             sources=self._setting.sources,

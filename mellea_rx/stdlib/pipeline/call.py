@@ -14,7 +14,7 @@ import msgspec
 
 from mellea_rx.core.interfaces.backend import Backend, loops_of_backend
 from mellea_rx.core.interfaces.component import Component
-from mellea_rx.core.interfaces.sampling import SamplingStrategy, callables_of
+from mellea_rx.core.interfaces.sampling import SamplingStrategy, backends_of, callables_of
 from mellea_rx.core.runtime.delivery import running_loop
 from mellea_rx.core.runtime.logs import RequirementsUnmet, log
 from mellea_rx.core.runtime.user_functions import call_user_function, loops_required_by
@@ -153,10 +153,13 @@ class CallPipeline(msgspec.Struct, frozen=True):
 
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
-        """The event loops that run the user's functions, or the backend's requests."""
-        own = () if self.strategy is None else callables_of(self.strategy)
-        functions = (*_functions(self.requirements), *own)
-        return (*loops_required_by(functions, self.loop), *loops_of_backend(self.backend))
+        """The event loops that run the user's functions, or the backends' requests."""
+        functions, backends = [*_functions(self.requirements)], [self.backend]
+        if self.strategy is not None:
+            functions += callables_of(self.strategy)
+            backends += backends_of(self.strategy)
+        loops = [loop for each in backends for loop in loops_of_backend(each)]
+        return (*loops_required_by(functions, self.loop), *loops)
 
 
 def _why_failed(sampled: SamplingResult, chosen: MelleaRxError) -> MelleaRxError:

@@ -18,7 +18,7 @@ from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.sampling_result import Attempt
 from mellea_rx.errors import InvalidInputError, MelleaRxError, UnexpectedError
 from mellea_rx.stdlib.pipeline.asking import ask_model, options_beside, resolve_beside
-from mellea_rx.stdlib.pipeline.attempt import AttemptSettings, RunningAttempt
+from mellea_rx.stdlib.pipeline.attempt import AttemptSettings, Judge, RunningAttempt
 from mellea_rx.stdlib.pipeline.generate import check, resolve
 from mellea_rx.stdlib.pipeline.prefill import with_prefill
 from mellea_rx.stdlib.prompts.renderer import render
@@ -72,6 +72,7 @@ class CallSampler:
         backend: Backend | None = None,
         after: str = "",
         release: bool = False,
+        judge: Backend | None = None,
     ) -> Attempt:
         """Generate once and validate; see `Sampler.attempt`."""
         number, self._count = self._count, self._count + 1
@@ -79,13 +80,14 @@ class CallSampler:
         request = self.request if request is None else request
         if backend is not None and backend is not taken:
             taken, request = await self._resolve_other(backend, request)
+        judge_of = await self._resolve_judge(judge, taken, request)
         if after:
             request = _continued(request, after, taken)
         self._record_start(number, taken, request)
         out = self._release if release else None
         running = RunningAttempt(self._setting, number, self.event_log, after, out)
         try:
-            attempt = await running.run(taken, _with_own_seed(request, number))
+            attempt = await running.run(taken, _with_own_seed(request, number), judge_of)
         except MelleaRxError as error:
             failure = (number, type(error).__name__, str(error))
             self.event_log.add(AttemptFailed(self.event_log.now(), *failure))
@@ -120,6 +122,17 @@ class CallSampler:
         options = self._setting.given.over(backend.model_options)
         check(backend, options)
         return await resolve(backend, replace(request, options=options))
+
+    async def _resolve_judge(
+        self, judge: Backend | None, taken: Backend, request: Request
+    ) -> Judge:
+        """The judge of an attempt: the backend of the attempt where none is given, or needed."""
+        if judge is None or judge is taken:
+            return Judge(taken, request.options)
+        require_backend(judge, "attempt(judge=...)")
+        if all(each.validation_fn is not None for each in self._setting.requirements):
+            return Judge(taken, request.options)
+        return Judge(*await resolve_beside(judge, self._setting.given, "attempt(judge=...)"))
 
     def _record_start(self, number: int, backend: Backend, request: Request) -> None:
         event_log, rejected = self.event_log, self._rejected

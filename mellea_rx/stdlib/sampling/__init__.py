@@ -6,6 +6,7 @@ from mellea_rx.stdlib.sampling.answer_keys import latex_key, number_key
 from mellea_rx.stdlib.sampling.best_of_n import BestOfN
 from mellea_rx.stdlib.sampling.rejection import RejectionSampling, WeakThenStrong
 from mellea_rx.stdlib.sampling.repair import MultiTurn, RepairTemplate
+from mellea_rx.stdlib.sampling.roles import Roles
 from mellea_rx.stdlib.sampling.voting import MajorityVoting
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "MultiTurn",
     "RejectionSampling",
     "RepairTemplate",
+    "Roles",
     "Sampler",
     "SamplingResult",
     "SamplingStrategy",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.sampling import Sampler
 from mellea_rx.core.streams.generation import as_ours
 from mellea_rx.core.types.chunk import Chunk
@@ -25,6 +26,7 @@ from mellea_rx.errors import (
     SessionError,
     TLSError,
 )
+from mellea_rx.stdlib.sampling.roles import Roles
 
 
 def outcome(attempts: Sequence[Attempt]) -> SamplingResult:
@@ -66,14 +68,16 @@ class AttemptLoop:
 
     Args:
         sampler: Makes the attempts.
+        roles: The backends for the attempts and their judge.
 
     Attributes:
         sampler: As given.
         attempts: The attempts so far, failed ones included, in the order in which they ended.
     """
 
-    def __init__(self, sampler: Sampler) -> None:
+    def __init__(self, sampler: Sampler, roles: Roles) -> None:
         self.sampler = sampler
+        self._roles = roles
         self.attempts: list[Attempt] = []
         self._is_hopeless = False
         """Whether each further attempt would fail with the error of an earlier one."""
@@ -86,6 +90,35 @@ class AttemptLoop:
     def may_begin(self) -> bool:
         """Whether another attempt may begin."""
         return not self._is_hopeless
+
+    async def attempt(
+        self,
+        request: Request | None = None,
+        *,
+        backend: Backend | None = None,
+        after: str = "",
+        release: bool = False,
+    ) -> Attempt:
+        """Make one attempt, by the backend of its role; see `Sampler.attempt`.
+
+        Args:
+            request: The request; the call's own by default.
+            backend: A backend that goes before that of the role.
+            after: Text that the answer goes on from.
+            release: Whether readers get units as soon as they are validated.
+
+        Raises:
+            MelleaRxError: It failed.
+        """
+        has_rejected = any(not each and each.error is None for each in self.attempts)
+        by_role = self._roles.repair if has_rejected else self._roles.draft
+        return await self.sampler.attempt(
+            request,
+            backend=by_role if backend is None else backend,
+            after=after,
+            release=release,
+            judge=self._roles.judge,
+        )
 
     async def one_by_one(
         self, following: Callable[[Attempt | None], Awaitable[Attempt]], count: int
@@ -120,7 +153,7 @@ class AttemptLoop:
         request = self.sampler.request
 
         async def make() -> Attempt:
-            return await self.sampler.attempt(request)
+            return await self.attempt(request)
 
         async def following(last: Attempt | None) -> Attempt:
             nonlocal request

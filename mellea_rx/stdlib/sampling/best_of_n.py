@@ -10,7 +10,8 @@ from typing import Any
 from mellea_rx.core.interfaces.sampling import Sampler
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.stdlib.sampling.attempts import AttemptLoop, ended
+from mellea_rx.stdlib.sampling.attempts import ended
+from mellea_rx.stdlib.sampling.roles import Roles
 from mellea_rx.stdlib.sampling.score_judge import scored_by_judge
 from mellea_rx.stdlib.sampling.side_by_side import SideBySide
 
@@ -37,6 +38,7 @@ class BestOfN(SideBySide):
         judge: A criterion in words ("The more polite answer is better."), by which the model
             scores; instead of a scorer.
         max_concurrent: The number of attempts that run at once; all of them by default.
+        roles: The backend for each role; the call's own by default.
         n: Another name of `loop_budget`.
         concurrency_budget: Another name of `max_concurrent`.
 
@@ -55,6 +57,7 @@ class BestOfN(SideBySide):
         scorer: Callable[[str], Any] | None = None,
         judge: str | None = None,
         max_concurrent: int | None = None,
+        roles: Roles | None = None,
         n: int | None = None,
         concurrency_budget: int | None = None,
     ) -> None:
@@ -62,6 +65,7 @@ class BestOfN(SideBySide):
             self,
             loop_budget,
             max_concurrent=max_concurrent,
+            roles=roles,
             n=n,
             concurrency_budget=concurrency_budget,
         )
@@ -88,10 +92,11 @@ class BestOfN(SideBySide):
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make all attempts, score each when it ends, take the best."""
 
-        async def make() -> Attempt:
-            return await self._scored(await sampler.attempt(), sampler)
+        loop = self.loop(sampler)
 
-        loop = AttemptLoop(sampler)
+        async def make() -> Attempt:
+            return await self._scored(await loop.attempt(), sampler)
+
         await loop.side_by_side(make, self.loop_budget, self.width, first=False)
         attempts = loop.attempts
         best = max(ended(attempts), key=lambda i: (attempts[i].success, _rank(attempts[i]), -i))
@@ -99,7 +104,7 @@ class BestOfN(SideBySide):
 
     async def _scored(self, attempt: Attempt, sampler: Sampler) -> Attempt:
         if self.judge is not None:
-            return await scored_by_judge(attempt, self.judge, sampler)
+            return await scored_by_judge(attempt, self.judge, sampler, self.roles.judge)
         if self.scorer is None:
             scores = sum(result.score or 0.0 for _, result in attempt.validations)
             return replace(attempt, score=attempt.passed + scores)

@@ -1,38 +1,87 @@
-"""`LoopStrategy`: the parameters that the strategies of this package share, and their checks."""
+"""The parameters that the strategies of this package share, and their checks.
+
+`LoopStrategy` has those of every strategy, `CountedStrategy` also the numbers of attempts.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mellea_rx.core.interfaces.sampling import BaseStrategy
-from mellea_rx.core.types.validation import either_name, require_positive_int
+from mellea_rx.core.interfaces.backend import Backend
+from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
+from mellea_rx.core.types.validation import either_name, kind_of, require_positive_int
+from mellea_rx.errors import InvalidInputError
+from mellea_rx.stdlib.sampling.attempts import AttemptLoop
+from mellea_rx.stdlib.sampling.roles import Roles
+
+
+class LoopStrategy(BaseStrategy):
+    """A strategy that makes its attempts in an `AttemptLoop`.
+
+    Attributes:
+        roles: The backend for each role.
+    """
+
+    __slots__ = ()
+
+    roles: Roles
+
+    def _set_shared(self, roles: Roles | None) -> None:
+        """Set the parameters that all strategies share, for a constructor.
+
+        Raises:
+            InvalidInputError: One of them has another type.
+        """
+        roles = Roles() if roles is None else roles
+        if not isinstance(roles, Roles):
+            raise InvalidInputError(
+                f"roles must be a Roles(draft=..., judge=..., repair=...), not {kind_of(roles)}"
+            )
+        object.__setattr__(self, "roles", roles)
+
+    @property
+    def always(self) -> bool:
+        """Whether it samples also without requirements: where a backend for drafts is given."""
+        return self.roles.draft is not None
+
+    @property
+    def backends(self) -> tuple[Backend, ...]:
+        """The backends of its roles."""
+        return self.roles.backends
+
+    def loop(self, sampler: Sampler) -> AttemptLoop:
+        """The attempts of one call, of which none is made yet."""
+        return AttemptLoop(sampler, self.roles)
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class LoopStrategy(BaseStrategy):
+class CountedStrategy(LoopStrategy):
     """A strategy that makes up to `loop_budget` attempts.
 
     Args:
         loop_budget: The maximum number of attempts; None for the default.
         max_concurrent: The number of attempts that run at once; None for the default.
+        roles: The backend for each role; the call's own by default.
         n: Another name of `loop_budget`.
         concurrency_budget: Another name of `max_concurrent`.
         default_budget: The default of `loop_budget`; None where it has to be given.
         default_width: The default of `max_concurrent`; None for all attempts at once.
 
     Raises:
-        InvalidInputError: A number is not an int of 1 or more, or one parameter was given by both
-            of its names.
+        InvalidInputError: A number is not an int of 1 or more, one parameter was given by both of
+            its names, or another one has a wrong type.
     """
 
     loop_budget: int
     max_concurrent: int | None
+    roles: Roles
 
     def __init__(
         self,
         loop_budget: int | None,
         *,
         max_concurrent: int | None = None,
+        roles: Roles | None = None,
         n: int | None = None,
         concurrency_budget: int | None = None,
         default_budget: int | None = None,
@@ -46,6 +95,7 @@ class LoopStrategy(BaseStrategy):
         )
         width = default_width if width is None else require_positive_int(name, width)
         object.__setattr__(self, "max_concurrent", width)
+        self._set_shared(roles)
 
     @property
     def concurrency_budget(self) -> int | None:

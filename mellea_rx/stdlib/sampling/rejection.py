@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mellea_rx.core.interfaces.backend import Backend, require_backend
-from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
+from mellea_rx.core.interfaces.sampling import Sampler
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.validation import require_positive_int
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.sampling.attempts import AttemptLoop, outcome
-from mellea_rx.stdlib.sampling.loop_strategy import LoopStrategy
+from mellea_rx.stdlib.sampling.loop_strategy import CountedStrategy, LoopStrategy
+from mellea_rx.stdlib.sampling.roles import Roles
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class RejectionSampling(LoopStrategy):
+class RejectionSampling(CountedStrategy):
     """Makes attempts until one meets all requirements.
 
     When the budget is spent, the attempt that met the most requirements is the value (the latest
@@ -39,6 +40,7 @@ class RejectionSampling(LoopStrategy):
             succeeds ends the others.
         repair: The attempt after one that failed: "restart" makes another one, "continue" goes on
             (see above; only on backends that can continue an assistant's message).
+        roles: The backend for each role; the call's own by default.
         concurrency_budget: Another name of `max_concurrent`.
 
     Raises:
@@ -55,13 +57,15 @@ class RejectionSampling(LoopStrategy):
         *,
         max_concurrent: int | None = None,
         repair: Literal["restart", "continue"] = "restart",
+        roles: Roles | None = None,
         concurrency_budget: int | None = None,
     ) -> None:
         # Not `super()`, which refers to the class that `dataclass` replaces by one with slots.
-        LoopStrategy.__init__(
+        CountedStrategy.__init__(
             self,
             loop_budget,
             max_concurrent=max_concurrent,
+            roles=roles,
             concurrency_budget=concurrency_budget,
         )
         if repair not in ("restart", "continue"):
@@ -75,19 +79,19 @@ class RejectionSampling(LoopStrategy):
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds."""
-        loop = AttemptLoop(sampler)
+        loop = self.loop(sampler)
         if self.repair == "continue":
             return await self._continuing(loop)
         if self.width == 1:
-            await loop.one_by_one(lambda _: sampler.attempt(), self.loop_budget)
+            await loop.one_by_one(lambda _: loop.attempt(), self.loop_budget)
         else:
-            await loop.side_by_side(sampler.attempt, self.loop_budget, self.width, first=True)
+            await loop.side_by_side(loop.attempt, self.loop_budget, self.width, first=True)
         return outcome(loop.attempts)
 
     async def _continuing(self, loop: AttemptLoop) -> SamplingResult:
         async def following(last: Attempt | None) -> Attempt:
             kept = "" if last is None else last.kept
-            return await loop.sampler.attempt(after=kept, release=True)
+            return await loop.attempt(after=kept, release=True)
 
         await loop.one_by_one(following, self.loop_budget)
         attempts = loop.attempts
@@ -95,39 +99,57 @@ class RejectionSampling(LoopStrategy):
         return SamplingResult(attempts[-1].success, tuple(attempts), len(attempts) - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class WeakThenStrong(BaseStrategy):
+@dataclass(frozen=True, slots=True, init=False)
+class WeakThenStrong(LoopStrategy):
     """Asks the session's backend, and another one when no attempt of it is accepted::
 
         weak:      --a--x --b--x
         strong:                  ---c---|
         thunk:     --------------------c|
 
-    Attributes:
+    Args:
         strong: The other backend; its own model options hold for what the call does not set.
         weak_budget: The maximum number of attempts of the session's backend.
         strong_budget: The maximum number of attempts of the other one.
+        roles: The backend for each role of the weak attempts, and the judge of all of them; the
+            call's own by default.
 
     Raises:
         InvalidInputError: A budget is below 1, or `strong` is not a backend.
     """
 
     strong: Backend
-    weak_budget: int = 2
-    strong_budget: int = 1
+    weak_budget: int
+    strong_budget: int
+    roles: Roles
 
-    def __post_init__(self) -> None:
-        require_positive_int("weak_budget", self.weak_budget)
-        require_positive_int("strong_budget", self.strong_budget)
-        require_backend(self.strong, "strong")
+    def __init__(
+        self,
+        strong: Backend,
+        *,
+        weak_budget: int = 2,
+        strong_budget: int = 1,
+        roles: Roles | None = None,
+    ) -> None:
+        require_backend(strong, "strong")
+        object.__setattr__(self, "strong", strong)
+        object.__setattr__(self, "weak_budget", require_positive_int("weak_budget", weak_budget))
+        strong_budget = require_positive_int("strong_budget", strong_budget)
+        object.__setattr__(self, "strong_budget", strong_budget)
+        self._set_shared(roles)
+
+    @property
+    def backends(self) -> tuple[Backend, ...]:
+        """The strong backend, and those of the roles."""
+        return (self.strong, *self.roles.backends)
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds."""
-        loop = AttemptLoop(sampler)
+        loop = self.loop(sampler)
 
         async def following(_: Attempt | None) -> Attempt:
             weak = len(loop.attempts) < self.weak_budget
-            return await sampler.attempt(backend=None if weak else self.strong)
+            return await loop.attempt(backend=None if weak else self.strong)
 
         await loop.one_by_one(following, self.weak_budget + self.strong_budget)
         return outcome(loop.attempts)

@@ -10,8 +10,9 @@ from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.interfaces.sampling import Sampler
 from mellea_rx.core.types.request import Request, RequestMessage, has_prefill
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
-from mellea_rx.stdlib.sampling.attempts import AttemptLoop, outcome
-from mellea_rx.stdlib.sampling.loop_strategy import LoopStrategy
+from mellea_rx.stdlib.sampling.attempts import outcome
+from mellea_rx.stdlib.sampling.loop_strategy import CountedStrategy
+from mellea_rx.stdlib.sampling.roles import Roles
 
 __all__ = ["REPAIR", "REPAIR_TURN", "MultiTurn", "RepairTemplate"]
 
@@ -35,7 +36,7 @@ Answer again, without these faults.""",
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class _Repairing(LoopStrategy):
+class _Repairing(CountedStrategy):
     """A strategy that makes rounds of attempts, and tells each round what the one before lacked."""
 
     max_concurrent: int
@@ -45,19 +46,21 @@ class _Repairing(LoopStrategy):
         loop_budget: int = 2,
         *,
         max_concurrent: int | None = None,
+        roles: Roles | None = None,
         concurrency_budget: int | None = None,
     ) -> None:
         # Not `super()`, which refers to the class that `dataclass` replaces by one with slots.
-        LoopStrategy.__init__(
+        CountedStrategy.__init__(
             self,
             loop_budget,
             max_concurrent=max_concurrent,
+            roles=roles,
             concurrency_budget=concurrency_budget,
         )
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds, in rounds."""
-        loop = AttemptLoop(sampler)
+        loop = self.loop(sampler)
         await loop.rounds(partial(self._repaired, sampler), self.loop_budget, self.width)
         return outcome(loop.attempts)
 
@@ -92,6 +95,7 @@ class RepairTemplate(_Repairing):
     Args:
         loop_budget: The maximum number of attempts, of all rounds together.
         max_concurrent: The number of attempts in a round, 1 by default.
+        roles: The backend for each role; the call's own by default.
         concurrency_budget: Another name of `max_concurrent`.
 
     Raises:
@@ -119,6 +123,7 @@ class MultiTurn(_Repairing):
     Args:
         loop_budget: The maximum number of attempts, of all rounds together.
         max_concurrent: The number of attempts in a round, 1 by default.
+        roles: The backend for each role; the call's own by default.
         concurrency_budget: Another name of `max_concurrent`.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.interfaces.sampling import Sampler
 from mellea_rx.core.text.judge_answers import JUDGE_TOKENS, judge_schema, reason_of
@@ -39,13 +40,16 @@ _OF_TEN = re.compile(r"(-?\d+(?:\.\d+)?)\s*(?:/|out of|of)\s*10\b", re.IGNORECAS
 _NUMBER = re.compile(r"(-?\d+(?:\.\d+)?)")
 
 
-async def scored_by_judge(attempt: Attempt, criterion: str, sampler: Sampler) -> Attempt:
+async def scored_by_judge(
+    attempt: Attempt, criterion: str, sampler: Sampler, judge: Backend | None
+) -> Attempt:
     """Ask the model for the score of an attempt.
 
     Args:
         attempt: The attempt.
         criterion: The criterion in words.
         sampler: Asks.
+        judge: The backend that is asked; the call's own by default.
 
     Returns:
         The attempt with its score and the judge's words; without a number in the answer, with
@@ -58,7 +62,7 @@ async def scored_by_judge(attempt: Attempt, criterion: str, sampler: Sampler) ->
         prompt=sampler.request.prompt, text=attempt.text, criterion=criterion
     )
     try:
-        answer = await sampler.ask(prompt, schema=_SCHEMA, options=_BRIEF)
+        answer = await sampler.ask(prompt, schema=_SCHEMA, backend=judge, options=_BRIEF)
     except MelleaRxError as error:
         error.text = attempt.text
         raise

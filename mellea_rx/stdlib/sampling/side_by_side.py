@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from mellea_rx.core.interfaces.sampling import Sampler
 from mellea_rx.core.types.validation import name_of
 from mellea_rx.errors import CallbackError, MelleaRxError
-from mellea_rx.stdlib.sampling.loop_strategy import LoopStrategy
+from mellea_rx.stdlib.sampling.attempts import AttemptLoop
+from mellea_rx.stdlib.sampling.loop_strategy import CountedStrategy
+from mellea_rx.stdlib.sampling.roles import Roles
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class SideBySide(LoopStrategy):
+class SideBySide(CountedStrategy):
     """A strategy that makes `loop_budget` attempts, up to `max_concurrent` of them at once."""
-
-    always = True
 
     def __init__(
         self,
         loop_budget: int | None = None,
         *,
         max_concurrent: int | None = None,
+        roles: Roles | None = None,
         n: int | None = None,
         concurrency_budget: int | None = None,
     ) -> None:
         # Not `super()`, which refers to the class that `dataclass` replaces by one with slots.
-        LoopStrategy.__init__(
+        CountedStrategy.__init__(
             self,
             loop_budget,
             max_concurrent=max_concurrent,
+            roles=roles,
             n=n,
             concurrency_budget=concurrency_budget,
             default_budget=3,
             default_width=None,
         )
+
+    @property
+    def always(self) -> bool:
+        """True: it compares attempts, with and without requirements."""
+        return True
+
+    def loop(self, sampler: Sampler) -> AttemptLoop:
+        """The attempts of one call: drafts only, since none depends on another one."""
+        return AttemptLoop(sampler, replace(self.roles, repair=self.roles.draft))
 
     @property
     def n(self) -> int:

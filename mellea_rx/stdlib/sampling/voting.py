@@ -15,7 +15,8 @@ from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.validation import require_number
 from mellea_rx.errors import CallbackError, InvalidInputError
 from mellea_rx.stdlib.sampling.answer_keys import plain_key
-from mellea_rx.stdlib.sampling.attempts import AttemptLoop, ended
+from mellea_rx.stdlib.sampling.attempts import ended
+from mellea_rx.stdlib.sampling.roles import Roles
 from mellea_rx.stdlib.sampling.side_by_side import SideBySide
 
 
@@ -61,6 +62,7 @@ class MajorityVoting(SideBySide):
             the larger the more similar; may be async. Instead of a key.
         threshold: The similarity from which on two attempts agree; None to add similarities up.
         max_concurrent: The number of attempts that run at once; all of them by default.
+        roles: The backend for each role; the call's own by default.
         n: Another name of `loop_budget`.
         concurrency_budget: Another name of `max_concurrent`.
 
@@ -82,6 +84,7 @@ class MajorityVoting(SideBySide):
         similarity: Callable[[str, str], Any] | None = None,
         threshold: float | None = None,
         max_concurrent: int | None = None,
+        roles: Roles | None = None,
         n: int | None = None,
         concurrency_budget: int | None = None,
     ) -> None:
@@ -89,6 +92,7 @@ class MajorityVoting(SideBySide):
             self,
             loop_budget,
             max_concurrent=max_concurrent,
+            roles=roles,
             n=n,
             concurrency_budget=concurrency_budget,
         )
@@ -121,8 +125,8 @@ class MajorityVoting(SideBySide):
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make all attempts, and compare them."""
-        loop = AttemptLoop(sampler)
-        await loop.side_by_side(sampler.attempt, self.loop_budget, self.width, first=False)
+        loop = self.loop(sampler)
+        await loop.side_by_side(loop.attempt, self.loop_budget, self.width, first=False)
         attempts = loop.attempts
         voters = [i for i, each in enumerate(attempts) if each.success] or ended(attempts)
         voters = [i for i in voters if attempts[i].error is None]
