@@ -13,7 +13,7 @@ from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.interfaces.optional import optional_member
 from mellea_rx.core.streams.event_log import EventLog
-from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.core.types.chunk import Chunk, Usage
 from mellea_rx.core.types.options import Options
 from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
@@ -33,6 +33,14 @@ class Sampler(Protocol):
     @property
     def event_log(self) -> EventLog: ...
 
+    @property
+    def usage(self) -> Usage:
+        """The tokens of the call so far: of its attempts, judges and questions (`ask`).
+
+        They count when a request ends, as far as the server reports them.
+        """
+        ...
+
     async def backend(self) -> Backend:
         """The call's backend; of a deferred backend, the one that it resolved to."""
         ...
@@ -45,6 +53,7 @@ class Sampler(Protocol):
         after: str = "",
         release: bool = False,
         judge: Backend | None = None,
+        seconds: float | None = None,
     ) -> Attempt:
         """Generate once and validate.
 
@@ -61,8 +70,11 @@ class Sampler(Protocol):
             judge: The backend that decides the requirements which a model judges; that of the
                 attempt by default. Of another one, its own model options hold for what the call
                 does not set, where they hold for a judge (see `ask`).
+            seconds: The time limit of the attempt, its validation included; None for none.
 
         Raises:
+            TotalTimeoutError: The attempt took longer, and was ended, on the server too; `text` is
+                its text so far.
             InvalidInputError: `after` was given, and the backend cannot continue a text; or
                 `backend` or `judge` is not a backend, or does not support an option.
             MelleaRxError: The generation, or a user's function, failed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from mellea_rx.core.types.chunk import Chunk, Usage
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
@@ -77,6 +78,8 @@ class SamplingResult:
             them may have failed (`Attempt.error`).
         chosen: The index of the attempt that became the value. Where it has failed, the call
             fails.
+        budget_spent: The limit of the strategy's `Budget` that ended it, "tokens" or "seconds":
+            another attempt would have begun, or one was ended. None where none did.
 
     Its truth is its `success`: `if thunk.sampling:` asks whether the value is accepted.
     """
@@ -84,6 +87,7 @@ class SamplingResult:
     success: bool
     attempts: tuple[Attempt, ...]
     chosen: int
+    budget_spent: Literal["tokens", "seconds"] | None = None
 
     def without_functions(self) -> SamplingResult:
         """The same without the functions of requirements, which often cannot be pickled."""

@@ -12,6 +12,7 @@ from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.request import Request, RequestMessage
 from mellea_rx.stdlib.pipeline.generate import check, resolve
 from mellea_rx.stdlib.pipeline.retries import generate_with_retries
+from mellea_rx.stdlib.pipeline.usage_tally import UsageTally
 from mellea_rx.stdlib.prompts.renderer import Sources
 
 
@@ -58,6 +59,7 @@ async def ask_model(
     *,
     schema: Mapping[str, Any] | None = None,
     sources: Sources,
+    tally: UsageTally,
 ) -> Chunk:
     """Ask a model one question. Runs on the engine.
 
@@ -67,6 +69,7 @@ async def ask_model(
         options: Its model options.
         schema: A JSON schema that the answer has to fit; None for free text.
         sources: The user's templates by name, which replace the library's own.
+        tally: Counts the tokens.
 
     Returns:
         The whole answer.
@@ -76,5 +79,8 @@ async def ask_model(
     """
     gathered = CollectingSink()
     request = Request((RequestMessage("user", prompt),), options, schema=schema)
-    await generate_with_retries(backend, request, gathered, sources)
+    try:
+        await generate_with_retries(backend, request, gathered, sources)
+    finally:
+        tally.add(gathered.answer.usage)
     return gathered.answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mellea_rx.core.interfaces.backend import Backend
@@ -20,6 +20,7 @@ from mellea_rx.errors import MelleaRxError
 from mellea_rx.stdlib.pipeline.retries import generate_with_retries
 from mellea_rx.stdlib.pipeline.stream_validation import StreamJudge
 from mellea_rx.stdlib.pipeline.structured_output import require_answer
+from mellea_rx.stdlib.pipeline.usage_tally import UsageTally
 from mellea_rx.stdlib.pipeline.validation import validate_all
 from mellea_rx.stdlib.prompts.renderer import Sources
 
@@ -39,6 +40,7 @@ class AttemptSettings:
         loop: The caller's event loop, for async functions.
         sources: The user's templates by name, which replace the library's own.
         refusals_fail: Whether a refusal is an error, and not an answer to be judged.
+        tally: Counts the tokens of all attempts and judges.
     """
 
     backend: Backend
@@ -48,6 +50,7 @@ class AttemptSettings:
     loop: asyncio.AbstractEventLoop | None
     sources: Sources
     refusals_fail: bool = False
+    tally: UsageTally = field(default_factory=UsageTally)
 
 
 class Judge(NamedTuple):
@@ -119,13 +122,12 @@ class RunningAttempt:
         """
         try:
             await self._generate(backend, request)
+        finally:
             answer = self._fold.snapshot()
-            if self._setting.refusals_fail:
-                require_answer(answer)
-            decided = await self._decided(answer, judge)
-        except MelleaRxError as error:
-            error.text = self._fold.snapshot().text
-            raise
+            self._setting.tally.add(answer.usage)
+        if self._setting.refusals_fail:
+            require_answer(answer)
+        decided = await self._decided(answer, judge)
         if self._judge.failure is None:  # else it was recorded with its unit
             for requirement, result in decided:
                 found = (self._number, requirement.description, result.result, result.reason)
@@ -221,6 +223,7 @@ class RunningAttempt:
             loop=self._setting.loop,
             where=self._where,
             sources=self._setting.sources,
+            tally=self._setting.tally,
         )
         rest = iter(results)
         return tuple(

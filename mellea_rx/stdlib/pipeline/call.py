@@ -34,7 +34,6 @@ from mellea_rx.errors import (
     MelleaRxError,
     NoAnswerError,
     RequirementsNotMetError,
-    TotalTimeoutError,
 )
 from mellea_rx.stdlib.pipeline.attempt import AttemptSettings
 from mellea_rx.stdlib.pipeline.call_log import log_call, log_prompt
@@ -46,6 +45,7 @@ from mellea_rx.stdlib.pipeline.structured_output import (
     require_answer,
     with_format_instructions,
 )
+from mellea_rx.stdlib.pipeline.time_limit import within
 from mellea_rx.stdlib.pipeline.validation import validate_all
 from mellea_rx.stdlib.prompts.prompt import Prompt
 from mellea_rx.stdlib.prompts.renderer import Sources
@@ -82,7 +82,7 @@ class CallPipeline(msgspec.Struct, frozen=True):
         log_call(generation, self.backend)
         # As few coroutines as possible: each one lives as long as the answer streams.
         limit = self.prompt.options.get(ModelOption.TOTAL_TIMEOUT)
-        return self._run(generation) if limit is None else _within(limit, self._run(generation))
+        return self._run(generation) if limit is None else _in_time(limit, self._run(generation))
 
     async def _run(self, generation: Generation) -> None:
         request = await self.prompt.request()
@@ -194,17 +194,9 @@ def _not_met(sampled: SamplingResult) -> RequirementsNotMetError:
     )
 
 
-async def _within(limit: float, work: Awaitable[T]) -> T:
-    timer = asyncio.timeout(limit)
-    try:
-        async with timer:
-            return await work
-    except TimeoutError:
-        if not timer.expired():
-            raise
-        raise TotalTimeoutError(
-            f"the call took longer than {limit:g} s (ModelOption.TOTAL_TIMEOUT)"
-        ) from None
+def _in_time(limit: float, work: Awaitable[T]) -> Awaitable[T]:
+    """The work of a whole call, limited by its `ModelOption.TOTAL_TIMEOUT`."""
+    return within(limit, work, f"the call took longer than {limit:g} s (ModelOption.TOTAL_TIMEOUT)")
 
 
 def start_call(call: CallPipeline, action: Component[T]) -> ModelOutputThunk[T]:
@@ -255,7 +247,7 @@ def start_validation(
     def run(generation: Generation) -> Awaitable[None]:
         log_call(generation, backend)
         limit = options.get(ModelOption.TOTAL_TIMEOUT)
-        return validate() if limit is None else _within(limit, validate())
+        return validate() if limit is None else _in_time(limit, validate())
 
     return ModelOutputThunk(
         run,

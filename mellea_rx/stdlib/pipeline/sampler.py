@@ -11,16 +11,18 @@ from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.runtime.logs import AttemptRejected, log
 from mellea_rx.core.runtime.user_functions import call_user_function
 from mellea_rx.core.streams.generation import Generation
-from mellea_rx.core.types.chunk import Chunk, with_text
+from mellea_rx.core.types.chunk import Chunk, Usage, with_text
 from mellea_rx.core.types.events import AttemptFailed, AttemptStarted, Rejected, Retrying
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.sampling_result import Attempt
+from mellea_rx.core.types.validation import require_number
 from mellea_rx.errors import InvalidInputError, MelleaRxError, UnexpectedError
 from mellea_rx.stdlib.pipeline.asking import ask_model, options_beside, resolve_beside
 from mellea_rx.stdlib.pipeline.attempt import AttemptSettings, Judge, RunningAttempt
 from mellea_rx.stdlib.pipeline.generate import check, resolve
 from mellea_rx.stdlib.pipeline.prefill import with_prefill
+from mellea_rx.stdlib.pipeline.time_limit import within
 from mellea_rx.stdlib.prompts.renderer import render
 
 
@@ -57,6 +59,11 @@ class CallSampler:
         """Call a user's function; see `Sampler.call`."""
         return await call_user_function(function, *args, loop=self._setting.loop)
 
+    @property
+    def usage(self) -> Usage:
+        """The tokens of all attempts and questions so far; see `Sampler.usage`."""
+        return self._setting.tally.total
+
     def render(self, template: Template) -> str:
         """A template's text; see `Sampler.render`."""
         return render(template, self._setting.sources)
@@ -73,8 +80,11 @@ class CallSampler:
         after: str = "",
         release: bool = False,
         judge: Backend | None = None,
+        seconds: float | None = None,
     ) -> Attempt:
         """Generate once and validate; see `Sampler.attempt`."""
+        if seconds is not None:
+            require_number("attempt(seconds=...)", seconds)
         number, self._count = self._count, self._count + 1
         taken = self._setting.backend
         request = self.request if request is None else request
@@ -86,9 +96,13 @@ class CallSampler:
         self._record_start(number, taken, request)
         out = self._release if release else None
         running = RunningAttempt(self._setting, number, self.event_log, after, out)
+        work = running.run(taken, _with_own_seed(request, number), judge_of)
         try:
-            attempt = await running.run(taken, _with_own_seed(request, number), judge_of)
+            attempt = await within(
+                seconds, work, f"the attempt took longer than {seconds or 0:.3g} s"
+            )
         except MelleaRxError as error:
+            error.text = running.text
             failure = (number, type(error).__name__, str(error))
             self.event_log.add(AttemptFailed(self.event_log.now(), *failure))
             raise
@@ -114,7 +128,9 @@ class CallSampler:
             known = options.over(known)
             check(asked, known)
         text = prompt if isinstance(prompt, str) else self.render(prompt)
-        return await ask_model(asked, text, known, schema=schema, sources=setting.sources)
+        return await ask_model(
+            asked, text, known, schema=schema, sources=setting.sources, tally=setting.tally
+        )
 
     async def _resolve_other(self, backend: Backend, request: Request) -> tuple[Backend, Request]:
         """Another backend than the call's, and the request with the call's options over its own."""

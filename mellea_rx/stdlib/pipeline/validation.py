@@ -14,6 +14,7 @@ from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.requirement import Requirement, ValidationFunction, ValidationResult
 from mellea_rx.stdlib.pipeline.asking import ask_model, options_beside
 from mellea_rx.stdlib.pipeline.structured_output import refusal_reason
+from mellea_rx.stdlib.pipeline.usage_tally import UsageTally
 from mellea_rx.stdlib.prompts.renderer import Sources, render
 from mellea_rx.stdlib.requirements.factories import validator_failed, verdict
 
@@ -48,6 +49,7 @@ async def validate_all(
     loop: asyncio.AbstractEventLoop | None,
     where: str = "the output",
     sources: Sources,
+    tally: UsageTally | None = None,
 ) -> list[ValidationResult]:
     """Decide all requirements at once. Runs on the engine.
 
@@ -61,6 +63,7 @@ async def validate_all(
         loop: The caller's event loop, for async functions.
         where: The name of the text in messages ("attempt 2").
         sources: The user's templates by name, which replace the library's own.
+        tally: Counts the judge's tokens.
 
     Returns:
         A result for each requirement, in order.
@@ -70,11 +73,14 @@ async def validate_all(
         BackendError: The judge failed.
     """
 
+    counted = UsageTally() if tally is None else tally
     of_the_judge = given.over(_BRIEF.over(options_beside(options)))
 
     async def decide(requirement: Requirement) -> ValidationResult:
         if requirement.validation_fn is None:
-            return await _judge(requirement, text, backend, of_the_judge, loop, where, sources)
+            return await _judge(
+                requirement, text, backend, of_the_judge, loop, where, sources, counted
+            )
         return await _call(requirement, requirement.validation_fn, text, loop, where)
 
     try:
@@ -106,12 +112,13 @@ async def _judge(
     loop: asyncio.AbstractEventLoop | None,
     where: str,
     sources: Sources,
+    tally: UsageTally,
 ) -> ValidationResult:
     read = requirement.output_to_bool
     prompt = render(JUDGE.given(text=text, requirement=requirement.description), sources)
     # A user's function may look for more than a yes or no.
     schema = _YES_OR_NO if read is None else None
-    asked = await ask_model(backend, prompt, options, schema=schema, sources=sources)
+    asked = await ask_model(backend, prompt, options, schema=schema, sources=sources, tally=tally)
     refused = refusal_reason(asked)
     if refused:  # its text may contain a "yes"
         return ValidationResult(False, reason=f"no verdict: {refused}")

@@ -4,6 +4,7 @@ from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler, SamplingSt
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.stdlib.sampling.answer_keys import latex_key, number_key
 from mellea_rx.stdlib.sampling.best_of_n import BestOfN
+from mellea_rx.stdlib.sampling.budget import Budget
 from mellea_rx.stdlib.sampling.rejection import RejectionSampling, WeakThenStrong
 from mellea_rx.stdlib.sampling.repair import MultiTurn, RepairTemplate
 from mellea_rx.stdlib.sampling.roles import Roles
@@ -13,6 +14,7 @@ __all__ = [
     "Attempt",
     "BaseStrategy",
     "BestOfN",
+    "Budget",
     "MajorityVoting",
     "MultiTurn",
     "RejectionSampling",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.sampling import Sampler
@@ -25,16 +26,12 @@ from mellea_rx.errors import (
     RedirectRefusedError,
     SessionError,
     TLSError,
+    TotalTimeoutError,
 )
+from mellea_rx.stdlib.sampling.budget import Budget, BudgetMeter
 from mellea_rx.stdlib.sampling.roles import Roles
 
-
-def outcome(attempts: Sequence[Attempt]) -> SamplingResult:
-    """The first attempt that succeeded, else the one that met the most (the latest of equals)."""
-    for index, attempt in enumerate(attempts):
-        if attempt.success:
-            return SamplingResult(True, tuple(attempts), index)
-    return SamplingResult(False, tuple(attempts), best_of(attempts))
+T = TypeVar("T")
 
 
 def best_of(attempts: Sequence[Attempt]) -> int:
@@ -59,6 +56,10 @@ def failed(error: Exception, answer: Chunk | None = None) -> Attempt:
     return Attempt(Chunk(ours.text) if answer is None else answer, (), error=ours)
 
 
+_RESOLUTION = 0.001
+"""Seconds by which a timer may be early."""
+
+
 class AttemptLoop:
     """The attempts of one call: makes them one by one, side by side, or in rounds.
 
@@ -69,15 +70,17 @@ class AttemptLoop:
     Args:
         sampler: Makes the attempts.
         roles: The backends for the attempts and their judge.
+        budget: The limit on the tokens and seconds of all attempts; None for no limit.
 
     Attributes:
         sampler: As given.
         attempts: The attempts so far, failed ones included, in the order in which they ended.
     """
 
-    def __init__(self, sampler: Sampler, roles: Roles) -> None:
+    def __init__(self, sampler: Sampler, roles: Roles, budget: Budget | None) -> None:
         self.sampler = sampler
         self._roles = roles
+        self._meter = BudgetMeter(budget, lambda: sampler.usage)
         self.attempts: list[Attempt] = []
         self._is_hopeless = False
         """Whether each further attempt would fail with the error of an earlier one."""
@@ -88,8 +91,32 @@ class AttemptLoop:
         return any(attempt.success for attempt in self.attempts)
 
     def may_begin(self) -> bool:
-        """Whether another attempt may begin."""
-        return not self._is_hopeless
+        """Whether another attempt may begin. Asked only where one would: see `BudgetMeter`."""
+        return not self._is_hopeless and self._meter.has_more()
+
+    def outcome(self) -> SamplingResult:
+        """The result whose value is the first success, else the attempt that met the most."""
+        for index, attempt in enumerate(self.attempts):
+            if attempt.success:
+                return self.result(index)
+        return self.result(best_of(self.attempts))
+
+    def result(self, chosen: int) -> SamplingResult:
+        """The result of the strategy, whose value is the attempt with this index."""
+        success = self.attempts[chosen].success
+        return SamplingResult(success, tuple(self.attempts), chosen, self._meter.spent)
+
+    async def in_time(self, work: Awaitable[T]) -> T | None:
+        """Await a part of an attempt: its result; None where the seconds of the budget end it."""
+        timer = asyncio.timeout(self._meter.seconds_left)
+        try:
+            async with timer:
+                return await work
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            self._meter.timed_out("")
+            return None
 
     async def attempt(
         self,
@@ -100,6 +127,8 @@ class AttemptLoop:
         release: bool = False,
     ) -> Attempt:
         """Make one attempt, by the backend of its role; see `Sampler.attempt`.
+
+        An attempt that the seconds of the budget end is a failed attempt.
 
         Args:
             request: The request; the call's own by default.
@@ -112,13 +141,20 @@ class AttemptLoop:
         """
         has_rejected = any(not each and each.error is None for each in self.attempts)
         by_role = self._roles.repair if has_rejected else self._roles.draft
-        return await self.sampler.attempt(
-            request,
-            backend=by_role if backend is None else backend,
-            after=after,
-            release=release,
-            judge=self._roles.judge,
-        )
+        try:
+            return await self.sampler.attempt(
+                request,
+                backend=by_role if backend is None else backend,
+                after=after,
+                release=release,
+                judge=self._roles.judge,
+                seconds=self._meter.seconds_left,
+            )
+        except TotalTimeoutError as error:
+            left = self._meter.seconds_left
+            if left is None or left > _RESOLUTION:  # an error of the backend
+                raise
+            return failed(self._meter.timed_out(error.text))
 
     async def one_by_one(
         self, following: Callable[[Attempt | None], Awaitable[Attempt]], count: int
@@ -163,10 +199,9 @@ class AttemptLoop:
         if width == 1:
             await self.one_by_one(following, count)
             return
-        while (left := count - len(self.attempts)) > 0:
-            before = len(self.attempts)
-            await self.side_by_side(make, min(left, width), width, first=True)
-            if self.has_succeeded or not self.may_begin():
+        while (before := len(self.attempts)) < count and self.may_begin():
+            await self.side_by_side(make, min(count - before, width), width, first=True)
+            if self.has_succeeded:
                 return
             whole = [each for each in self.attempts[before:] if each.error is None]
             if whole:  # where all of them failed, nothing is known about the request
@@ -197,10 +232,10 @@ class AttemptLoop:
                 self.attempts += latest
                 if any(isinstance(attempt.error, _REPEATED) for attempt in latest):
                     self._is_hopeless = True
-                if not self.may_begin():
-                    left = 0
                 if first and any(attempt.success for attempt in latest):
                     break
+                if left and not self.may_begin():
+                    left = 0
         finally:
             for task in running:
                 task.cancel()

@@ -11,6 +11,7 @@ from mellea_rx.core.interfaces.sampling import Sampler
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.sampling.attempts import ended
+from mellea_rx.stdlib.sampling.budget import Budget
 from mellea_rx.stdlib.sampling.roles import Roles
 from mellea_rx.stdlib.sampling.score_judge import scored_by_judge
 from mellea_rx.stdlib.sampling.side_by_side import SideBySide
@@ -39,6 +40,7 @@ class BestOfN(SideBySide):
             scores; instead of a scorer.
         max_concurrent: The number of attempts that run at once; all of them by default.
         roles: The backend for each role; the call's own by default.
+        budget: The limit on the tokens and seconds of a call; None for no limit.
         n: Another name of `loop_budget`.
         concurrency_budget: Another name of `max_concurrent`.
 
@@ -58,6 +60,7 @@ class BestOfN(SideBySide):
         judge: str | None = None,
         max_concurrent: int | None = None,
         roles: Roles | None = None,
+        budget: Budget | None = None,
         n: int | None = None,
         concurrency_budget: int | None = None,
     ) -> None:
@@ -66,6 +69,7 @@ class BestOfN(SideBySide):
             loop_budget,
             max_concurrent=max_concurrent,
             roles=roles,
+            budget=budget,
             n=n,
             concurrency_budget=concurrency_budget,
         )
@@ -95,12 +99,16 @@ class BestOfN(SideBySide):
         loop = self.loop(sampler)
 
         async def make() -> Attempt:
-            return await self._scored(await loop.attempt(), sampler)
+            attempt = await loop.attempt()
+            if attempt.error is not None:
+                return attempt
+            scored = await loop.in_time(self._scored(attempt, sampler))
+            return replace(attempt, score_reason=_TOO_LATE) if scored is None else scored
 
         await loop.side_by_side(make, self.loop_budget, self.width, first=False)
         attempts = loop.attempts
         best = max(ended(attempts), key=lambda i: (attempts[i].success, _rank(attempts[i]), -i))
-        return SamplingResult(attempts[best].success, tuple(attempts), best)
+        return loop.result(best)
 
     async def _scored(self, attempt: Attempt, sampler: Sampler) -> Attempt:
         if self.judge is not None:
@@ -110,6 +118,9 @@ class BestOfN(SideBySide):
             return replace(attempt, score=attempt.passed + scores)
         score = await self.call(sampler, self.scorer, attempt.text, role="scorer", convert=_number)
         return replace(attempt, score=score)
+
+
+_TOO_LATE = "no score: the seconds of the strategy's budget were over"
 
 
 def _number(value: Any) -> float:

@@ -12,6 +12,7 @@ from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
 from mellea_rx.core.types.validation import either_name, kind_of, require_positive_int
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.sampling.attempts import AttemptLoop
+from mellea_rx.stdlib.sampling.budget import Budget
 from mellea_rx.stdlib.sampling.roles import Roles
 
 
@@ -20,13 +21,15 @@ class LoopStrategy(BaseStrategy):
 
     Attributes:
         roles: The backend for each role.
+        budget: The limit on the tokens and seconds of a call; None for no limit.
     """
 
     __slots__ = ()
 
     roles: Roles
+    budget: Budget | None
 
-    def _set_shared(self, roles: Roles | None) -> None:
+    def _set_shared(self, roles: Roles | None, budget: Budget | None) -> None:
         """Set the parameters that all strategies share, for a constructor.
 
         Raises:
@@ -37,12 +40,22 @@ class LoopStrategy(BaseStrategy):
             raise InvalidInputError(
                 f"roles must be a Roles(draft=..., judge=..., repair=...), not {kind_of(roles)}"
             )
+        if budget is not None and not isinstance(budget, Budget):
+            raise InvalidInputError(
+                f"budget must be a Budget(tokens=..., seconds=...), not {kind_of(budget)}"
+            )
         object.__setattr__(self, "roles", roles)
+        object.__setattr__(self, "budget", budget)
 
     @property
     def always(self) -> bool:
-        """Whether it samples also without requirements: where a backend for drafts is given."""
-        return self.roles.draft is not None
+        """Whether it samples also without requirements.
+
+        It does where a backend for drafts, or a limit on the seconds, is given: they hold for a
+        single attempt too.
+        """
+        in_time = self.budget is not None and self.budget.seconds is not None
+        return in_time or self.roles.draft is not None
 
     @property
     def backends(self) -> tuple[Backend, ...]:
@@ -51,7 +64,7 @@ class LoopStrategy(BaseStrategy):
 
     def loop(self, sampler: Sampler) -> AttemptLoop:
         """The attempts of one call, of which none is made yet."""
-        return AttemptLoop(sampler, self.roles)
+        return AttemptLoop(sampler, self.roles, self.budget)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -62,6 +75,7 @@ class CountedStrategy(LoopStrategy):
         loop_budget: The maximum number of attempts; None for the default.
         max_concurrent: The number of attempts that run at once; None for the default.
         roles: The backend for each role; the call's own by default.
+        budget: The limit on the tokens and seconds of a call; None for no limit.
         n: Another name of `loop_budget`.
         concurrency_budget: Another name of `max_concurrent`.
         default_budget: The default of `loop_budget`; None where it has to be given.
@@ -75,6 +89,7 @@ class CountedStrategy(LoopStrategy):
     loop_budget: int
     max_concurrent: int | None
     roles: Roles
+    budget: Budget | None
 
     def __init__(
         self,
@@ -82,6 +97,7 @@ class CountedStrategy(LoopStrategy):
         *,
         max_concurrent: int | None = None,
         roles: Roles | None = None,
+        budget: Budget | None = None,
         n: int | None = None,
         concurrency_budget: int | None = None,
         default_budget: int | None = None,
@@ -95,7 +111,7 @@ class CountedStrategy(LoopStrategy):
         )
         width = default_width if width is None else require_positive_int(name, width)
         object.__setattr__(self, "max_concurrent", width)
-        self._set_shared(roles)
+        self._set_shared(roles, budget)
 
     @property
     def concurrency_budget(self) -> int | None:

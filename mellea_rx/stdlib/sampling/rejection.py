@@ -13,7 +13,8 @@ from mellea_rx.core.interfaces.sampling import Sampler
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.validation import require_positive_int
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.stdlib.sampling.attempts import AttemptLoop, outcome
+from mellea_rx.stdlib.sampling.attempts import AttemptLoop
+from mellea_rx.stdlib.sampling.budget import Budget
 from mellea_rx.stdlib.sampling.loop_strategy import CountedStrategy, LoopStrategy
 from mellea_rx.stdlib.sampling.roles import Roles
 
@@ -34,6 +35,9 @@ class RejectionSampling(CountedStrategy):
         attempts:  -1-2-x      -3-4-|
         thunk:     -1-2---------3-4-|
 
+    Such a call fails where the seconds of its `budget` end an attempt: readers have a part of it,
+    with which no other attempt begins.
+
     Args:
         loop_budget: The maximum number of attempts.
         max_concurrent: The number of attempts that run at once, 1 by default; the first one that
@@ -41,6 +45,7 @@ class RejectionSampling(CountedStrategy):
         repair: The attempt after one that failed: "restart" makes another one, "continue" goes on
             (see above; only on backends that can continue an assistant's message).
         roles: The backend for each role; the call's own by default.
+        budget: The limit on the tokens and seconds of a call; None for no limit.
         concurrency_budget: Another name of `max_concurrent`.
 
     Raises:
@@ -58,6 +63,7 @@ class RejectionSampling(CountedStrategy):
         max_concurrent: int | None = None,
         repair: Literal["restart", "continue"] = "restart",
         roles: Roles | None = None,
+        budget: Budget | None = None,
         concurrency_budget: int | None = None,
     ) -> None:
         # Not `super()`, which refers to the class that `dataclass` replaces by one with slots.
@@ -66,6 +72,7 @@ class RejectionSampling(CountedStrategy):
             loop_budget,
             max_concurrent=max_concurrent,
             roles=roles,
+            budget=budget,
             concurrency_budget=concurrency_budget,
         )
         if repair not in ("restart", "continue"):
@@ -86,7 +93,7 @@ class RejectionSampling(CountedStrategy):
             await loop.one_by_one(lambda _: loop.attempt(), self.loop_budget)
         else:
             await loop.side_by_side(loop.attempt, self.loop_budget, self.width, first=True)
-        return outcome(loop.attempts)
+        return loop.outcome()
 
     async def _continuing(self, loop: AttemptLoop) -> SamplingResult:
         async def following(last: Attempt | None) -> Attempt:
@@ -94,9 +101,8 @@ class RejectionSampling(CountedStrategy):
             return await loop.attempt(after=kept, release=True)
 
         await loop.one_by_one(following, self.loop_budget)
-        attempts = loop.attempts
         # Readers got the units of every attempt so far: only the latest one begins with them all.
-        return SamplingResult(attempts[-1].success, tuple(attempts), len(attempts) - 1)
+        return loop.result(len(loop.attempts) - 1)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -113,6 +119,7 @@ class WeakThenStrong(LoopStrategy):
         strong_budget: The maximum number of attempts of the other one.
         roles: The backend for each role of the weak attempts, and the judge of all of them; the
             call's own by default.
+        budget: The limit on the tokens and seconds of a call; None for no limit.
 
     Raises:
         InvalidInputError: A budget is below 1, or `strong` is not a backend.
@@ -122,6 +129,7 @@ class WeakThenStrong(LoopStrategy):
     weak_budget: int
     strong_budget: int
     roles: Roles
+    budget: Budget | None
 
     def __init__(
         self,
@@ -130,13 +138,14 @@ class WeakThenStrong(LoopStrategy):
         weak_budget: int = 2,
         strong_budget: int = 1,
         roles: Roles | None = None,
+        budget: Budget | None = None,
     ) -> None:
         require_backend(strong, "strong")
         object.__setattr__(self, "strong", strong)
         object.__setattr__(self, "weak_budget", require_positive_int("weak_budget", weak_budget))
         strong_budget = require_positive_int("strong_budget", strong_budget)
         object.__setattr__(self, "strong_budget", strong_budget)
-        self._set_shared(roles)
+        self._set_shared(roles, budget)
 
     @property
     def backends(self) -> tuple[Backend, ...]:
@@ -152,4 +161,4 @@ class WeakThenStrong(LoopStrategy):
             return await loop.attempt(backend=None if weak else self.strong)
 
         await loop.one_by_one(following, self.weak_budget + self.strong_budget)
-        return outcome(loop.attempts)
+        return loop.outcome()

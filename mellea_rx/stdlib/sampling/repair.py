@@ -10,7 +10,7 @@ from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.interfaces.sampling import Sampler
 from mellea_rx.core.types.request import Request, RequestMessage, has_prefill
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
-from mellea_rx.stdlib.sampling.attempts import outcome
+from mellea_rx.stdlib.sampling.budget import Budget
 from mellea_rx.stdlib.sampling.loop_strategy import CountedStrategy
 from mellea_rx.stdlib.sampling.roles import Roles
 
@@ -47,6 +47,7 @@ class _Repairing(CountedStrategy):
         *,
         max_concurrent: int | None = None,
         roles: Roles | None = None,
+        budget: Budget | None = None,
         concurrency_budget: int | None = None,
     ) -> None:
         # Not `super()`, which refers to the class that `dataclass` replaces by one with slots.
@@ -55,6 +56,7 @@ class _Repairing(CountedStrategy):
             loop_budget,
             max_concurrent=max_concurrent,
             roles=roles,
+            budget=budget,
             concurrency_budget=concurrency_budget,
         )
 
@@ -62,7 +64,7 @@ class _Repairing(CountedStrategy):
         """Make attempts until one succeeds, in rounds."""
         loop = self.loop(sampler)
         await loop.rounds(partial(self._repaired, sampler), self.loop_budget, self.width)
-        return outcome(loop.attempts)
+        return loop.outcome()
 
     @staticmethod
     @abstractmethod
@@ -96,6 +98,7 @@ class RepairTemplate(_Repairing):
         loop_budget: The maximum number of attempts, of all rounds together.
         max_concurrent: The number of attempts in a round, 1 by default.
         roles: The backend for each role; the call's own by default.
+        budget: The limit on the tokens and seconds of a call; None for no limit.
         concurrency_budget: Another name of `max_concurrent`.
 
     Raises:
@@ -124,6 +127,7 @@ class MultiTurn(_Repairing):
         loop_budget: The maximum number of attempts, of all rounds together.
         max_concurrent: The number of attempts in a round, 1 by default.
         roles: The backend for each role; the call's own by default.
+        budget: The limit on the tokens and seconds of a call; None for no limit.
         concurrency_budget: Another name of `max_concurrent`.
 
     Raises:

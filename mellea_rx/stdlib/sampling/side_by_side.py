@@ -10,6 +10,7 @@ from mellea_rx.core.interfaces.sampling import Sampler
 from mellea_rx.core.types.validation import name_of
 from mellea_rx.errors import CallbackError, MelleaRxError
 from mellea_rx.stdlib.sampling.attempts import AttemptLoop
+from mellea_rx.stdlib.sampling.budget import Budget
 from mellea_rx.stdlib.sampling.loop_strategy import CountedStrategy
 from mellea_rx.stdlib.sampling.roles import Roles
 
@@ -26,6 +27,7 @@ class SideBySide(CountedStrategy):
         *,
         max_concurrent: int | None = None,
         roles: Roles | None = None,
+        budget: Budget | None = None,
         n: int | None = None,
         concurrency_budget: int | None = None,
     ) -> None:
@@ -35,6 +37,7 @@ class SideBySide(CountedStrategy):
             loop_budget,
             max_concurrent=max_concurrent,
             roles=roles,
+            budget=budget,
             n=n,
             concurrency_budget=concurrency_budget,
             default_budget=3,
@@ -48,7 +51,8 @@ class SideBySide(CountedStrategy):
 
     def loop(self, sampler: Sampler) -> AttemptLoop:
         """The attempts of one call: drafts only, since none depends on another one."""
-        return AttemptLoop(sampler, replace(self.roles, repair=self.roles.draft))
+        drafts = replace(self.roles, repair=self.roles.draft)
+        return AttemptLoop(sampler, drafts, self.budget)
 
     @property
     def n(self) -> int:

@@ -16,6 +16,7 @@ from mellea_rx.core.types.validation import require_number
 from mellea_rx.errors import CallbackError, InvalidInputError
 from mellea_rx.stdlib.sampling.answer_keys import plain_key
 from mellea_rx.stdlib.sampling.attempts import ended
+from mellea_rx.stdlib.sampling.budget import Budget
 from mellea_rx.stdlib.sampling.roles import Roles
 from mellea_rx.stdlib.sampling.side_by_side import SideBySide
 
@@ -63,6 +64,7 @@ class MajorityVoting(SideBySide):
         threshold: The similarity from which on two attempts agree; None to add similarities up.
         max_concurrent: The number of attempts that run at once; all of them by default.
         roles: The backend for each role; the call's own by default.
+        budget: The limit on the tokens and seconds of a call; None for no limit.
         n: Another name of `loop_budget`.
         concurrency_budget: Another name of `max_concurrent`.
 
@@ -85,6 +87,7 @@ class MajorityVoting(SideBySide):
         threshold: float | None = None,
         max_concurrent: int | None = None,
         roles: Roles | None = None,
+        budget: Budget | None = None,
         n: int | None = None,
         concurrency_budget: int | None = None,
     ) -> None:
@@ -93,6 +96,7 @@ class MajorityVoting(SideBySide):
             loop_budget,
             max_concurrent=max_concurrent,
             roles=roles,
+            budget=budget,
             n=n,
             concurrency_budget=concurrency_budget,
         )
@@ -137,7 +141,7 @@ class MajorityVoting(SideBySide):
         for index, score in votes.items():
             attempts[index] = replace(attempts[index], score=score)
         chosen = max(votes, key=lambda i: (votes[i], -i)) if votes else ended(attempts)[0]
-        return SamplingResult(attempts[chosen].success, tuple(attempts), chosen)
+        return loop.result(chosen)
 
     async def _votes(
         self, sampler: Sampler, attempts: list[Attempt], voters: Sequence[int]
