@@ -5,6 +5,7 @@ from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.stdlib.sampling.answer_keys import latex_key, number_key
 from mellea_rx.stdlib.sampling.best_of_n import BestOfN
 from mellea_rx.stdlib.sampling.budget import Budget
+from mellea_rx.stdlib.sampling.budget_forcing import BudgetForcing
 from mellea_rx.stdlib.sampling.rejection import RejectionSampling, WeakThenStrong
 from mellea_rx.stdlib.sampling.repair import MultiTurn, RepairTemplate
 from mellea_rx.stdlib.sampling.roles import Roles
@@ -15,6 +16,7 @@ __all__ = [
     "BaseStrategy",
     "BestOfN",
     "Budget",
+    "BudgetForcing",
     "MajorityVoting",
     "MultiTurn",
     "RejectionSampling",
