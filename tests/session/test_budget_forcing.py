@@ -43,6 +43,10 @@ def words(letter: str, count: int) -> list[str]:
     return [f"{letter}{n} " for n in range(1, count + 1)]
 
 
+def goes_on_thinking(prefill: str) -> bool:
+    return prefill.startswith("<think>") and CLOSE not in prefill
+
+
 class Thinker(ScriptedBackend):
     """A model of so many tokens of thinking and answer, which goes on from any prefill.
 
@@ -74,15 +78,15 @@ class Thinker(ScriptedBackend):
         """The tokens that follow a prefill, each with whether it is thinking."""
         thoughts, answers, more = self.shape
         answer = [(False, word) for word in words("a", answers)]
-        if CLOSE in prefill:
-            begun = prefill.split(CLOSE)[1].split()
+        if prefill and not goes_on_thinking(prefill):
+            begun = prefill.split(CLOSE)[-1].split()
             return answer[len(begun) :]
         thought = [f" m{n}" for n in range(1, more + 1)] if prefill else words("t", thoughts)
         return [*((True, word) for word in thought), (True, CLOSE), *answer]
 
     def answer(self, request: Request) -> Iterable[Any]:
         limit = request.options.get(ModelOption.MAX_NEW_TOKENS, math.inf)
-        is_open = bool(request.prefill) and CLOSE not in request.prefill
+        is_open = goes_on_thinking(request.prefill)
         if not self.splits and not request.prefill:
             yield Chunk("<think>")
         reason, count = "stop", 0

@@ -153,14 +153,9 @@ class BaseStrategy(ABC):
 
     __slots__ = ()
 
-    @property
-    def always(self) -> bool:
-        """Whether it samples also where a call has no requirements.
-
-        By default it does not: the one attempt of such a call streams to readers. A class may also
-        set it, as `always = True`.
-        """
-        return False
+    always: bool = False
+    """Whether it samples also where a call has no requirements. By default it does not: the one
+    attempt of such a call streams to readers."""
 
     @property
     def backends(self) -> tuple[Backend, ...]:

@@ -154,12 +154,13 @@ class CallPipeline(msgspec.Struct, frozen=True):
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
         """The event loops that run the user's functions, or the backends' requests."""
-        functions, backends = [*_functions(self.requirements)], [self.backend]
-        if self.strategy is not None:
-            functions += callables_of(self.strategy)
-            backends += backends_of(self.strategy)
-        loops = [loop for each in backends for loop in loops_of_backend(each)]
-        return (*loops_required_by(functions, self.loop), *loops)
+        strategy = self.strategy
+        own = () if strategy is None else callables_of(strategy)
+        functions = (*_functions(self.requirements), *own)
+        loops = (*loops_required_by(functions, self.loop), *loops_of_backend(self.backend))
+        for each in () if strategy is None else backends_of(strategy):
+            loops += loops_of_backend(each)
+        return loops
 
 
 def _why_failed(sampled: SamplingResult, chosen: MelleaRxError) -> MelleaRxError:

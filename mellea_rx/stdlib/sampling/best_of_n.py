@@ -95,8 +95,7 @@ class BestOfN(SideBySide):
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make all attempts, score each when it ends, take the best."""
-
-        loop = self.loop(sampler)
+        loop = self._loop(sampler)
 
         async def make() -> Attempt:
             attempt = await loop.attempt()
@@ -105,7 +104,7 @@ class BestOfN(SideBySide):
             scored = await loop.in_time(self._scored(attempt, sampler))
             return replace(attempt, score_reason=_TOO_LATE) if scored is None else scored
 
-        await loop.side_by_side(make, self.loop_budget, self.width, first=False)
+        await loop.side_by_side(make, self.loop_budget, self._width, first=False)
         attempts = loop.attempts
         best = max(ended(attempts), key=lambda i: (attempts[i].success, _rank(attempts[i]), -i))
         return loop.result(best)
@@ -116,7 +115,7 @@ class BestOfN(SideBySide):
         if self.scorer is None:
             scores = sum(result.score or 0.0 for _, result in attempt.validations)
             return replace(attempt, score=attempt.passed + scores)
-        score = await self.call(sampler, self.scorer, attempt.text, role="scorer", convert=_number)
+        score = await self._call(sampler, self.scorer, attempt.text, role="scorer", convert=_number)
         return replace(attempt, score=score)
 
 

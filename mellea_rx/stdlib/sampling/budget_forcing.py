@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mellea_rx.core.interfaces.sampling import Sampler
 from mellea_rx.core.types.sampling_result import SamplingResult
@@ -72,6 +72,7 @@ class BudgetForcing(LoopStrategy):
     loop_budget: int
     roles: Roles
     budget: Budget | None
+    always: bool = field(init=False, repr=False, compare=False)
 
     def __init__(
         self,
@@ -106,12 +107,7 @@ class BudgetForcing(LoopStrategy):
             if not isinstance(text, str) or not text.strip():
                 raise InvalidInputError(f"{name} must be a str that is not empty, not {text!r}")
             object.__setattr__(self, name, text)
-        self._set_shared(roles, budget)
-
-    @property
-    def always(self) -> bool:
-        """True: it limits the thinking with and without requirements."""
-        return True
+        self._set_shared(roles, budget, always=True)
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts, each with limited thinking, until one succeeds."""

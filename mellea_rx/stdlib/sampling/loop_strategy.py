@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
@@ -22,15 +22,25 @@ class LoopStrategy(BaseStrategy):
     Attributes:
         roles: The backend for each role.
         budget: The limit on the tokens and seconds of a call; None for no limit.
+        always: Whether it samples also without requirements. It does where a backend for drafts,
+            or a limit on the seconds, is given: they hold for a single attempt too.
     """
 
     __slots__ = ()
 
     roles: Roles
     budget: Budget | None
+    always: bool
 
-    def _set_shared(self, roles: Roles | None, budget: Budget | None) -> None:
+    def _set_shared(
+        self, roles: Roles | None, budget: Budget | None, *, always: bool = False
+    ) -> None:
         """Set the parameters that all strategies share, for a constructor.
+
+        Args:
+            roles: The backend for each role; the call's own by default.
+            budget: The limit on the tokens and seconds of a call; None for no limit.
+            always: Whether it samples also without requirements, whatever the others are.
 
         Raises:
             InvalidInputError: One of them has another type.
@@ -46,23 +56,15 @@ class LoopStrategy(BaseStrategy):
             )
         object.__setattr__(self, "roles", roles)
         object.__setattr__(self, "budget", budget)
-
-    @property
-    def always(self) -> bool:
-        """Whether it samples also without requirements.
-
-        It does where a backend for drafts, or a limit on the seconds, is given: they hold for a
-        single attempt too.
-        """
-        in_time = self.budget is not None and self.budget.seconds is not None
-        return in_time or self.roles.draft is not None
+        in_time = budget is not None and budget.seconds is not None
+        object.__setattr__(self, "always", always or in_time or roles.draft is not None)
 
     @property
     def backends(self) -> tuple[Backend, ...]:
         """The backends of its roles."""
         return self.roles.backends
 
-    def loop(self, sampler: Sampler) -> AttemptLoop:
+    def _loop(self, sampler: Sampler) -> AttemptLoop:
         """The attempts of one call, of which none is made yet."""
         return AttemptLoop(sampler, self.roles, self.budget)
 
@@ -80,6 +82,7 @@ class CountedStrategy(LoopStrategy):
         concurrency_budget: Another name of `max_concurrent`.
         default_budget: The default of `loop_budget`; None where it has to be given.
         default_width: The default of `max_concurrent`; None for all attempts at once.
+        always: Whether it samples also without requirements, whatever the others are.
 
     Raises:
         InvalidInputError: A number is not an int of 1 or more, one parameter was given by both of
@@ -90,6 +93,7 @@ class CountedStrategy(LoopStrategy):
     max_concurrent: int | None
     roles: Roles
     budget: Budget | None
+    always: bool = field(init=False, repr=False, compare=False)
 
     def __init__(
         self,
@@ -102,6 +106,7 @@ class CountedStrategy(LoopStrategy):
         concurrency_budget: int | None = None,
         default_budget: int | None = None,
         default_width: int | None = 1,
+        always: bool = False,
     ) -> None:
         name, count = either_name("loop_budget", loop_budget, "n", n)
         count = default_budget if count is None else count
@@ -111,7 +116,7 @@ class CountedStrategy(LoopStrategy):
         )
         width = default_width if width is None else require_positive_int(name, width)
         object.__setattr__(self, "max_concurrent", width)
-        self._set_shared(roles, budget)
+        self._set_shared(roles, budget, always=always)
 
     @property
     def concurrency_budget(self) -> int | None:
@@ -119,6 +124,6 @@ class CountedStrategy(LoopStrategy):
         return self.max_concurrent
 
     @property
-    def width(self) -> int:
+    def _width(self) -> int:
         """The maximum number of attempts that run at once."""
         return self.max_concurrent or self.loop_budget

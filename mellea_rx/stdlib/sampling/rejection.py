@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from mellea_rx.core.interfaces.backend import Backend, require_backend
@@ -77,7 +77,7 @@ class RejectionSampling(CountedStrategy):
         )
         if repair not in ("restart", "continue"):
             raise InvalidInputError(f"repair is 'restart' or 'continue', not {repair!r}")
-        if repair == "continue" and self.width > 1:
+        if repair == "continue" and self._width > 1:
             name = "max_concurrent" if concurrency_budget is None else "concurrency_budget"
             raise InvalidInputError(
                 f"repair='continue' goes on from one attempt: it needs {name}=1"
@@ -86,13 +86,13 @@ class RejectionSampling(CountedStrategy):
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds."""
-        loop = self.loop(sampler)
+        loop = self._loop(sampler)
         if self.repair == "continue":
             return await self._continuing(loop)
-        if self.width == 1:
+        if self._width == 1:
             await loop.one_by_one(lambda _: loop.attempt(), self.loop_budget)
         else:
-            await loop.side_by_side(loop.attempt, self.loop_budget, self.width, first=True)
+            await loop.side_by_side(loop.attempt, self.loop_budget, self._width, first=True)
         return loop.outcome()
 
     async def _continuing(self, loop: AttemptLoop) -> SamplingResult:
@@ -130,6 +130,7 @@ class WeakThenStrong(LoopStrategy):
     strong_budget: int
     roles: Roles
     budget: Budget | None
+    always: bool = field(init=False, repr=False, compare=False)
 
     def __init__(
         self,
@@ -154,7 +155,7 @@ class WeakThenStrong(LoopStrategy):
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds."""
-        loop = self.loop(sampler)
+        loop = self._loop(sampler)
 
         async def following(_: Attempt | None) -> Attempt:
             weak = len(loop.attempts) < self.weak_budget

@@ -62,8 +62,8 @@ class _Repairing(CountedStrategy):
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds, in rounds."""
-        loop = self.loop(sampler)
-        await loop.rounds(partial(self._repaired, sampler), self.loop_budget, self.width)
+        loop = self._loop(sampler)
+        await loop.rounds(partial(self._repaired, sampler), self.loop_budget, self._width)
         return loop.outcome()
 
     @staticmethod

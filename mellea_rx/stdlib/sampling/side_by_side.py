@@ -42,14 +42,10 @@ class SideBySide(CountedStrategy):
             concurrency_budget=concurrency_budget,
             default_budget=3,
             default_width=None,
+            always=True,  # it compares attempts, with and without requirements
         )
 
-    @property
-    def always(self) -> bool:
-        """True: it compares attempts, with and without requirements."""
-        return True
-
-    def loop(self, sampler: Sampler) -> AttemptLoop:
+    def _loop(self, sampler: Sampler) -> AttemptLoop:
         """The attempts of one call: drafts only, since none depends on another one."""
         drafts = replace(self.roles, repair=self.roles.draft)
         return AttemptLoop(sampler, drafts, self.budget)
@@ -59,7 +55,7 @@ class SideBySide(CountedStrategy):
         """Another name of `loop_budget`."""
         return self.loop_budget
 
-    async def call(
+    async def _call(
         self,
         sampler: Sampler,
         function: Callable[..., Any],

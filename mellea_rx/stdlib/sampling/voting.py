@@ -129,8 +129,8 @@ class MajorityVoting(SideBySide):
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make all attempts, and compare them."""
-        loop = self.loop(sampler)
-        await loop.side_by_side(loop.attempt, self.loop_budget, self.width, first=False)
+        loop = self._loop(sampler)
+        await loop.side_by_side(loop.attempt, self.loop_budget, self._width, first=False)
         attempts = loop.attempts
         voters = [i for i, each in enumerate(attempts) if each.success] or ended(attempts)
         voters = [i for i in voters if attempts[i].error is None]
@@ -151,7 +151,7 @@ class MajorityVoting(SideBySide):
         for index in voters:
             attempt = attempts[index]
             try:
-                keys[index] = await self.call(
+                keys[index] = await self._call(
                     sampler, self.key, attempt.text, role="key", convert=_hashable
                 )
             except CallbackError as error:
@@ -171,7 +171,7 @@ class MajorityVoting(SideBySide):
 
         async def compare(one: int, other: int) -> None:
             texts = attempts[one].text, attempts[other].text
-            degree = await self.call(
+            degree = await self._call(
                 sampler, similarity, *texts, role="similarity", convert=_degree
             )
             if self.threshold is not None:
