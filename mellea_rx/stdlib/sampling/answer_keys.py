@@ -86,11 +86,11 @@ def number_key(text: str) -> Hashable:
         A `Fraction`. For a number of more than 1,000 digits, its text; where the text has no
         number, `plain_key(text)`.
     """
-    last: Hashable = None
-    for found in _NUMBER.finditer(_spelled(text)):
+    for found in reversed([*_NUMBER.finditer(_spelled(text))]):
         value = _value(found)
-        last = last if value is None else value
-    return plain_key(text) if last is None else last
+        if value is not None:
+            return value
+    return plain_key(text)
 
 
 def _spelled(text: str) -> str:
@@ -129,7 +129,7 @@ def _int(digits: str) -> int:
 _FORMULA = re.compile(
     r"\$\$([^$]+)\$\$"
     r"|(?<!\\)\$(?!\s)((?:[^$\\]|\\.)+)(?<!\s)\$(?!\d)"
-    r"|\\\((.+?)\\\)|\\\[(.+?)\\\]",
+    r"|\\\(((?:(?!\\\().)+?)\\\)|\\\[((?:(?!\\\[).)+?)\\\]",  # up to the next one that opens
     re.DOTALL,
 )
 
@@ -168,23 +168,34 @@ def latex_key(text: str) -> Hashable:
 
 def _boxed(text: str) -> Iterator[str]:
     """The contents of the boxes of a text, the last one first; a box that is cut off has none."""
-    for found in reversed([*re.finditer(r"\\f?box(?:ed)?\s*(\{|\S[^\s$]*)", text)]):
-        if found[1] != "{" and not found[1].startswith("{"):
+    closings = _closings(text)
+    for found in reversed([*re.finditer(r"\\f?box(?:ed)?\s*(\{|[^\s$]+)", text)]):
+        start = found.start(1)
+        if text[start] != "{":
             yield found[1]
-            continue
-        content = _in_braces(text, found.start(1))
-        if content is not None:
-            yield content
+        elif start in closings:
+            yield text[start + 1 : closings[start]]
 
 
-def _in_braces(text: str, start: int) -> str | None:
-    """The content of the braces that open at `start`; None where they are not closed."""
-    depth = 0
-    for brace in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
-        depth += {"{": 1, "}": -1}.get(brace[0], 0)
-        if depth == 0:
-            return text[start + 1 : start + brace.start()]
-    return None
+def _closings(text: str) -> dict[int, int]:
+    """The index of the brace that closes each opening one, by the index of that."""
+    closings: dict[int, int] = {}
+    opened: list[int] = []
+    for brace in re.finditer(r"\\.|[{}]", text, re.DOTALL):
+        if brace[0] == "{":
+            opened.append(brace.start())
+        elif brace[0] == "}" and opened:
+            closings[opened.pop()] = brace.start()
+    return closings
+
+
+def _without_outer_braces(text: str) -> str:
+    """The text without the pairs of braces that enclose the whole of it."""
+    closings = _closings(text)
+    start, end = 0, len(text)
+    while closings.get(start) == end - 1:
+        start, end = start + 1, end - 1
+    return text[start:end].strip()
 
 
 _REPLACED = [
@@ -212,8 +223,7 @@ def _normalised(content: str) -> Hashable:
     for pattern, replacement in _REPLACED:
         content = pattern.sub(replacement, content)
     content = content.strip().rstrip(".,").strip()
-    while content.startswith("{") and _in_braces(content, 0) == content[1:-1]:
-        content = content[1:-1].strip()
+    content = _without_outer_braces(content)
     # A digit in front of a fraction is the whole of a mixed number.
     digits = _FRACTION.sub(lambda found: f"{found[1]} {found[2]}/{found[3]}".lstrip(), content)
     number = _NUMBER.fullmatch(_spelled(digits).strip())

@@ -25,7 +25,7 @@ from mellea_rx.core.interfaces.backend import (
     model_of,
     resolved,
 )
-from mellea_rx.core.streams.buffers import ChunkAccumulator
+from mellea_rx.core.streams.buffers import ChunkAccumulator, TextBuffer
 from mellea_rx.core.streams.chunk_source import ChunkSource, Push, drain
 from mellea_rx.core.text.thought_splitter import Thought, ThoughtSplitter
 from mellea_rx.core.types.chunk import Chunk, Usage
@@ -133,8 +133,13 @@ class _ForcedAnswer:
         self._request = request
         self._limits = limits
         self._push = push
-        self._thinking = ""
+        self._thoughts = TextBuffer()
         self._usage: Usage | None = None
+
+    @property
+    def _thinking(self) -> str:
+        """The thinking so far, of all requests."""
+        return str(self._thoughts)
 
     async def run(self) -> None:
         """Think, answer, and push the tokens of all requests with the end."""
@@ -262,7 +267,7 @@ class _ForcedAnswer:
         return whole.snapshot()
 
     def _show(self, chunk: Chunk) -> None:
-        self._thinking += chunk.thinking
+        self._thoughts.add(chunk.thinking)
         self._push_some(chunk)
 
     def _show_thinking(self, chunk: Chunk) -> None:
