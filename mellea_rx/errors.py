@@ -420,7 +420,7 @@ class IdleTimeoutError(GenerationTimeoutError):
 
 
 class TotalTimeoutError(GenerationTimeoutError):
-    """The whole answer took longer than its deadline."""
+    """The whole answer took longer than its deadline, or than the seconds of a `Budget`."""
 
 
 class StreamInterruptedError(BackendError):

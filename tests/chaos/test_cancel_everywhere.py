@@ -20,11 +20,13 @@ from mellea_rx import (
     ModelOption,
     ModelOutputThunk,
     ScriptedBackend,
+    TotalTimeoutError,
 )
 from mellea_rx.backends import Backend
 from mellea_rx.core.streams.generation import Generation
 from mellea_rx.stdlib.pipeline.call import CallPipeline
 from mellea_rx.stdlib.pipeline.retries import generate_with_retries
+from mellea_rx.stdlib.sampling import BestOfN, Budget, RepairTemplate
 from mellea_rx.testing.conformance import request
 from tests.chaos.trial import Trial, engine_tasks, logged
 from tests.core.hand import PATIENCE, until_blocking
@@ -230,4 +232,24 @@ def test_at_each_step_of_a_whole_pipeline(trial: Trial, monkeypatch: pytest.Monk
     assert len(stepped) >= 5
     backend.close()
     until_blocking(lambda: engine_tasks() <= tasks)
+    until_blocking(lambda: trial.server.connections() == 0)
+
+
+@pytest.mark.parametrize("strategy", [RepairTemplate, BestOfN])
+def test_the_seconds_of_a_budget_end_the_requests_on_the_server(
+    trial: Trial, strategy: Any
+) -> None:
+    trial.server.script("m", chunks=["once"] * 10_000, delay=0.01)
+    backend = trial.backend()
+    tasks = engine_tasks()
+    m = MelleaSession(backend)
+    sampling = strategy(6, max_concurrent=3, budget=Budget(seconds=1))
+    with pytest.raises(TotalTimeoutError, match="budget") as caught:
+        m.instruct("Go.", strategy=sampling)
+    assert caught.value.text.startswith("once")
+    # The strategy returns only when its requests have ended.
+    assert engine_tasks() <= tasks
+    until_blocking(lambda: all(each["client_closed"] for each in trial.server.log("m")))
+    assert len(trial.server.log("m")) == 3
+    backend.close()
     until_blocking(lambda: trial.server.connections() == 0)

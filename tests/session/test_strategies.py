@@ -300,6 +300,108 @@ def test_only_those_that_meet_the_requirements_vote() -> None:
     assert thunk.value == "good"
 
 
+# Majority by similarity.
+
+
+def alike(one: str, other: str) -> float:
+    """The share of words that two texts have in common."""
+    words = set(one.split()), set(other.split())
+    return len(words[0] & words[1]) / len(words[0] | words[1])
+
+
+def test_the_attempt_that_is_most_like_the_others_is_the_value() -> None:
+    backend = script("a b c", "a b d", "x y z", "a b")
+    strategy = MajorityVoting(4, similarity=alike)
+    thunk = MelleaSession(backend).instruct("Go.", strategy=strategy)
+    assert thunk.value == "a b"
+    scores = {each.text: each.score for each in thunk.sampling.attempts}
+    assert scores["a b"] == pytest.approx(4 / 3)
+    assert scores["x y z"] == 0
+
+
+def test_with_a_threshold_each_attempt_that_is_so_similar_is_a_vote() -> None:
+    backend = script("a b c d", "a b c", "x", "a b c d e f")
+    strategy = MajorityVoting(4, similarity=alike, threshold=0.6)
+    thunk = MelleaSession(backend).instruct("Go.", strategy=strategy)
+    assert thunk.value == "a b c d"
+    scores = {each.text: each.score for each in thunk.sampling.attempts}
+    assert scores == {"a b c d": 2, "a b c": 1, "x": 0, "a b c d e f": 1}
+
+
+def test_a_similarity_may_say_yes_or_no_and_be_async() -> None:
+    pairs: list[tuple[str, str]] = []
+
+    async def same_start(one: str, other: str) -> bool:
+        pairs.append((one, other))
+        await asyncio.sleep(0)
+        return one[0] == other[0]
+
+    async def main() -> None:
+        m = MelleaSession(script("b1", "a1", "a2", "c1", "a3"))
+        thunk = await m.ainstruct("Go.", strategy=MajorityVoting(5, similarity=same_start))
+        assert (await soon(thunk.avalue()))[0] == "a"
+        assert len(pairs) == 10
+        assert len({frozenset(pair) for pair in pairs}) == 10
+
+    asyncio.run(main())
+
+
+def test_one_voter_is_the_value_without_a_comparison() -> None:
+    def never(one: str, other: str) -> bool:
+        raise AssertionError("there is nothing to compare")
+
+    strategy = MajorityVoting(2, similarity=never)
+    thunk = MelleaSession(script("bad", "good")).instruct(
+        "Go.", requirements=has("good"), strategy=strategy
+    )
+    assert thunk.value == "good"
+
+
+def test_of_equally_similar_attempts_the_first_to_end_is_the_value() -> None:
+    strategy = MajorityVoting(3, similarity=lambda one, other: False)
+    thunk = MelleaSession(script("a", "b", "c")).instruct("Go.", strategy=strategy)
+    assert thunk.sampling.chosen == 0
+
+
+@pytest.mark.parametrize(
+    "returned", [None, "much", float("nan"), float("inf"), ZeroDivisionError("no")], ids=repr
+)
+def test_a_similarity_that_fails_ends_the_call_and_is_named(returned: Any) -> None:
+    def broken(one: str, other: str) -> Any:
+        if isinstance(returned, Exception):
+            raise returned
+        return returned
+
+    with pytest.raises(CallbackError, match=r"the similarity 'broken' of MajorityVoting") as it:
+        MelleaSession(script("a", "b", "c")).instruct(
+            "Go.", strategy=MajorityVoting(3, similarity=broken)
+        )
+    assert it.value.text in ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"similarity": 0.5}, "similarity is a function of two texts, not float"),
+        ({"similarity": alike, "key": len}, "key= and similarity= are two ways to compare"),
+        ({"threshold": 0.5}, "threshold= needs similarity="),
+        ({"similarity": alike, "threshold": "0.5"}, "threshold must be a finite number"),
+        ({"similarity": alike, "threshold": True}, "threshold must be a finite number"),
+        ({"similarity": alike, "threshold": float("nan")}, "threshold must be a finite number"),
+    ],
+)
+def test_a_similarity_that_cannot_be_used_is_refused(arguments: Any, words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        MajorityVoting(3, **arguments)
+
+
+def test_a_vote_by_similarity_is_a_value() -> None:
+    strategy = MajorityVoting(3, similarity=alike, threshold=0.5)
+    assert replace(strategy, loop_budget=4).similarity is alike
+    assert pickle.loads(pickle.dumps(strategy)) == strategy
+    assert strategy.callables == (alike,)
+
+
 @pytest.mark.parametrize("make", [BestOfN, MajorityVoting])
 def test_a_number_below_one_is_refused(make: Any) -> None:
     with pytest.raises(InvalidInputError, match="loop_budget must be an int, 1 or more"):

@@ -23,7 +23,7 @@ from mellea_rx.stdlib.context import Summary
 from mellea_rx.stdlib.formats import OutputFormat
 from mellea_rx.stdlib.prompts.renderer import variables_of
 from mellea_rx.stdlib.requirements import check, simple_validate, stream_judge
-from mellea_rx.stdlib.sampling import MultiTurn, RejectionSampling, RepairTemplate
+from mellea_rx.stdlib.sampling import BestOfN, MultiTurn, RejectionSampling, RepairTemplate
 from mellea_rx.stdlib.session.template_overrides import TEMPLATES
 from tests.core.hand import soon, until_blocking
 from tests.docs.pages import table_rows
@@ -80,6 +80,7 @@ USES: dict[str, Any] = {
     "stream_judge": lambda m: m.instruct(
         "Go.", requirements=stream_judge("x"), strategy=RejectionSampling(1)
     ),
+    "score_judge": lambda m: m.instruct("Go.", strategy=BestOfN(1, judge="x")),
     "summary": sum_up,
     "tool_message": lambda m: m.act(ToolMessage("f", "x")),
     "tool_results": lambda m: m.act(ToolMessage("f", "x")),

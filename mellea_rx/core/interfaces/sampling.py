@@ -6,13 +6,15 @@ Strategies implement the one and use the other; calls use both.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.interfaces.optional import optional_member
 from mellea_rx.core.streams.event_log import EventLog
+from mellea_rx.core.types.chunk import Chunk, Usage
+from mellea_rx.core.types.options import Options
 from mellea_rx.core.types.release import OPEN, ReleasePolicy, ReleaseWish
 from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
@@ -36,6 +38,14 @@ class Sampler(Protocol):
     @property
     def event_log(self) -> EventLog: ...
 
+    @property
+    def usage(self) -> Usage:
+        """The tokens of the call so far: of its attempts, judges and questions (`ask`).
+
+        They count when a request ends, as far as the server reports them.
+        """
+        ...
+
     async def backend(self) -> Backend:
         """The call's backend; of a deferred backend, the one that it resolved to."""
         ...
@@ -47,6 +57,8 @@ class Sampler(Protocol):
         backend: Backend | None = None,
         after: str = "",
         release: bool = False,
+        judge: Backend | None = None,
+        seconds: float | None = None,
     ) -> Attempt:
         """Generate once and validate.
 
@@ -62,10 +74,49 @@ class Sampler(Protocol):
                 says, or where that says nothing, units that are validated, and then only for a
                 strategy whose value will begin with them, even where this attempt is rejected.
                 The next such attempt takes back what `after` does not begin with.
+            judge: The backend that decides the requirements which a model judges; that of the
+                attempt by default. Of another one, its own model options hold for what the call
+                does not set, where they hold for a judge (see `ask`).
+            seconds: The time limit of the attempt, its validation included; None for none.
 
         Raises:
-            InvalidInputError: `after` was given, and the backend cannot continue a text.
+            TotalTimeoutError: The attempt took longer, and was ended, on the server too; `text` is
+                its text so far.
+            InvalidInputError: `after` was given, and the backend cannot continue a text; or
+                `backend` or `judge` is not a backend, or does not support an option.
             MelleaRxError: The generation, or a user's function, failed.
+        """
+        ...
+
+    async def ask(
+        self,
+        prompt: str | Template,
+        *,
+        schema: Mapping[str, Any] | None = None,
+        backend: Backend | None = None,
+        options: Options | None = None,
+    ) -> Chunk:
+        """Ask a model a question that is no attempt, as to judge one. Requests are tried again.
+
+        The request has no other messages than the question, and temperature 0. Of the call's
+        options those hold that decide how the model runs and how a request is sent (the context
+        window, time limits, retries, no thinking), and the servers' own. Being cancelled ends the
+        request on the server.
+
+        Args:
+            prompt: The question: a text, or a template, which the user's of that name replaces.
+            schema: A JSON schema that the answer has to fit; None for free text.
+            backend: The backend; the call's own by default. Of another one, its own model options
+                of these kinds hold for what the call does not set.
+            options: Further model options, which go before the others.
+
+        Returns:
+            The whole answer; a refusal has the finish reason "refusal" or "content_filter".
+
+        Raises:
+            InvalidInputError: `backend` is not a backend, or does not support an option.
+            TemplateError: The template cannot be rendered.
+            BackendError: The backend failed.
         """
         ...
 
@@ -91,8 +142,8 @@ class Sampler(Protocol):
 class SamplingStrategy(Protocol):
     """Decides how often to try, and which attempt becomes the value.
 
-    Any object with this method is one. `BaseStrategy` has the optional members, `always` and
-    `callables`, with their defaults.
+    Any object with this method is one. `BaseStrategy` has the optional members, `always`,
+    `backends` and `callables`, with their defaults.
     """
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
@@ -118,9 +169,17 @@ class BaseStrategy(ABC):
         """The reason why it cannot release text before it is accepted; "" where it can."""
         return "it chooses among whole attempts"
 
-    always: ClassVar[bool] = False
+    always: bool = False
     """Whether it samples also where a call has no requirements. By default it does not: the one
     attempt of such a call streams to readers."""
+
+    @property
+    def backends(self) -> tuple[Backend, ...]:
+        """The backends that it asks besides the call's; none by default.
+
+        A blocking wait on an event loop that one of them needs is refused, as for `callables`.
+        """
+        return ()
 
     @property
     def callables(self) -> tuple[Callable[..., Any], ...]:
@@ -160,3 +219,8 @@ def policy_refusal(strategy: SamplingStrategy, policy: ReleasePolicy) -> str:
 def callables_of(strategy: SamplingStrategy) -> tuple[Callable[..., Any], ...]:
     """See `BaseStrategy.callables`."""
     return tuple(optional_member(strategy, BaseStrategy, "callables"))
+
+
+def backends_of(strategy: SamplingStrategy) -> tuple[Backend, ...]:
+    """See `BaseStrategy.backends`."""
+    return tuple(optional_member(strategy, BaseStrategy, "backends"))

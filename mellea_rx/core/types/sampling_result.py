@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from mellea_rx.core.types.chunk import Chunk, Usage
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
@@ -20,6 +21,7 @@ class Attempt:
         score: The strategy's score, where it gives one.
         error: The error of its generation or of a user's function, where one failed; `answer` is
             then the text before the error.
+        score_reason: The reason of the score in the words of a judge, or why there is no score.
 
     Its truth is its `success`.
     """
@@ -29,6 +31,7 @@ class Attempt:
     kept: str = ""
     score: float | None = None
     error: MelleaRxError | None = None
+    score_reason: str | None = None
 
     @property
     def text(self) -> str:
@@ -75,6 +78,8 @@ class SamplingResult:
             them may have failed (`Attempt.error`).
         chosen: The index of the attempt that became the value. Where it has failed, the call
             fails.
+        budget_spent: The limit of the strategy's `Budget` that ended it, "tokens" or "seconds":
+            another attempt would have begun, or one was ended. None where none did.
 
     Its truth is its `success`: `if thunk.sampling:` asks whether the value is accepted.
     """
@@ -82,6 +87,7 @@ class SamplingResult:
     success: bool
     attempts: tuple[Attempt, ...]
     chosen: int
+    budget_spent: Literal["tokens", "seconds"] | None = None
 
     def without_functions(self) -> SamplingResult:
         """The same without the functions of requirements, which often cannot be pickled."""

@@ -32,6 +32,21 @@ def require_seconds(name: str, value: object) -> float:
     return require_positive_number(name, value, "a number of seconds")
 
 
+def require_number(name: str, value: object) -> float:
+    """Return `value` as a float if it is a finite number.
+
+    Args:
+        name: The argument's name, for the message.
+        value: The argument. A bool is not a number here.
+
+    Raises:
+        InvalidInputError: `value` is not a number, or is not finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+        raise InvalidInputError(f"{name} must be a finite number, not {value!r}")
+    return float(value)
+
+
 def require_positive_number(name: str, value: object, what: str = "a number") -> float:
     """Return `value` as a float if it is positive and finite.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.streams.buffers import ChunkAccumulator, TextBuffer
@@ -27,7 +28,8 @@ from mellea_rx.stdlib.pipeline.retries import generate_with_retries
 from mellea_rx.stdlib.pipeline.stream_validation import StreamJudge
 from mellea_rx.stdlib.pipeline.structured_output import require_answer
 from mellea_rx.stdlib.pipeline.unit_deciders import FunctionDecider, JudgeDecider, UnitDecider
-from mellea_rx.stdlib.pipeline.validation import validate_all
+from mellea_rx.stdlib.pipeline.usage_tally import UsageTally
+from mellea_rx.stdlib.pipeline.validation import Judge, ask_judge, validate_all
 from mellea_rx.stdlib.prompts.renderer import Sources
 from mellea_rx.stdlib.requirements.unit_judge import UnitJudge
 
@@ -44,6 +46,7 @@ class AttemptSettings:
         loop: The caller's event loop, for async functions.
         sources: The user's templates by name, which replace the library's own.
         refusals_fail: Whether a refusal is an error, and not an answer to be judged.
+        tally: Counts the tokens of all attempts and judges.
     """
 
     backend: Backend
@@ -53,6 +56,7 @@ class AttemptSettings:
     loop: asyncio.AbstractEventLoop | None
     sources: Sources
     refusals_fail: bool = False
+    tally: UsageTally = field(default_factory=UsageTally)
 
 
 class RunningAttempt:
@@ -60,6 +64,7 @@ class RunningAttempt:
 
     Args:
         setting: The settings of the call's attempts.
+        judge: The model that decides requirements without a function.
         number: Its number, from 0.
         event_log: The record of the call's events.
         after: Text that it goes on from.
@@ -70,6 +75,7 @@ class RunningAttempt:
     def __init__(
         self,
         setting: AttemptSettings,
+        judge: Judge,
         number: int,
         event_log: EventLog,
         after: str,
@@ -77,6 +83,7 @@ class RunningAttempt:
         readers: ReleasedText,
     ) -> None:
         self._setting = setting
+        self._model_judge = judge
         self._number = number
         self._event_log = event_log
         self._release = release
@@ -108,18 +115,21 @@ class RunningAttempt:
     async def run(self, backend: Backend, request: Request) -> Attempt:
         """Generate and validate.
 
+        Args:
+            backend: The resolved backend that generates.
+            request: The request.
+
         Raises:
             MelleaRxError: The generation, or a function of the user's, failed.
         """
         try:
             await self._generate(backend, request)
+        finally:
             answer = self._fold.snapshot()
-            if self._setting.refusals_fail:
-                require_answer(answer)
-            decided = await self._decided(answer, backend, request)
-        except MelleaRxError as error:
-            error.text = self._fold.snapshot().text
-            raise
+            self._setting.tally.add(answer.usage)
+        if self._setting.refusals_fail:
+            require_answer(answer)
+        decided = await self._decided(answer)
         if self._judge.failure is None:  # else it was recorded with its unit
             for requirement, result in decided:
                 found = (self._number, requirement.description, result.result, result.reason)
@@ -209,8 +219,9 @@ class RunningAttempt:
     def _decider(self, requirement: Requirement, function: StreamValidation) -> UnitDecider:
         setting = self._setting
         if isinstance(function, UnitJudge):
-            options = setting.request.options
-            return JudgeDecider(requirement, function, setting.backend, options, setting.sources)
+            ask = partial(ask_judge, sources=setting.sources, tally=setting.tally)
+            judge = self._model_judge
+            return JudgeDecider(requirement, function, judge, setting.given, setting.sources, ask)
         return FunctionDecider(function, setting.loop, self._so_far)
 
     def _so_far(self, units: Units) -> StreamContext:
@@ -224,9 +235,7 @@ class RunningAttempt:
         self._event_log.add(event)
         self._release_validated()
 
-    async def _decided(
-        self, answer: Chunk, backend: Backend, request: Request
-    ) -> tuple[tuple[Requirement, ValidationResult], ...]:
+    async def _decided(self, answer: Chunk) -> tuple[tuple[Requirement, ValidationResult], ...]:
         failure = self._judge.failure
         if failure is not None:
             return (failure,)
@@ -236,11 +245,12 @@ class RunningAttempt:
         results = await validate_all(
             [each for each in requirements if id(each) not in met],
             answer.text,
-            backend=backend,
-            options=request.options,
+            backend=self._model_judge.backend,
+            options=self._model_judge.options,
             loop=self._setting.loop,
             where=self._where,
             sources=self._setting.sources,
+            tally=self._setting.tally,
         )
         rest = iter(results)
         return tuple((each, met.get(id(each)) or next(rest)) for each in requirements)

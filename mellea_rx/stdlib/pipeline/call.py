@@ -14,7 +14,7 @@ import msgspec
 
 from mellea_rx.core.interfaces.backend import Backend, loops_of_backend
 from mellea_rx.core.interfaces.component import Component
-from mellea_rx.core.interfaces.sampling import SamplingStrategy, callables_of
+from mellea_rx.core.interfaces.sampling import SamplingStrategy, backends_of, callables_of
 from mellea_rx.core.runtime.delivery import running_loop
 from mellea_rx.core.runtime.logs import RequirementsUnmet, log
 from mellea_rx.core.runtime.user_functions import call_user_function, loops_required_by
@@ -36,7 +36,6 @@ from mellea_rx.errors import (
     MelleaRxError,
     NoAnswerError,
     RequirementsNotMetError,
-    TotalTimeoutError,
 )
 from mellea_rx.stdlib.pipeline.attempt import AttemptSettings
 from mellea_rx.stdlib.pipeline.call_log import log_call, log_prompt
@@ -48,6 +47,7 @@ from mellea_rx.stdlib.pipeline.structured_output import (
     require_answer,
     with_format_instructions,
 )
+from mellea_rx.stdlib.pipeline.time_limit import within
 from mellea_rx.stdlib.pipeline.validation import validate_all
 from mellea_rx.stdlib.prompts.prompt import Prompt
 from mellea_rx.stdlib.prompts.renderer import Sources
@@ -87,7 +87,7 @@ class CallPipeline(msgspec.Struct, frozen=True):
         log_call(generation, self.backend)
         # As few coroutines as possible: each one lives as long as the answer streams.
         limit = self.prompt.options.get(ModelOption.TOTAL_TIMEOUT)
-        return self._run(generation) if limit is None else _within(limit, self._run(generation))
+        return self._run(generation) if limit is None else _in_time(limit, self._run(generation))
 
     async def _run(self, generation: Generation) -> None:
         request = await self.prompt.request()
@@ -158,20 +158,16 @@ class CallPipeline(msgspec.Struct, frozen=True):
 
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
-        """The event loops that run the user's functions, or the backend's requests."""
-        own = () if self.strategy is None else callables_of(self.strategy)
+        """The event loops that run the user's functions, or the backends' requests."""
+        strategy = self.strategy
+        own = () if strategy is None else callables_of(strategy)
         functions = (*_functions(self.requirements), *own)
         judges = (each.stream_validate for each in self.requirements)
-        backends = [each.backend for each in judges if isinstance(each, UnitJudge)]
-        return (
-            *loops_required_by(functions, self.loop),
-            *(
-                loop
-                for each in (self.backend, *backends)
-                if each
-                for loop in loops_of_backend(each)
-            ),
-        )
+        others = [each.backend for each in judges if isinstance(each, UnitJudge)]
+        backends = [self.backend, *(each for each in others if each is not None)]
+        backends += () if strategy is None else backends_of(strategy)
+        required = loops_required_by(functions, self.loop)
+        return (*required, *(loop for each in backends for loop in loops_of_backend(each)))
 
 
 def _why_failed(sampled: SamplingResult, chosen: MelleaRxError) -> MelleaRxError:
@@ -206,17 +202,9 @@ def _not_met(sampled: SamplingResult) -> RequirementsNotMetError:
     )
 
 
-async def _within(limit: float, work: Awaitable[T]) -> T:
-    timer = asyncio.timeout(limit)
-    try:
-        async with timer:
-            return await work
-    except TimeoutError:
-        if not timer.expired():
-            raise
-        raise TotalTimeoutError(
-            f"the call took longer than {limit:g} s (ModelOption.TOTAL_TIMEOUT)"
-        ) from None
+def _in_time(limit: float, work: Awaitable[T]) -> Awaitable[T]:
+    """The work of a whole call, limited by its `ModelOption.TOTAL_TIMEOUT`."""
+    return within(limit, work, f"the call took longer than {limit:g} s (ModelOption.TOTAL_TIMEOUT)")
 
 
 _TOLD_ONLY = ReleasePolicy("live", "marker")
@@ -272,7 +260,7 @@ def start_validation(
     def run(generation: Generation) -> Awaitable[None]:
         log_call(generation, backend)
         limit = options.get(ModelOption.TOTAL_TIMEOUT)
-        return validate() if limit is None else _within(limit, validate())
+        return validate() if limit is None else _in_time(limit, validate())
 
     return ModelOutputThunk(
         run,

@@ -48,7 +48,7 @@ def policy_of(
     if policy.goes_on and wish.release is None and decided_late:
         # An answer that is rejected as a whole cannot be repaired by going on.
         policy = ReleasePolicy("accepted", "continue")
-    refusal = policy_refusal(strategy, policy) if policy.is_early else ""
+    refusal = policy_refusal(strategy, policy) if policy != ACCEPTED else ""
     if refusal and own.policy.is_early:
         name = type(strategy).__name__
         raise InvalidInputError(

@@ -19,12 +19,11 @@ from mellea_rx.core.runtime.batched_calls import BatchedCall
 from mellea_rx.core.runtime.engine import engine
 from mellea_rx.core.runtime.user_functions import call_user_function, is_async
 from mellea_rx.core.types.options import Options
-from mellea_rx.core.types.request import Request
-from mellea_rx.core.types.requirement import Requirement
+from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.core.types.stream_context import StreamContext, Units, takes_context
 from mellea_rx.errors import MelleaRxError
-from mellea_rx.stdlib.pipeline.generate import resolve
-from mellea_rx.stdlib.pipeline.validation import ask_judge, of_the_judge
+from mellea_rx.stdlib.pipeline.asking import resolve_beside
+from mellea_rx.stdlib.pipeline.validation import Judge
 from mellea_rx.stdlib.prompts.renderer import Sources, render
 from mellea_rx.stdlib.requirements.per_attempt import for_attempt, is_stateful
 from mellea_rx.stdlib.requirements.unit_judge import UnitJudge
@@ -52,6 +51,9 @@ sentence.""",
 _SHOWN_BEFORE = 2000
 """The number of characters before a unit that the judge is shown: the time for all units of an
 answer stays linear."""
+
+Ask = Callable[[str, Judge], Coroutine[Any, Any, ValidationResult]]
+"""Asks a model for its verdict, with a prompt."""
 
 Decided = Callable[[Any, Exception | None], object]
 """Called with the returned verdict, or the exception."""
@@ -208,10 +210,11 @@ class JudgeDecider:
 
     Args:
         requirement: The requirement, for its description.
-        judge: The model, and the number of units at once.
-        backend: The model that judges for the call; resolved.
-        options: The call's options.
+        unit_judge: The requirement's own model, and the number of units at once.
+        judge: The model that judges for the call.
+        given: The call's options, without those of its backend.
         sources: The user's templates by name, which replace the library's own.
+        ask: Asks a model for its verdict.
     """
 
     own_errors = (MelleaRxError,)
@@ -219,37 +222,36 @@ class JudgeDecider:
     def __init__(
         self,
         requirement: Requirement,
-        judge: UnitJudge,
-        backend: Backend,
-        options: Options,
+        unit_judge: UnitJudge,
+        judge: Judge,
+        given: Options,
         sources: Sources,
+        ask: Ask,
     ) -> None:
         self._requirement = requirement.description
+        self._own = unit_judge.backend
         self._judge = judge
-        self._backend = backend
-        self._options = options
+        self._given = given
         self._sources = sources
+        self._ask = ask
         self._before = ""
         self._tasks = Tasks()
-        self.width = judge.max_concurrent
+        self.width = unit_judge.max_concurrent
 
     def begin(self) -> Awaitable[None] | None:
         """Resolve the judge's own backend, where it has one."""
-        own = self._judge.backend
-        return None if own is None else self._resolve(own)
+        return None if self._own is None else self._resolve(self._own)
 
     async def _resolve(self, own: Backend) -> None:
-        request = Request((), self._options.over(own.model_options))
-        self._backend, request = await resolve(own, request)
-        self._options = request.options
+        taken = await resolve_beside(own, self._given, "stream_judge(backend=...)")
+        self._judge = Judge(*taken)
 
     def decide(self, unit: str, done: Decided) -> None:
         """Ask the model."""
         values = {"before": self._before, "unit": unit, "requirement": self._requirement}
         prompt = render(STREAM_JUDGE.given(**values), self._sources)
         self._remember(unit)
-        options = of_the_judge(self._options)
-        self._tasks.start(ask_judge(prompt, self._backend, options), done)
+        self._tasks.start(self._ask(prompt, self._judge), done)
 
     def recall(self, unit: str, done: Decided) -> None:
         """Show the unit to the judge as text before the next one."""

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from typing import Any
-
-import msgspec
+from typing import NamedTuple
 
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.runtime.user_functions import call_user_function
-from mellea_rx.core.streams.chunk_source import CollectingSink
+from mellea_rx.core.text.judge_answers import JUDGE_TOKENS, judge_schema, reason_of
+from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.options import ModelOption, Options
-from mellea_rx.core.types.request import Request, RequestMessage
 from mellea_rx.core.types.requirement import Requirement, ValidationFunction, ValidationResult
-from mellea_rx.stdlib.pipeline.retries import generate_with_retries
+from mellea_rx.stdlib.pipeline.asking import ask_model, options_beside
 from mellea_rx.stdlib.pipeline.structured_output import refusal_reason
+from mellea_rx.stdlib.pipeline.usage_tally import UsageTally
 from mellea_rx.stdlib.prompts.renderer import Sources, render
 from mellea_rx.stdlib.requirements.factories import validator_failed, verdict
 
@@ -34,46 +33,23 @@ Does the text meet the requirement? Answer yes or no, and give the reason in one
     name="judge",
 )
 
-_SHOWN = 200
-"""The maximum length of a reason in the judge's words, in characters."""
-_LONGEST_REASON = 160
-"""The maximum length of the reason in the judge's schema, in characters."""
-
-_YES_OR_NO = {
-    "type": "object",
-    "properties": {
-        "verdict": {"type": "string", "enum": ["yes", "no"]},
-        "reason": {"type": "string", "maxLength": _LONGEST_REASON},
-    },
-    "required": ["verdict", "reason"],
-    "additionalProperties": False,
-}
-
-_JUDGE_TOKENS = 80
-"""The verdict comes first, so that a reason that is cut off does no harm."""
-
+_YES_OR_NO = judge_schema("verdict", {"type": "string", "enum": ["yes", "no"]})
 
 _NO_OPTIONS = Options()
 
+_BRIEF = Options({ModelOption.MAX_NEW_TOKENS: JUDGE_TOKENS})
 
-def of_the_judge(options: Options) -> Options:
-    """The options of a call's judge: its own, and those of the call that hold for it too.
 
-    The latter decide how the model runs and how a request is sent, not the form of an answer.
+class Judge(NamedTuple):
+    """The model that judges an attempt.
+
+    Attributes:
+        backend: Its backend, resolved.
+        options: The options of the call for this backend.
     """
-    kept = {  # another context window would have Ollama load the model again
-        ModelOption.CONTEXT_WINDOW,
-        ModelOption.FIRST_TOKEN_TIMEOUT,
-        ModelOption.RETRIES,
-    }
-    if options.get(ModelOption.THINKING) is False:
-        kept.add(ModelOption.THINKING)  # else it would use its few tokens for thinking
-    own = {
-        ModelOption.TEMPERATURE: 0,
-        ModelOption.MAX_NEW_TOKENS: _JUDGE_TOKENS,
-        ModelOption.STREAM_TIMEOUT: options.stream_timeout,
-    }
-    return Options(own).over(options.without(*set(ModelOption).difference(kept)))
+
+    backend: Backend
+    options: Options
 
 
 async def validate_all(
@@ -86,6 +62,7 @@ async def validate_all(
     loop: asyncio.AbstractEventLoop | None,
     where: str = "the output",
     sources: Sources,
+    tally: UsageTally | None = None,
 ) -> list[ValidationResult]:
     """Decide all requirements at once. Runs on the engine.
 
@@ -99,6 +76,7 @@ async def validate_all(
         loop: The caller's event loop, for async functions.
         where: The name of the text in messages ("attempt 2").
         sources: The user's templates by name, which replace the library's own.
+        tally: Counts the judge's tokens.
 
     Returns:
         A result for each requirement, in order.
@@ -108,11 +86,14 @@ async def validate_all(
         BackendError: The judge failed.
     """
 
-    judging = given.over(of_the_judge(options))
+    counted = UsageTally() if tally is None else tally
+    of_the_judge = given.over(_BRIEF.over(options_beside(options)))
 
     async def decide(requirement: Requirement) -> ValidationResult:
         if requirement.validation_fn is None:
-            return await _judge(requirement, text, backend, judging, loop, where, sources)
+            return await _judge(
+                requirement, text, backend, of_the_judge, loop, where, sources, counted
+            )
         return await _call(requirement, requirement.validation_fn, text, loop, where)
 
     try:
@@ -144,29 +125,36 @@ async def _judge(
     loop: asyncio.AbstractEventLoop | None,
     where: str,
     sources: Sources,
+    tally: UsageTally,
 ) -> ValidationResult:
     read = requirement.output_to_bool
     prompt = render(JUDGE.given(text=text, requirement=requirement.description), sources)
-    if read is None:
-        return await ask_judge(prompt, backend, options)
     # A user's function may look for more than a yes or no.
-    answer = await _answer_of_judge(prompt, backend, options, schema=None)
-    if isinstance(answer, ValidationResult):
-        return answer
+    schema = _YES_OR_NO if read is None else None
+    asked = await ask_model(backend, prompt, options, schema=schema, sources=sources, tally=tally)
+    if read is None:
+        return _yes_or_no(asked)
+    refused = _refused(asked)
+    if refused is not None:
+        return refused
+    answer = asked.text
     try:
         passed = bool(await call_user_function(read, answer, loop=loop))
     except Exception as error:
         raise validator_failed(requirement, read, error, text, where) from error
-    return ValidationResult(passed, reason=_words(answer))
+    return ValidationResult(passed, reason=reason_of(answer))
 
 
-async def ask_judge(prompt: str, backend: Backend, options: Options) -> ValidationResult:
+async def ask_judge(
+    prompt: str, judge: Judge, *, sources: Sources, tally: UsageTally
+) -> ValidationResult:
     """Ask a model for yes or no. Runs on the engine.
 
     Args:
         prompt: The question.
-        backend: The model; resolved.
-        options: Its options; see `of_the_judge`.
+        judge: The model.
+        sources: The user's templates by name, which replace the library's own.
+        tally: Counts the judge's tokens.
 
     Returns:
         The verdict, with the model's own words as its reason.
@@ -174,24 +162,24 @@ async def ask_judge(prompt: str, backend: Backend, options: Options) -> Validati
     Raises:
         BackendError: The model failed.
     """
-    answer = await _answer_of_judge(prompt, backend, options, schema=_YES_OR_NO)
-    return answer if isinstance(answer, ValidationResult) else _yes_or_no(answer)
+    options = _BRIEF.over(options_beside(judge.options))
+    asked = await ask_model(
+        judge.backend, prompt, options, schema=_YES_OR_NO, sources=sources, tally=tally
+    )
+    return _yes_or_no(asked)
 
 
-async def _answer_of_judge(
-    prompt: str, backend: Backend, options: Options, *, schema: dict[str, Any] | None
-) -> str | ValidationResult:
-    """The text of the model's answer; a verdict where it refused to give one."""
-    gathered = CollectingSink()
-    request = Request((RequestMessage("user", prompt),), options, schema=schema)
-    await generate_with_retries(backend, request, gathered)
-    refused = refusal_reason(gathered.answer)
-    if refused:  # its text may contain a "yes"
-        return ValidationResult(False, reason=f"no verdict: {refused}")
-    return gathered.text
+def _refused(asked: Chunk) -> ValidationResult | None:
+    """The verdict where the model refused to give one; its text may contain a "yes"."""
+    refused = refusal_reason(asked)
+    return ValidationResult(False, reason=f"no verdict: {refused}") if refused else None
 
 
-def _yes_or_no(answer: str) -> ValidationResult:
+def _yes_or_no(asked: Chunk) -> ValidationResult:
+    refused = _refused(asked)
+    if refused is not None:
+        return refused
+    answer = asked.text
     # A single letter counts only as the first word: elsewhere it may mean anything.
     found = re.search(r"\b(yes|no)\b|^\W*(y|n)\b", answer, flags=re.IGNORECASE)
     if found is None:
@@ -200,20 +188,5 @@ def _yes_or_no(answer: str) -> ValidationResult:
         )
     passed = (found[1] or found[2]).lower() in ("yes", "y")
     return ValidationResult(
-        passed, reason=_words(answer) or (None if passed else "the judge says no")
+        passed, reason=reason_of(answer) or (None if passed else "the judge says no")
     )
-
-
-_REASON = re.compile(r'"reason"\s*:\s*("(?:[^"\\]|\\.)*)')
-
-
-def _words(answer: str) -> str | None:
-    """The reason in the judge's own words; in JSON its `reason`, which may be cut off."""
-    words = answer.strip()
-    if words.startswith("{"):
-        found = _REASON.search(words)
-        try:
-            words = "" if found is None else msgspec.json.decode(found[1] + '"', type=str)
-        except msgspec.MsgspecError:  # cut off within an escape
-            words = ""
-    return words.strip()[:_SHOWN] or None

@@ -1,18 +1,17 @@
-"""The common parts of the strategies: numbers of attempts, and attempts in turn or at once."""
+"""The loop of the strategies: attempts one by one, side by side or in rounds, and the best one."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.sampling import Sampler
 from mellea_rx.core.streams.generation import as_ours
 from mellea_rx.core.types.chunk import Chunk
-from mellea_rx.core.types.release import ReleasePolicy
 from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
-from mellea_rx.core.types.validation import either_name, require_positive_int
 from mellea_rx.errors import (
     AuthenticationError,
     BadRequestError,
@@ -27,41 +26,17 @@ from mellea_rx.errors import (
     RedirectRefusedError,
     SessionError,
     TLSError,
+    TotalTimeoutError,
 )
+from mellea_rx.stdlib.sampling.budget import Budget, BudgetMeter
+from mellea_rx.stdlib.sampling.roles import Roles
+
+T = TypeVar("T")
 
 
-def attempts_of(loop_budget: int | None, n: int | None, *, default: int) -> int:
-    """The number of attempts, given as `loop_budget` or by its other name.
-
-    Raises:
-        InvalidInputError: It is not an int of 1 or more, or both names were given.
-    """
-    name, value = either_name("loop_budget", loop_budget, "n", n)
-    return default if value is None else require_positive_int(name, value)
-
-
-def width_of(max_concurrent: int | None, concurrency_budget: int | None) -> tuple[str, int | None]:
-    """The number of attempts at once, given as `max_concurrent` or by its other name.
-
-    Returns:
-        The name that was given, for messages, and the number; None where neither was given.
-
-    Raises:
-        InvalidInputError: It is not an int of 1 or more, or both names were given.
-    """
-    name, value = either_name(
-        "max_concurrent", max_concurrent, "concurrency_budget", concurrency_budget
-    )
-    return name, None if value is None else require_positive_int(name, value)
-
-
-def outcome(attempts: Sequence[Attempt]) -> SamplingResult:
-    """The first attempt that succeeded, else the one that met the most (the latest of equals)."""
-    for index, attempt in enumerate(attempts):
-        if attempt.success:
-            return SamplingResult(True, tuple(attempts), index)
-    best = max(ended(attempts), key=lambda index: (attempts[index].passed, index))
-    return SamplingResult(False, tuple(attempts), best)
+def best_of(attempts: Sequence[Attempt]) -> int:
+    """The index of the attempt that met the most requirements, the latest of equals."""
+    return max(ended(attempts), key=lambda index: (attempts[index].passed, index))
 
 
 def ended(attempts: Sequence[Attempt]) -> Sequence[int]:
@@ -81,92 +56,218 @@ def failed(error: Exception, answer: Chunk | None = None) -> Attempt:
     return Attempt(Chunk(ours.text) if answer is None else answer, (), error=ours)
 
 
-def result_of(attempts: Sequence[Attempt], policy: ReleasePolicy) -> SamplingResult:
-    """The result of attempts that were made one after the other.
-
-    Where each goes on from the one before, only the latest begins with all that readers have got.
-    """
-    if policy.goes_on:
-        return SamplingResult(attempts[-1].success, tuple(attempts), len(attempts) - 1)
-    return outcome(attempts)
+_RESOLUTION = 0.001
+"""Seconds by which a timer may be early."""
 
 
-async def attempt_after(
-    last: Attempt | None,
-    sampler: Sampler,
-    request: Request | None = None,
-    *,
-    backend: Backend | None = None,
-) -> Attempt:
-    """Make the attempt that follows another one, by the call's release policy.
+class AttemptLoop:
+    """The attempts of one call: makes them one by one, side by side, or in rounds.
+
+    Used on the engine only. An error of the whole call (its arguments are wrong, or its session,
+    engine or event loop has ended) ends every other attempt, and is raised. Attempts that are
+    given up have ended on the server when a method returns.
 
     Args:
-        last: The attempt before it, which was rejected; None for the first.
-        sampler: Makes it.
-        request: Its request; the call's own by default.
-        backend: Its backend; the call's own by default.
+        sampler: Makes the attempts.
+        roles: The backends for the attempts and their judge.
+        budget: The limit on the tokens and seconds of all attempts; None for no limit.
+
+    Attributes:
+        sampler: As given.
+        attempts: The attempts so far, failed ones included, in the order in which they ended.
     """
-    policy = sampler.policy
-    after = last.kept if policy.goes_on and last is not None else ""
-    return await sampler.attempt(request, backend=backend, after=after, release=policy.is_early)
 
+    def __init__(self, sampler: Sampler, roles: Roles, budget: Budget | None) -> None:
+        self.sampler = sampler
+        self._roles = roles
+        self._meter = BudgetMeter(budget, lambda: sampler.usage)
+        self.attempts: list[Attempt] = []
+        self._is_hopeless = False
+        """Whether each further attempt would fail with the error of an earlier one."""
 
-async def until_accepted(
-    following: Callable[[Attempt | None], Awaitable[Attempt]], budget: int
-) -> list[Attempt]:
-    """Attempts one after the other, until one succeeds or the budget is spent.
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether any attempt has succeeded."""
+        return any(attempt.success for attempt in self.attempts)
 
-    Args:
-        following: Makes the attempt that follows another one (None: the first).
-        budget: The maximum number of attempts.
-    """
-    attempts: list[Attempt] = []
-    while len(attempts) < budget and not (attempts and attempts[-1].success):
-        attempts.append(await following(attempts[-1] if attempts else None))
-    return attempts
+    def may_begin(self) -> bool:
+        """Whether another attempt may begin. Asked only where one would: see `BudgetMeter`."""
+        return not self._is_hopeless and self._meter.has_more()
 
+    def outcome(self) -> SamplingResult:
+        """The result whose value is the first success, else the attempt that met the most.
 
-async def at_once(
-    make: Callable[[], Awaitable[Attempt]], count: int, width: int, *, first: bool
-) -> list[Attempt]:
-    """Attempts side by side.
+        Where each attempt goes on from the one before, it is the latest: only that one begins with
+        all that readers have got.
+        """
+        if self.sampler.policy.goes_on:
+            return self.result(len(self.attempts) - 1)
+        for index, attempt in enumerate(self.attempts):
+            if attempt.success:
+                return self.result(index)
+        return self.result(best_of(self.attempts))
 
-    Args:
-        make: Makes one attempt.
-        count: The number of attempts.
-        width: The maximum number of attempts at once.
-        first: Whether the first one that succeeds ends the others, on the server too.
+    def result(self, chosen: int) -> SamplingResult:
+        """The result of the strategy, whose value is the attempt with this index."""
+        success = self.attempts[chosen].success
+        return SamplingResult(success, tuple(self.attempts), chosen, self._meter.spent)
 
-    Returns:
-        The attempts that ended, failed ones included, in the order in which they ended.
+    async def in_time(self, work: Awaitable[T]) -> T | None:
+        """Await a part of an attempt: its result; None where the seconds of the budget end it."""
+        timer = asyncio.timeout(self._meter.seconds_left)
+        try:
+            async with timer:
+                return await work
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            self._meter.timed_out("")
+            return None
 
-    Raises:
-        MelleaRxError: An error of the whole call: its arguments are wrong, or its session, engine
-            or event loop has ended. It ends the other attempts.
-    """
-    attempts: list[Attempt] = []
-    tasks: set[asyncio.Future[Attempt]] = set()
-    running: set[asyncio.Future[Attempt]] = set()
-    left = count
-    try:
-        while running or left:
-            while left and len(running) < width:
-                running.add(asyncio.ensure_future(_made(make)))
-                left -= 1
-            tasks |= running
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            latest = [task.result() for task in done]
-            attempts += latest
-            if any(isinstance(attempt.error, _REPEATED) for attempt in latest):
-                left = 0
-            if first and any(attempt.success for attempt in latest):
-                break
-    finally:
-        for task in running:
-            task.cancel()
-        # Finished tasks are awaited too: asyncio logs an exception that is never retrieved.
-        await asyncio.gather(*tasks, return_exceptions=True)
-    return attempts
+    async def attempt(
+        self,
+        request: Request | None = None,
+        *,
+        backend: Backend | None = None,
+        after: str = "",
+        release: bool = False,
+    ) -> Attempt:
+        """Make one attempt, by the backend of its role; see `Sampler.attempt`.
+
+        An attempt that the seconds of the budget end is a failed attempt.
+
+        Args:
+            request: The request; the call's own by default.
+            backend: A backend that goes before that of the role.
+            after: Text that the answer goes on from.
+            release: Whether readers get units as soon as they are validated.
+
+        Raises:
+            MelleaRxError: It failed.
+        """
+        has_rejected = any(not each and each.error is None for each in self.attempts)
+        by_role = self._roles.repair if has_rejected else self._roles.draft
+        try:
+            return await self.sampler.attempt(
+                request,
+                backend=by_role if backend is None else backend,
+                after=after,
+                release=release,
+                judge=self._roles.judge,
+                seconds=self._meter.seconds_left,
+            )
+        except TotalTimeoutError as error:
+            left = self._meter.seconds_left
+            if left is None or left > _RESOLUTION:  # an error of the backend
+                raise
+            return failed(self._meter.timed_out(error.text))
+
+    async def following(
+        self,
+        last: Attempt | None,
+        request: Request | None = None,
+        *,
+        backend: Backend | None = None,
+    ) -> Attempt:
+        """Make the attempt that follows another one, by the call's release policy.
+
+        Args:
+            last: The attempt before it, which was rejected; None for the first.
+            request: Its request; the call's own by default.
+            backend: A backend that goes before that of the role.
+
+        Raises:
+            MelleaRxError: It failed.
+        """
+        policy = self.sampler.policy
+        after = last.kept if policy.goes_on and last is not None else ""
+        return await self.attempt(request, backend=backend, after=after, release=policy.is_early)
+
+    async def one_by_one(
+        self, following: Callable[[Attempt | None], Awaitable[Attempt]], count: int
+    ) -> None:
+        """Make attempts until one succeeds.
+
+        Args:
+            following: Makes the attempt that follows another one (None: the first).
+            count: The maximum number of attempts.
+
+        Raises:
+            MelleaRxError: An attempt failed.
+        """
+        while len(self.attempts) < count and not self.has_succeeded and self.may_begin():
+            self.attempts.append(await following(self.attempts[-1] if self.attempts else None))
+
+    async def rounds(
+        self, repaired: Callable[[Request, Attempt], Request], count: int, width: int
+    ) -> None:
+        """Make attempts in rounds until one succeeds.
+
+        All attempts of a round have the same request, and the first one that succeeds ends the
+        others. With a width of 1, an attempt that fails ends the call; in wider rounds it fails
+        alone.
+
+        Args:
+            repaired: Takes the request of a round and its best attempt (the one that met the most
+                requirements, the latest of equals), and returns the request of the next round.
+            count: The maximum number of attempts.
+            width: The number of attempts in a round.
+        """
+        request = self.sampler.request
+
+        async def make() -> Attempt:
+            return await self.attempt(request)
+
+        async def following(last: Attempt | None) -> Attempt:
+            nonlocal request
+            request = request if last is None else repaired(request, last)
+            return await self.following(last, request)
+
+        if width == 1:
+            await self.one_by_one(following, count)
+            return
+        while (before := len(self.attempts)) < count and self.may_begin():
+            await self.side_by_side(make, min(count - before, width), width, first=True)
+            if self.has_succeeded:
+                return
+            whole = [each for each in self.attempts[before:] if each.error is None]
+            if whole:  # where all of them failed, nothing is known about the request
+                request = repaired(request, whole[best_of(whole)])
+
+    async def side_by_side(
+        self, make: Callable[[], Awaitable[Attempt]], count: int, width: int, *, first: bool
+    ) -> None:
+        """Make attempts side by side; one that fails fails alone.
+
+        Args:
+            make: Makes one attempt.
+            count: The number of attempts.
+            width: The maximum number of attempts at once.
+            first: Whether the first one that succeeds ends the others, on the server too.
+        """
+        tasks: set[asyncio.Future[Attempt]] = set()
+        running: set[asyncio.Future[Attempt]] = set()
+        left = count
+        try:
+            while running or left:
+                while left and len(running) < width:
+                    running.add(asyncio.ensure_future(_made(make)))
+                    left -= 1
+                tasks |= running
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                latest = [task.result() for task in done]
+                self.attempts += latest
+                if any(isinstance(attempt.error, _REPEATED) for attempt in latest):
+                    self._is_hopeless = True
+                if first and any(attempt.success for attempt in latest):
+                    break
+                if left and not self.may_begin():
+                    left = 0
+        finally:
+            for task in running:
+                task.cancel()
+            # Finished tasks are awaited too: asyncio logs an exception that is never retrieved.
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 _OF_THE_CALL = (

@@ -1,146 +1,24 @@
-"""Strategies that make several attempts at once: best of n by a score, and majority voting."""
+"""`MajorityVoting`: several attempts, of which the answer that most of them give is the value."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from itertools import combinations
+from typing import Any
 
-from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
+from mellea_rx.core.interfaces.sampling import Sampler
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
-from mellea_rx.core.types.validation import name_of
-from mellea_rx.errors import CallbackError, InvalidInputError, MelleaRxError
-from mellea_rx.stdlib.sampling.attempts import at_once, attempts_of, ended, width_of
-
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True, init=False)
-class _SideBySide(BaseStrategy):
-    """A strategy that makes `loop_budget` attempts, up to `max_concurrent` of them at once."""
-
-    loop_budget: int
-    max_concurrent: int | None
-
-    always = True
-
-    def __init__(
-        self,
-        loop_budget: int | None,
-        max_concurrent: int | None,
-        n: int | None,
-        concurrency_budget: int | None,
-    ) -> None:
-        object.__setattr__(self, "loop_budget", attempts_of(loop_budget, n, default=3))
-        _, width = width_of(max_concurrent, concurrency_budget)
-        object.__setattr__(self, "max_concurrent", width)
-
-    @property
-    def n(self) -> int:
-        """Another name of `loop_budget`."""
-        return self.loop_budget
-
-    @property
-    def concurrency_budget(self) -> int | None:
-        """Another name of `max_concurrent`."""
-        return self.max_concurrent
-
-    async def _attempts(self, make: Callable[[], Awaitable[Attempt]]) -> list[Attempt]:
-        width = self.max_concurrent or self.loop_budget
-        return await at_once(make, self.loop_budget, width, first=False)
-
-    async def _call(
-        self,
-        sampler: Sampler,
-        function: Callable[[str], Any],
-        text: str,
-        *,
-        role: str,
-        convert: Callable[[Any], _T],
-    ) -> _T:
-        """Call a function of the user's with an attempt's text, and convert its result.
-
-        Raises:
-            CallbackError: Either failed. The message has the function's role and name.
-        """
-        try:
-            return convert(await sampler.call(function, text))
-        except MelleaRxError:
-            raise
-        except Exception as error:
-            raise CallbackError(
-                f"the {role} {name_of(function)!r} of {type(self).__name__} failed: "
-                f"{type(error).__name__}: {error}",
-                text=text,
-            ) from error
-
-
-@dataclass(frozen=True, slots=True, init=False)
-class BestOfN(_SideBySide):
-    """Makes `loop_budget` attempts side by side, and takes the one with the highest score.
-
-    Attempts that meet every requirement go before those that do not, and one that fails is never
-    taken before one that does not::
-
-        attempts:  --a--|  --b---|  --c-|
-        scores:         2        7      5
-        thunk:     ------------------b|
-
-    Args:
-        loop_budget: The number of attempts, 3 by default.
-        scorer: A function that takes an attempt's text and returns a number; may be async. The
-            default counts the requirements that are met, and adds their validations' scores.
-        max_concurrent: The number of attempts that run at once; all of them by default.
-        n: Another name of `loop_budget`.
-        concurrency_budget: Another name of `max_concurrent`.
-
-    Raises:
-        InvalidInputError: A number is below 1, the scorer is not a function, or one parameter was
-            given by both of its names.
-    """
-
-    scorer: Callable[[str], Any] | None
-
-    def __init__(
-        self,
-        loop_budget: int | None = None,
-        scorer: Callable[[str], Any] | None = None,
-        max_concurrent: int | None = None,
-        *,
-        n: int | None = None,
-        concurrency_budget: int | None = None,
-    ) -> None:
-        # Not `super()`, which refers to the class that `dataclass` replaces by one with slots.
-        _SideBySide.__init__(self, loop_budget, max_concurrent, n, concurrency_budget)
-        if scorer is not None and not callable(scorer):
-            raise InvalidInputError(
-                f"scorer is a function of the text, not {type(scorer).__name__}"
-            )
-        object.__setattr__(self, "scorer", scorer)
-
-    @property
-    def callables(self) -> tuple[Callable[..., Any], ...]:
-        """The scorer, where there is one."""
-        return () if self.scorer is None else (self.scorer,)
-
-    async def sample(self, sampler: Sampler) -> SamplingResult:
-        """Make all attempts, score each when it ends, take the best."""
-
-        async def make() -> Attempt:
-            return await self._scored(await sampler.attempt(), sampler)
-
-        attempts = await self._attempts(make)
-        best = max(
-            ended(attempts), key=lambda i: (attempts[i].success, attempts[i].score or 0.0, -i)
-        )
-        return SamplingResult(attempts[best].success, tuple(attempts), best)
-
-    async def _scored(self, attempt: Attempt, sampler: Sampler) -> Attempt:
-        if self.scorer is None:
-            scores = sum(result.score or 0.0 for _, result in attempt.validations)
-            return replace(attempt, score=attempt.passed + scores)
-        score = await self._call(sampler, self.scorer, attempt.text, role="scorer", convert=float)
-        return replace(attempt, score=score)
+from mellea_rx.core.types.validation import require_number
+from mellea_rx.errors import CallbackError, InvalidInputError
+from mellea_rx.stdlib.sampling.answer_keys import plain_key
+from mellea_rx.stdlib.sampling.attempts import ended
+from mellea_rx.stdlib.sampling.budget import Budget
+from mellea_rx.stdlib.sampling.roles import Roles
+from mellea_rx.stdlib.sampling.side_by_side import SideBySide
 
 
 def _hashable(vote: Any) -> Any:
@@ -149,65 +27,162 @@ def _hashable(vote: Any) -> Any:
     return vote
 
 
-def _plain(text: str) -> str:
-    """A text without regard to case, white space and a full stop at its end."""
-    return " ".join(text.casefold().split()).rstrip(".")
+def _degree(value: Any) -> float:
+    """The similarity function's result, if degrees can be added up."""
+    degree = float(value)
+    if not math.isfinite(degree):
+        raise ValueError(f"{degree} is not a degree of similarity")
+    return degree
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class MajorityVoting(_SideBySide):
+class MajorityVoting(SideBySide):
     """Makes `loop_budget` attempts side by side, and takes the answer that most of them give.
 
     Where some attempts meet every requirement, only these vote. Of answers with equally many votes
-    the one that was complete first wins.
+    the one that was complete first wins::
+
+        attempts:  --Oslo--|  --Bergen---|  --oslo.-|
+        votes:         2           1            2
+        thunk:     ------------------------------Oslo|
+
+    Answers in words agree in more or less, and are compared in pairs by a `similarity`: the value
+    is then the attempt with the largest sum of similarities to the others. With `threshold`, each
+    of the others that is so similar counts as one vote.
+
+    `Attempt.score` has the votes, or the sum. A key is called once for each attempt, a similarity
+    for each pair of them, n * (n - 1) / 2 times: it has to be symmetric. A key that fails is the
+    fault of its attempt alone; a similarity that fails ends the call.
 
     Args:
         loop_budget: The number of attempts, 3 by default.
         key: A function that takes an attempt's text and returns its vote (hashable); may be async.
-            By default the text without regard to case, white space and a full stop at its end.
+            By default the text without regard to case, white space and a full stop at its end;
+            `number_key` and `latex_key` are others.
+        similarity: A function that takes the texts of two attempts and returns a bool or a number,
+            the larger the more similar; may be async. Instead of a key.
+        threshold: The similarity from which on two attempts agree; None to add similarities up.
         max_concurrent: The number of attempts that run at once; all of them by default.
+        roles: The backend for each role; the call's own by default.
+        budget: The limit on the tokens and seconds of a call; None for no limit.
         n: Another name of `loop_budget`.
         concurrency_budget: Another name of `max_concurrent`.
 
     Raises:
-        InvalidInputError: A number is below 1, the key is not a function, or one parameter was
-            given by both of its names.
+        InvalidInputError: A number is below 1, `key` or `similarity` is not a function, both of
+            them were given, `threshold` is not a number or was given without `similarity`, or one
+            parameter was given by both of its names.
     """
 
     key: Callable[[str], Any]
+    similarity: Callable[[str, str], Any] | None
+    threshold: float | None
 
     def __init__(
         self,
         loop_budget: int | None = None,
-        key: Callable[[str], Any] = _plain,
-        max_concurrent: int | None = None,
         *,
+        key: Callable[[str], Any] = plain_key,
+        similarity: Callable[[str, str], Any] | None = None,
+        threshold: float | None = None,
+        max_concurrent: int | None = None,
+        roles: Roles | None = None,
+        budget: Budget | None = None,
         n: int | None = None,
         concurrency_budget: int | None = None,
     ) -> None:
-        _SideBySide.__init__(self, loop_budget, max_concurrent, n, concurrency_budget)
+        SideBySide.__init__(
+            self,
+            loop_budget,
+            max_concurrent=max_concurrent,
+            roles=roles,
+            budget=budget,
+            n=n,
+            concurrency_budget=concurrency_budget,
+        )
         if not callable(key):
             raise InvalidInputError(f"key is a function of the text, not {type(key).__name__}")
         object.__setattr__(self, "key", key)
+        object.__setattr__(self, "similarity", similarity)
+        object.__setattr__(self, "threshold", threshold)
+        self._check_similarity()
+
+    def _check_similarity(self) -> None:
+        if self.threshold is not None:
+            require_number("threshold", self.threshold)
+        if self.similarity is None:
+            if self.threshold is not None:
+                raise InvalidInputError("threshold= needs similarity=, whose numbers it divides")
+            return
+        if not callable(self.similarity):
+            kind = type(self.similarity).__name__
+            raise InvalidInputError(f"similarity is a function of two texts, not {kind}")
+        if self.key is not plain_key:
+            raise InvalidInputError(
+                "key= and similarity= are two ways to compare answers: give one of them"
+            )
 
     @property
     def callables(self) -> tuple[Callable[..., Any], ...]:
-        """The key."""
-        return (self.key,)
+        """The key, or the similarity."""
+        return (self.key if self.similarity is None else self.similarity,)
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
-        """Make all attempts, and count the votes."""
-        attempts = await self._attempts(sampler.attempt)
-        camps: dict[Any, list[int]] = {}
-        for index in [i for i, each in enumerate(attempts) if each.success] or ended(attempts):
+        """Make all attempts, and compare them."""
+        loop = self._loop(sampler)
+        await loop.side_by_side(loop.attempt, self.loop_budget, self._width, first=False)
+        attempts = loop.attempts
+        voters = [i for i, each in enumerate(attempts) if each.success] or ended(attempts)
+        voters = [i for i in voters if attempts[i].error is None]
+        if self.similarity is None:
+            votes = await self._votes(sampler, attempts, voters)
+        else:
+            votes = await self._agreements(sampler, self.similarity, attempts, voters)
+        for index, score in votes.items():
+            attempts[index] = replace(attempts[index], score=score)
+        chosen = max(votes, key=lambda i: (votes[i], -i)) if votes else ended(attempts)[0]
+        return loop.result(chosen)
+
+    async def _votes(
+        self, sampler: Sampler, attempts: list[Attempt], voters: Sequence[int]
+    ) -> dict[int, float]:
+        """The votes for the answer of each voter; one whose key fails becomes a failed attempt."""
+        keys: dict[int, Any] = {}
+        for index in voters:
             attempt = attempts[index]
-            if attempt.error is None:
-                try:
-                    vote = await self._call(
-                        sampler, self.key, attempt.text, role="key", convert=_hashable
-                    )
-                    camps.setdefault(vote, []).append(index)
-                except CallbackError as error:
-                    attempts[index] = replace(attempt, error=error)
-        chosen = max(camps.values(), key=len)[0] if camps else ended(attempts)[0]
-        return SamplingResult(attempts[chosen].success, tuple(attempts), chosen)
+            try:
+                keys[index] = await self._call(
+                    sampler, self.key, attempt.text, role="key", convert=_hashable
+                )
+            except CallbackError as error:
+                attempts[index] = replace(attempt, error=error)
+        counts = Counter(keys.values())
+        return {index: float(counts[key]) for index, key in keys.items()}
+
+    async def _agreements(
+        self,
+        sampler: Sampler,
+        similarity: Callable[[str, str], Any],
+        attempts: Sequence[Attempt],
+        voters: Sequence[int],
+    ) -> dict[int, float]:
+        """The sum of the similarities of each voter to the others."""
+        sums = dict.fromkeys(voters, 0.0)
+
+        async def compare(one: int, other: int) -> None:
+            texts = attempts[one].text, attempts[other].text
+            degree = await self._call(
+                sampler, similarity, *texts, role="similarity", convert=_degree
+            )
+            if self.threshold is not None:
+                degree = float(degree >= self.threshold)
+            sums[one] += degree
+            sums[other] += degree
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for one, other in combinations(voters, 2):
+                    group.create_task(compare(one, other))
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed.exceptions[0].__cause__
+        return sums

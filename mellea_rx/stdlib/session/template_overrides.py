@@ -22,6 +22,7 @@ from mellea_rx.stdlib.pipeline.unit_deciders import STREAM_JUDGE
 from mellea_rx.stdlib.pipeline.validation import JUDGE
 from mellea_rx.stdlib.prompts.renderer import NO_SOURCES, Sources, variables_of
 from mellea_rx.stdlib.sampling.repair import REPAIR, REPAIR_TURN
+from mellea_rx.stdlib.sampling.score_judge import SCORE_JUDGE
 
 _ALL = (
     CONTINUE,
@@ -36,6 +37,7 @@ _ALL = (
     QUERY,
     REPAIR,
     REPAIR_TURN,
+    SCORE_JUDGE,
     SUMMARY,
     TOOLS,
     TOOL_MESSAGE,
