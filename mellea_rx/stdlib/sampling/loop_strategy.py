@@ -64,6 +64,11 @@ class LoopStrategy(BaseStrategy):
         """The backends of its roles."""
         return self.roles.backends
 
+    @property
+    def _width(self) -> int:
+        """The maximum number of attempts that run at once."""
+        return 1
+
     def _loop(self, sampler: Sampler) -> AttemptLoop:
         """The attempts of one call, of which none is made yet."""
         return AttemptLoop(sampler, self.roles, self.budget)
