@@ -18,13 +18,14 @@ from benchmarks.peers import peers_in_bursts, peers_paced
 from benchmarks.report import figures, goals, write
 from benchmarks.rows import Part
 from benchmarks.scale import memory, slope
-from benchmarks.streams import begun, bursts, bursts_sse, late, paced
+from benchmarks.streams import begun, bursts, bursts_sse, checked, late, paced
 from benchmarks.turns import server
 
 ON_A_SERVER = {
     "bursts": bursts,
     "bursts-sse": bursts_sse,
     "paced": paced,
+    "checked": checked,
     "latency": late,
     "begun": begun,
     "short-calls": short_calls,

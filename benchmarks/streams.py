@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from benchmarks.calls import BY_HAND
@@ -9,7 +10,7 @@ from benchmarks.rows import Part, Row, Table, costs
 from benchmarks.turns import Runs, in_turns, median, to_cheapest
 from benchmarks.work import Work
 
-__all__ = ["BURSTS", "PACED", "begun", "bursts", "bursts_sse", "late", "paced"]
+__all__ = ["BURSTS", "PACED", "begun", "bursts", "bursts_sse", "checked", "late", "paced"]
 
 BURSTS = Work("burst-2000", streams=8, repeats=10)
 PACED = Work("paced-50-100", streams=1000)
@@ -64,6 +65,16 @@ def late(url: str) -> Part:
     row = Row(f"{_CASE}, latency of a chunk, p99", "8 ms", f"{p99:.1f} ms", p99 <= 8)
     table = Table(f"{_CASE}: latency of a chunk, ms", ["client", "median", "p99"], lines)
     return Part([row], [table])
+
+
+def checked(url: str) -> Part:
+    """A thousand paced streams whose words are validated while they are read."""
+    runs = in_turns("cost", dict.fromkeys(["astream", "astream, checked"], PACED), 3, url)
+    pairs = zip(runs["astream, checked"], runs["astream"], strict=True)
+    added = statistics.median(mine["cpu"] - plain["cpu"] for mine, plain in pairs)
+    case = "1,000 paced streams, a streaming validation of each word: added CPU"
+    row = Row(case, "15 us a unit", f"{added:.1f} us", added <= 15)
+    return Part([row], [costs("1,000 paced streams, each word validated", runs, "astream")])
 
 
 def begun(url: str) -> Part:

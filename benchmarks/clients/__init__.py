@@ -82,6 +82,7 @@ _ALL = [
     Client("sync verb", "ours", "sync"),
     Client("map_generate", "ours", "mapped"),
     Client("astream", "ours", "astream"),
+    Client("astream, checked", "ours", "checked"),
     Client("astream, SSE", "ours", "astream_sse", wire="sse"),
     Client("avalue", "ours", "avalue"),
     Client("three operators", "ours", "chain"),

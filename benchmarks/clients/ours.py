@@ -15,6 +15,7 @@ from reactivex import operators as ops
 from benchmarks.work import AT_A_TIME, Answers, each
 from mellea_rx import MelleaSession, ModelOption, ModelOutputThunk, start_session
 from mellea_rx.operators import map_generate, merge, to_async_iterator
+from mellea_rx.stdlib.requirements import check
 
 Start = Callable[[str], Awaitable[ModelOutputThunk[str]]]
 """Starts a call to a model."""
@@ -44,6 +45,20 @@ def _by_astream(start: Start) -> Answers:
             pieces.append(piece)
 
     return each(ask)
+
+
+@asynccontextmanager
+async def checked(url: str) -> AsyncIterator[Answers]:
+    """The text of a call whose words are validated while it streams."""
+    session = _sessions("ollama", url)
+    fine = check("any word", stream_validate=lambda word: bool(word), unit="word")
+
+    async def start(model: str) -> ModelOutputThunk[str]:
+        return await session(model).ainstruct(
+            "x", requirements=[fine], release="validated", stream=True
+        )
+
+    yield _by_astream(start)
 
 
 @asynccontextmanager

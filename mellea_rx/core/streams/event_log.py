@@ -99,7 +99,15 @@ class EventLog(Broadcast[Event]):
             attempt: Number of the attempt that it belongs to, from 0.
             chunk: The chunk.
         """
-        self.add(*events_of(attempt, self.now(), chunk))
+        now = self._clock() - self._started_at
+        if chunk.text and not (chunk.thinking or chunk.tool_calls or chunk.usage):
+            events: Sequence[Event] = (TextAdded(now, attempt, chunk.text),)
+        else:
+            events = tuple(events_of(attempt, now, chunk))
+        with self.lock:
+            woken = self.record(events)
+        if woken:
+            wake_all(woken)
 
     def record(self, events: Sequence[Event]) -> Sequence[Subscriber[Any]]:
         """Do as `add`, for a caller that holds the lock.
@@ -109,12 +117,21 @@ class EventLog(Broadcast[Event]):
         """
         if self.has_ended:
             return ()
+        if not self._subscribers and not _ends(events):
+            for event in events:
+                self._history.add(event)
+            return ()
         woken: dict[int, Subscriber[Any]] = {}
         for event in events:
             self._history.add(event)
             for subscriber in self._subscribers:
                 if subscriber.add(event):
                     woken[id(subscriber)] = subscriber
-        if events and isinstance(events[-1], (Completed, Failed)):
+        if _ends(events):
             woken.update((id(each), each) for each in self._close(None))
         return list(woken.values())
+
+
+def _ends(events: Sequence[Event]) -> bool:
+    """Whether the last of these events ends a call."""
+    return bool(events) and isinstance(events[-1], (Completed, Failed))

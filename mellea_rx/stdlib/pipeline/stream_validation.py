@@ -28,6 +28,8 @@ from mellea_rx.stdlib.requirements.factories import splitter_failed, validator_f
 Decided = Callable[[Requirement, UnitVerdict, str], None]
 """Called with each verdict: the requirement, the verdict, and the unit."""
 
+_PASSED = UnitVerdict(True)
+
 _WORDS = {"pass": True, "fail": False, "unknown": None}
 
 
@@ -41,6 +43,8 @@ def unit_verdict(value: Any) -> UnitVerdict:
     Raises:
         TypeError: It is not a verdict.
     """
+    if value is True:  # the common case
+        return _PASSED
     match value:
         case UnitVerdict():
             return value
@@ -182,7 +186,7 @@ class _Lane:
 
     def _note(self, unit: _Unit) -> None:
         if unit.is_recalled and unit.error is None:
-            self.add(unit.text, _RECALLED)
+            self.add(unit.text, _PASSED)
             return
         self.count += not unit.is_recalled
         if self._judge is not None:
@@ -203,10 +207,6 @@ class _Lane:
     def result(self) -> ValidationResult:
         """The result of a requirement that every unit met."""
         return ValidationResult(True, score=fmean(self.scores) if self.scores else None)
-
-
-_RECALLED = UnitVerdict(True)
-"""The verdict on a unit that was validated before."""
 
 
 class StreamJudge:

@@ -192,7 +192,9 @@ class FunctionDecider:
 
     def _returned(self, done: Decided, value: Any, error: Exception | None) -> None:
         self._call = None
-        if inspect.isawaitable(value):  # a sync function that returns a coroutine
+        if value is True:  # the common case, without the more costly question
+            done(value, error)
+        elif inspect.isawaitable(value):  # a sync function that returns a coroutine
             self._tasks.start(call_user_function(lambda: value, loop=self._loop), done)
         else:
             done(value, error)
