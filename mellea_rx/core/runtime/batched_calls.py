@@ -79,8 +79,6 @@ class BatchedCalls:
                 must not run at once.
             done: Called on the loop with its result, or its exception.
 
-        Raises:
-            RuntimeError: No thread can be started.
         """
         call = BatchedCall(function, args, context, done, self._loop.time())
         with self._lock:
@@ -89,7 +87,9 @@ class BatchedCalls:
             if starts:
                 self._threads = 1
         if starts:
-            self._start_thread()
+            # In the next turn of the loop: the thread then finds all calls of this turn, instead
+            # of ending and being started again between them.
+            self._loop.call_soon(self._start_thread)
         if self._watch is None:
             self._watch = self._loop.call_later(PATIENCE, self._look)
         return call
@@ -103,8 +103,21 @@ class BatchedCalls:
             call.counts = False
 
     def _start_thread(self) -> None:
-        # By the loop, so that one in virtual time knows of it.
-        self._loop.run_in_executor(worker_threads, self._serve)
+        try:
+            # By the loop, so that one in virtual time knows of it.
+            self._loop.run_in_executor(worker_threads, self._serve)
+        except RuntimeError as error:  # no thread can be started
+            self._fail_all(error)
+
+    def _fail_all(self, error: RuntimeError) -> None:
+        with self._lock:
+            self._threads -= 1
+            waiting = list(self._waiting) if not self._threads else []
+            if waiting:
+                self._waiting.clear()
+        for call in waiting:
+            if call.done is not None:
+                call.done(None, error)
 
     def _look(self) -> None:
         """Start one more thread where the oldest call has waited for too long."""

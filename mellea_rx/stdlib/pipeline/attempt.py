@@ -179,7 +179,8 @@ class RunningAttempt:
             self._judge.feed(chunk.text)
             if self._release == "validated":
                 self._waiting.add(chunk.text)
-                self._release_validated()
+                if not self._judge.has_work:  # else each verdict releases text
+                    self._release_validated()
 
     def retrying(self, error: MelleaRxError, pause: float, *, restarts: bool) -> None:
         """Record that another try follows."""

@@ -261,9 +261,13 @@ class StreamJudge:
     def unobjected(self, size: int) -> int:
         """The number of characters, of `size`, that every streaming validation has looked at, and
         none rejected."""
-        if not self._lanes:
+        lanes = self._lanes
+        if not lanes:
             return size
-        return max(self._start, min(lane.unobjected for lane in self._lanes))
+        least = lanes[0].unobjected
+        if len(lanes) > 1:
+            least = min(lane.unobjected for lane in lanes)
+        return max(self._start, least)
 
     @property
     def failure(self) -> tuple[Requirement, ValidationResult] | None:
@@ -339,7 +343,8 @@ class StreamJudge:
             self._end.set_result(None)
         lane.add(unit, verdict)
         self._decided(lane.requirement, verdict, unit)
-        self.look_for_end()
+        if lane.is_done:
+            self.look_for_end()
 
     def look_for_end(self) -> None:
         """End the run where all units are decided. Called by the lanes."""
