@@ -28,7 +28,7 @@ from mellea_rx.errors import (
     InvalidInputError,
     MelleaRxError,
 )
-from mellea_rx.stdlib.sampling import RejectionSampling
+from mellea_rx.stdlib.sampling import RepairTemplate
 from mellea_rx.stdlib.session.session import MelleaSession
 
 __all__ = [
@@ -128,7 +128,7 @@ class Checks:
         return session.ainstruct(
             prompt,
             requirements=list(self.requirements),
-            strategy=RejectionSampling(self.attempts),
+            strategy=RepairTemplate(self.attempts),
             require=self.require,
             release=self.release,
             on_reject="marker",
