@@ -14,9 +14,9 @@ from typing import Protocol, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
+from mellea_rx.core.runtime.cross_thread_result import CrossThreadResult
 from mellea_rx.core.runtime.delivery import DeliveryTarget
 from mellea_rx.core.runtime.engine import engine
-from mellea_rx.core.runtime.outcome import Outcome
 from mellea_rx.core.streams.buffers import ChunkAccumulator
 from mellea_rx.core.streams.observable import Stream, safe_terminate
 from mellea_rx.core.types.chunk import Chunk
@@ -145,7 +145,7 @@ def drain(source: Observable[Chunk], push: Push) -> Awaitable[None]:
 
 
 async def _drain(source: Observable[Chunk], push: Push) -> None:
-    end: Outcome[None] = Outcome()
+    end: CrossThreadResult[None] = CrossThreadResult()
     subscription = source.subscribe(push, end.fail, partial(end.succeed, None))
     try:
         await end.on_loop()
@@ -167,7 +167,7 @@ async def drain_at(
         CallerLoopClosedError: That loop is closed.
         Exception: The source's error.
     """
-    end: Outcome[None] = Outcome()
+    end: CrossThreadResult[None] = CrossThreadResult()
     subscription = SingleAssignmentDisposable()
 
     def begin() -> None:

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Outcome(Generic[T]):
+class CrossThreadResult(Generic[T]):
     """One result or one error: set by any thread, and awaited on any event loop.
 
     The first call of `succeed`, `fail` or `cancel` counts; later ones are ignored.
@@ -40,5 +40,5 @@ class Outcome(Generic[T]):
         self._future.cancel()
 
     def on_loop(self) -> asyncio.Future[T]:
-        """A future of the running event loop with this outcome. Cancelling it cancels this."""
+        """A future of the running event loop with this result or error. Cancelling it cancels this."""
         return asyncio.wrap_future(self._future)
