@@ -144,7 +144,7 @@ class AutoBackend:
     async def _produce(self, request: Request, push: Push) -> None:
         taken = await self._decided()
         taken.check(request.options)
-        await drain(taken.stream(request), push)
+        await drain(taken.stream(request), push, taken.name)
 
     async def _decided(self) -> OllamaBackend | LocalBackend:
         if self._taken is not None:

@@ -24,6 +24,11 @@ class CrossThreadResult(Generic[T]):
     def __init__(self) -> None:
         self._future: concurrent.futures.Future[T] = concurrent.futures.Future()
 
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a result or an error, or it was cancelled."""
+        return self._future.done()
+
     def succeed(self, result: T) -> None:
         """Set the result."""
         # The future itself decides which of two threads was first.
@@ -40,5 +45,5 @@ class CrossThreadResult(Generic[T]):
         self._future.cancel()
 
     def on_loop(self) -> asyncio.Future[T]:
-        """A future of the running event loop with this result or error. Cancelling it cancels this."""
+        """A future of the running event loop that ends as this does. Cancelling it cancels this."""
         return asyncio.wrap_future(self._future)

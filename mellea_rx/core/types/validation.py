@@ -129,6 +129,17 @@ def kind_of(value: object) -> str:
     return f"the class {name}: make an object of it, with {name}(...)"
 
 
+def kind_with_article(value: object) -> str:
+    """The name of a value's type, with "a" or "an", for an error message.
+
+    Example:
+        >>> kind_with_article(3), kind_with_article("text")
+        ('an int', 'a str')
+    """
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
 def name_of(function: object) -> str:
     """The name of a user's function, for a message; of a callable object, its class's name."""
     return str(getattr(function, "__name__", type(function).__name__))
