@@ -12,13 +12,12 @@ A thunk is an Observable of chunks: subscribe to it, merge and zip it, iterate i
 
 from __future__ import annotations
 
-from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
 from mellea_rx import backends as _backends
 from mellea_rx import errors as _errors
 from mellea_rx._version import __version__
-from mellea_rx.core.runtime.fork import no_fork as _no_fork
+from mellea_rx.core.runtime.lazy_names import load_name as _load_name
 from mellea_rx.core.streams.reader import ThunkStream
 from mellea_rx.core.streams.thunk import ComputedThunk, ModelOutputThunk
 from mellea_rx.core.types.chunk import Chunk, ToolCall, Usage
@@ -83,8 +82,11 @@ __all__ = [
 __all__ += _errors.__all__
 
 
+_MODULES = ("backends", "errors", "events", "helpers", "logs", "operators", "stdlib", "testing")
+
 # What not every program needs is loaded on use; backends bring aiohttp or llama.cpp with them.
 _HOMES = {
+    **{name: f"{__name__}.{name}" for name in _MODULES},
     **dict.fromkeys({*_backends.__all__}.intersection(__all__), _backends.__name__),
     **dict.fromkeys(("areact", "react"), "mellea_rx.stdlib.react"),
     **dict.fromkeys(("acall_tools", "call_tools", "tool"), "mellea_rx.stdlib.tools"),
@@ -92,15 +94,10 @@ _HOMES = {
     "mify": "mellea_rx.stdlib.mify",
 }
 
-_MODULES = ("backends", "errors", "events", "helpers", "logs", "operators", "stdlib", "testing")
-
 
 def __dir__() -> list[str]:
     return sorted({*__all__, *_MODULES})
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        with _no_fork:
-            return getattr(_import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _load_name(__name__, _HOMES, name)

@@ -6,6 +6,8 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import subprocess
+import sys
 from functools import cache
 from types import ModuleType
 
@@ -14,6 +16,7 @@ import pytest
 import mellea_rx
 from mellea_rx import errors
 from tools.api_page import PAGE, PUBLIC_MODULES, api_page
+from tools.source_tree import ROOT
 
 NEEDS_MORE = {"mellea_rx.__main__"}
 
@@ -159,3 +162,35 @@ def test_the_page_of_public_names_is_up_to_date() -> None:
 def test_completion_offers_the_public_names_and_the_packages() -> None:
     modules = {name.split(".")[1] for name in PUBLIC_MODULES if "." in name}
     assert dir(mellea_rx) == sorted({*mellea_rx.__all__, *modules})
+
+
+def test_each_name_that_completion_offers_is_there_at_once() -> None:
+    code = "import mellea_rx; [getattr(mellea_rx, name) for name in dir(mellea_rx)]"
+    assert run_python(code).returncode == 0
+
+
+PACKAGES = [name for name in PUBLIC_MODULES if hasattr(load(name), "__path__")]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_dir_of_a_package_has_its_public_names_and_modules_alone(package: str) -> None:
+    found = load(package)
+    shown = [name for name in dir(found) if name[0] not in "_@"]  # pytest adds names with an "@"
+    modules = {name for name in shown if isinstance(getattr(found, name), ModuleType)}
+    assert {*shown} - modules - {"annotations"} == {*found.__all__} - {"__version__"}
+    assert {getattr(found, name).__name__ for name in modules} == {
+        f"{package}.{n}" for n in modules
+    }
+
+
+@pytest.mark.parametrize("package", ["mellea_rx", "mellea_rx.backends"])
+def test_a_misspelt_name_of_a_package_is_told_the_nearest(package: str) -> None:
+    ran = run_python(f"import {package}; {package}.OlamaBackend")
+    assert f"module '{package}' has no attribute 'OlamaBackend'" in ran.stderr
+    assert "Did you mean: 'OllamaBackend'?" in ran.stderr
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mellea_rx.backends.registry import backend_names, register_backend
 from mellea_rx.core.interfaces.backend import Backend, BaseBackend, Capabilities
+from mellea_rx.core.runtime.lazy_names import load_name
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.request import Request, RequestMessage
 
@@ -35,7 +35,8 @@ __all__ = [
     "register_backend",
 ]
 
-_MODULES = {
+
+_HOMES = {
     "Limits": "mellea_rx.wire.transport",
     "LocalBackend": "mellea_rx.backends.local",
     "OllamaBackend": "mellea_rx.backends.ollama",
@@ -45,7 +46,9 @@ _MODULES = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return load_name(__name__, _HOMES, name)
