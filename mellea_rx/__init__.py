@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     )
     from mellea_rx.stdlib.generative import generative
     from mellea_rx.stdlib.objects.mify import mify
-    from mellea_rx.stdlib.react import areact, react
+    from mellea_rx.stdlib.react import ReactStep, areact, react
     from mellea_rx.stdlib.tools import acall_tools, call_tools, tool
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "ModelOutputThunk",
     "OllamaBackend",
     "OpenAIBackend",
+    "ReactStep",
     "Requirement",
     "RetryPolicy",
     "ScriptedBackend",
@@ -88,7 +89,7 @@ _MODULES = ("backends", "errors", "events", "helpers", "logs", "operators", "std
 _HOMES = {
     **{name: f"{__name__}.{name}" for name in _MODULES},
     **dict.fromkeys({*_backends.__all__}.intersection(__all__), _backends.__name__),
-    **dict.fromkeys(("areact", "react"), "mellea_rx.stdlib.react"),
+    **dict.fromkeys(("ReactStep", "areact", "react"), "mellea_rx.stdlib.react"),
     **dict.fromkeys(("acall_tools", "call_tools", "tool"), "mellea_rx.stdlib.tools"),
     "generative": "mellea_rx.stdlib.generative",
     "mify": "mellea_rx.stdlib.mify",

@@ -28,6 +28,7 @@ PUBLIC_MODULES = [
     "mellea_rx.stdlib.components",
     "mellea_rx.stdlib.context",
     "mellea_rx.stdlib.formats",
+    "mellea_rx.stdlib.mify",
     "mellea_rx.stdlib.requirements",
     "mellea_rx.stdlib.sampling",
     "mellea_rx.stdlib.session",

@@ -12,7 +12,7 @@ from mellea_rx.core.types.request import Request, RequestMessage
 
 if TYPE_CHECKING:
     from mellea_rx.backends.local import LocalBackend
-    from mellea_rx.backends.ollama import OllamaBackend
+    from mellea_rx.backends.ollama import ListedModel, OllamaBackend
     from mellea_rx.backends.openai import OpenAIBackend
     from mellea_rx.backends.scripted import Pause, ScriptedBackend
     from mellea_rx.wire.transport import Limits
@@ -22,6 +22,7 @@ __all__ = [
     "BaseBackend",
     "Capabilities",
     "Limits",
+    "ListedModel",
     "LocalBackend",
     "ModelOption",
     "OllamaBackend",
@@ -38,6 +39,7 @@ __all__ = [
 
 _HOMES = {
     "Limits": "mellea_rx.wire.transport",
+    "ListedModel": "mellea_rx.backends.ollama",
     "LocalBackend": "mellea_rx.backends.local",
     "OllamaBackend": "mellea_rx.backends.ollama",
     "OpenAIBackend": "mellea_rx.backends.openai",

@@ -90,7 +90,7 @@ class ChatContext:
         window_size: The maximum number of latest turns in a prompt; a tool's results count with
             the turn that called it, and summaries do not count. None for all.
         compactor: The function that shortens the history before the window does: `TokenThreshold`,
-            `Summarize` (both in `mellea_rx.stdlib.context.compaction`), or any `Compactor`.
+            `Summarize` (both in `mellea_rx.stdlib.context`), or any `Compactor`.
 
     Raises:
         InvalidInputError: `window_size` is not an int above 0, or `compactor` is not a function.
@@ -110,8 +110,8 @@ class ChatContext:
             isinstance(self.compactor, type) or not callable(self.compactor)
         ):
             raise InvalidInputError(
-                "compactor must be a function of the history, or one of "
-                f"mellea_rx.stdlib.context.compaction, not {self.compactor!r}"
+                "compactor must be a function of the history, or a Summarize or TokenThreshold of "
+                f"mellea_rx.stdlib.context, not {self.compactor!r}"
             )
 
     @classmethod
