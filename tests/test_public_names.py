@@ -21,7 +21,7 @@ import pytest
 import mellea_rx
 from mellea_rx import errors
 from tests.docs.pages import NAMES
-from tools.api_page import PAGE, PUBLIC_MODULES, api_page
+from tools.api_page import PAGE, PUBLIC_MODULES, api_page, require_line
 from tools.source_tree import ROOT, SourceFile, SourceTree
 
 NEEDS_MORE = {"mellea_rx.__main__"}
@@ -164,6 +164,18 @@ def test_it_has_a_version_and_types() -> None:
 
 def test_the_page_of_public_names_is_up_to_date() -> None:
     assert PAGE.read_text() == api_page(), "run python -m tools.api_page"
+
+
+@pytest.mark.parametrize("line", ["", "Asks one model, then another one:", "Asks twice::"])
+def test_a_line_of_the_page_that_does_not_describe_its_name_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match=r"mellea_rx\.operators\.Unit needs a docstring"):
+        require_line("mellea_rx.operators.Unit", line)
+
+
+def test_names_that_are_assigned_are_described_by_the_docstring_below() -> None:
+    page = PAGE.read_text()
+    rows = "| `Unit` | The kinds of units", "| `STALL` | An endless pause", "| `LAWS` | The laws"
+    assert all(row in page for row in rows)
 
 
 def test_completion_offers_the_public_names_and_the_packages() -> None:

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, Protocol, get_args
 from mellea_rx.errors import InvalidInputError
 
 Unit = Literal["word", "sentence", "line", "paragraph"]
+"""The kinds of units that a text is split into."""
 
 
 class Splitter(Protocol):

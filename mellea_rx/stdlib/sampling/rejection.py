@@ -100,7 +100,7 @@ class RejectionSampling(BaseStrategy):
 
 @dataclass(frozen=True, slots=True)
 class WeakThenStrong(BaseStrategy):
-    """Asks the session's backend, and another one when no attempt of it is accepted::
+    """Asks the session's backend, and another one when no attempt of it is accepted.
 
         weak:      --a--x --b--x
         strong:                  ---c---|
