@@ -16,7 +16,7 @@ from mellea_rx.core.types.tool import Tool, merged_tools, offer_of
 from mellea_rx.core.types.validation import fault_in, nearest
 from mellea_rx.errors import OptionError
 
-DEFAULT_RETRIES = RetryPolicy(attempts=3)
+DEFAULT_RETRIES = RetryPolicy(tries=3)
 """Two more tries after the first."""
 
 DEFAULT_STREAM_TIMEOUT = 120.0
@@ -321,7 +321,7 @@ class Options:
         value = self.standard.get(ModelOption.RETRIES)
         if isinstance(value, RetryPolicy):
             return value
-        return DEFAULT_RETRIES if value is None else RetryPolicy(attempts=value + 1)
+        return DEFAULT_RETRIES if value is None else RetryPolicy(tries=value + 1)
 
     @property
     def stop_sequences(self) -> list[str]:
