@@ -102,7 +102,7 @@ def test_a_request_made_by_hand_that_cannot_be_sent_says_where(server: ServerPro
     backend = OpenAIBackend("m", base_url=server.url)
     asked = Request((RequestMessage("user", "Go."),), schema={"enum": [HALF]})
     thunk: ModelOutputThunk[str] = ModelOutputThunk(
-        lambda generation: drain(backend.stream(asked), generation.push)
+        lambda generation: drain(backend.stream(asked), generation.push, backend.name)
     )
     with pytest.raises(InvalidInputError, match=r"cannot be sent: at \['response_format'\].*D83D"):
         thunk.wait(PATIENCE)

@@ -15,6 +15,7 @@ from reactivex.scheduler import NewThreadScheduler
 
 from mellea_rx import (
     Chunk,
+    InvalidInputError,
     MelleaSession,
     ModelOption,
     OptionError,
@@ -123,6 +124,26 @@ def test_a_stream_that_is_no_observable_of_chunks_is_an_error_that_names_the_bac
     )
     assert caught.value.text in ("", "a")  # nothing of what came after the wrong item
     gc.collect()
+
+
+def test_a_backend_that_lacks_a_member_is_told_which() -> None:
+    class Half:
+        name = "half"
+        model_options = Options()
+
+        def stream(self, request: Request) -> Observable[Chunk]:
+            return rx.empty()
+
+    half: Any = Half()
+    with pytest.raises(InvalidInputError, match="needs a backend, not Half: it lacks check, close"):
+        MelleaSession(half)
+
+
+def test_a_backend_whose_options_are_a_dict_is_told_to_make_options() -> None:
+    backend: Any = Duck()
+    backend.model_options = {}
+    with pytest.raises(InvalidInputError, match=r"model_options are Options, not dict: make them"):
+        MelleaSession(backend)
 
 
 def test_waiting_for_the_end_of_a_backend_without_aclose_is_close() -> None:
