@@ -10,7 +10,7 @@ from mellea_rx.core.interfaces.component import Component
 from mellea_rx.core.interfaces.context import Compactor, Turn
 from mellea_rx.core.streams.thunk import GenerationView, ModelOutputThunk
 from mellea_rx.core.types.request import RequestMessage
-from mellea_rx.core.types.validation import require_positive_int
+from mellea_rx.core.types.validation import require_positive_int, require_type
 from mellea_rx.errors import InvalidInputError, MelleaRxError
 from mellea_rx.stdlib.context.message_import import Asked, turns_of
 from mellea_rx.stdlib.prompts.history import past_of
@@ -30,6 +30,9 @@ class SimpleContext:
     is_simple = True
     window_size = None
     compactor = None
+
+    def __post_init__(self) -> None:
+        require_type("last", self.last, (Turn, type(None)), "a turn")
 
     def history(self) -> tuple[Turn, ...]:
         """No turns."""
@@ -93,7 +96,8 @@ class ChatContext:
             `Summarize` (both in `mellea_rx.stdlib.context`), or any `Compactor`.
 
     Raises:
-        InvalidInputError: `window_size` is not an int above 0, or `compactor` is not a function.
+        InvalidInputError: `turns` are not turns, `window_size` is not an int above 0, or
+            `compactor` is not a function.
     """
 
     turns: tuple[Turn, ...] = ()
@@ -103,6 +107,9 @@ class ChatContext:
     is_simple = False
 
     def __post_init__(self) -> None:
+        require_type("turns", self.turns, tuple, "a tuple of turns (see ChatContext.from_messages)")
+        for turn in self.turns:
+            require_type("turns", turn, Turn, "a tuple of turns (see ChatContext.from_messages)")
         size = self.window_size
         if size is not None:
             require_positive_int("window_size", size)
