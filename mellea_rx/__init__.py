@@ -12,13 +12,12 @@ A thunk is an Observable of chunks: subscribe to it, merge and zip it, iterate i
 
 from __future__ import annotations
 
-from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
 from mellea_rx import backends as _backends
 from mellea_rx import errors as _errors
 from mellea_rx._version import __version__
-from mellea_rx.core.runtime.fork import no_fork as _no_fork
+from mellea_rx.core.runtime.lazy_names import load_name as _load_name
 from mellea_rx.core.streams.reader import RetractableStream, ThunkStream
 from mellea_rx.core.streams.thunk import ComputedThunk, ModelOutputThunk
 from mellea_rx.core.types.chunk import Chunk, Retracted, ToolCall, Usage
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     )
     from mellea_rx.stdlib.generative import generative
     from mellea_rx.stdlib.objects.mify import mify
-    from mellea_rx.stdlib.react import areact, react
+    from mellea_rx.stdlib.react import ReactStep, areact, react
     from mellea_rx.stdlib.tools import acall_tools, call_tools, tool
 
 __all__ = [
@@ -57,6 +56,7 @@ __all__ = [
     "ModelOutputThunk",
     "OllamaBackend",
     "OpenAIBackend",
+    "ReactStep",
     "Requirement",
     "RetractableStream",
     "Retracted",
@@ -85,16 +85,17 @@ __all__ = [
 __all__ += _errors.__all__
 
 
+_MODULES = ("backends", "errors", "events", "helpers", "logs", "operators", "stdlib", "testing")
+
 # What not every program needs is loaded on use; backends bring aiohttp or llama.cpp with them.
 _HOMES = {
+    **{name: f"{__name__}.{name}" for name in _MODULES},
     **dict.fromkeys({*_backends.__all__}.intersection(__all__), _backends.__name__),
-    **dict.fromkeys(("areact", "react"), "mellea_rx.stdlib.react"),
+    **dict.fromkeys(("ReactStep", "areact", "react"), "mellea_rx.stdlib.react"),
     **dict.fromkeys(("acall_tools", "call_tools", "tool"), "mellea_rx.stdlib.tools"),
     "generative": "mellea_rx.stdlib.generative",
     "mify": "mellea_rx.stdlib.mify",
 }
-
-_MODULES = ("backends", "errors", "events", "helpers", "logs", "operators", "stdlib", "testing")
 
 
 def __dir__() -> list[str]:
@@ -102,7 +103,4 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        with _no_fork:
-            return getattr(_import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _load_name(__name__, _HOMES, name)

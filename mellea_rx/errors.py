@@ -257,9 +257,8 @@ class CallerLoopClosedError(MelleaRxError):
 
 
 class UnexpectedError(MelleaRxError):
-    """An exception of a kind that is never raised on purpose: a bug of this library or of a plugin.
-
-    That exception is the cause.
+    """A bug of this library or of a plugin (a backend, a strategy): an exception that is never
+    raised on purpose, which is the cause, or a value of a wrong type.
     """
 
 

@@ -74,8 +74,17 @@ def test_the_longest_chain_follows_what_is_loaded_only(tmp_path: Path) -> None:
         c="def late():\n    import mellea_rx.d",
         d="from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import mellea_rx.a",
     )
-    assert longest_chain(tree.graph()) == ["mellea_rx.a", "mellea_rx.b", "mellea_rx.c"]
+    assert longest_chain(tree.loading_graph()) == ["mellea_rx.a", "mellea_rx.b", "mellea_rx.c"]
     assert circles(tree.graph()) == []
+
+
+def test_an_import_for_type_checkers_closes_a_circle(tmp_path: Path) -> None:
+    tree = package(
+        tmp_path,
+        a="import mellea_rx.b",
+        b="from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import mellea_rx.a",
+    )
+    assert circles(tree.graph()) == [["mellea_rx.a", "mellea_rx.b"]]
 
 
 def test_circles_are_found_and_one_step_of_a_chain(tmp_path: Path) -> None:
@@ -87,7 +96,7 @@ def test_circles_are_found_and_one_step_of_a_chain(tmp_path: Path) -> None:
         d="",
     )
     assert circles(tree.graph()) == [["mellea_rx.b", "mellea_rx.c"]]
-    assert longest_chain(tree.graph()) == ["mellea_rx.a", "mellea_rx.b", "mellea_rx.d"]
+    assert longest_chain(tree.loading_graph()) == ["mellea_rx.a", "mellea_rx.b", "mellea_rx.d"]
 
 
 def test_sub_packages_that_import_each_other_are_a_pair(tmp_path: Path) -> None:

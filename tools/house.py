@@ -131,7 +131,7 @@ def measure(tree: SourceTree) -> Measures:
             for file, each in functions
             if each.lines > LONGEST_FUNCTION
         ],
-        longest_chain=longest_chain(graph),
+        longest_chain=longest_chain(tree.loading_graph()),
         circles=circles(graph),
         mutual_packages=mutual_packages(tree, graph),
         upward_arrows=[arrow for file in files for arrow in upward_arrows(tree, file.name)],

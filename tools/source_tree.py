@@ -7,7 +7,7 @@ its rules. Files are parsed and never imported, so another checkout can be read 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -155,16 +155,26 @@ class SourceTree:
         inner = module if package == self.package else package
         return inner.removeprefix(self.package).removeprefix(".")
 
-    def graph(self) -> Graph:
+    def loading_graph(self) -> Graph:
         """The imports between the package's modules that run when a module is loaded.
 
         Imports inside functions and those for type checkers only are left out.
         """
+        return self._graph(lambda each: not each.late and not each.typing_only)
+
+    def graph(self) -> Graph:
+        """The imports between the package's modules, those for type checkers only as well.
+
+        Imports inside functions are left out.
+        """
+        return self._graph(lambda each: not each.late)
+
+    def _graph(self, counts: Callable[[Import], bool]) -> Graph:
         return {
             file.module: {
                 each.module
                 for each in self.imports(file.name)
-                if each.module in self.by_module and not each.late and not each.typing_only
+                if each.module in self.by_module and counts(each)
             }
             for file in self.files.values()
         }

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mellea_rx.backends.registry import backend_names, register_backend
 from mellea_rx.core.interfaces.backend import Backend, BaseBackend, Capabilities
+from mellea_rx.core.runtime.lazy_names import load_name
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.request import Request, RequestMessage
 
 if TYPE_CHECKING:
     from mellea_rx.backends.local import LocalBackend
-    from mellea_rx.backends.ollama import OllamaBackend
+    from mellea_rx.backends.ollama import ListedModel, OllamaBackend
     from mellea_rx.backends.openai import OpenAIBackend
     from mellea_rx.backends.scripted import Pause, ScriptedBackend
     from mellea_rx.wire.transport import Limits
@@ -22,6 +22,7 @@ __all__ = [
     "BaseBackend",
     "Capabilities",
     "Limits",
+    "ListedModel",
     "LocalBackend",
     "ModelOption",
     "OllamaBackend",
@@ -35,8 +36,10 @@ __all__ = [
     "register_backend",
 ]
 
-_MODULES = {
+
+_HOMES = {
     "Limits": "mellea_rx.wire.transport",
+    "ListedModel": "mellea_rx.backends.ollama",
     "LocalBackend": "mellea_rx.backends.local",
     "OllamaBackend": "mellea_rx.backends.ollama",
     "OpenAIBackend": "mellea_rx.backends.openai",
@@ -45,7 +48,9 @@ _MODULES = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return load_name(__name__, _HOMES, name)

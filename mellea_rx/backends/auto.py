@@ -26,6 +26,7 @@ from mellea_rx.core.streams.chunk_source import ChunkSource, Push, drain
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.options import Options
 from mellea_rx.core.types.request import Request
+from mellea_rx.core.types.validation import require_model_path
 from mellea_rx.errors import BackendError, NoBackendError
 from mellea_rx.wire.redaction import Address, as_key, shielded
 
@@ -61,6 +62,7 @@ class AutoBackend:
         model_options: Mapping[Any, Any] | None = None,
         **embedded_options: Any,
     ) -> None:
+        require_model_path(model_id)
         # Rebinds the variables, so that no traceback shows a key.
         api_key, embedded_options = as_key(api_key), shielded(embedded_options)
         base_url = None if base_url is None else Address(base_url)
@@ -144,7 +146,7 @@ class AutoBackend:
     async def _produce(self, request: Request, push: Push) -> None:
         taken = await self._decided()
         taken.check(request.options)
-        await drain(taken.stream(request), push)
+        await drain(taken.stream(request), push, taken.name)
 
     async def _decided(self) -> OllamaBackend | LocalBackend:
         if self._taken is not None:

@@ -29,7 +29,12 @@ from mellea_rx.core.streams.idle_timeout import IdleTimeout
 from mellea_rx.core.types.chunk import Chunk, Usage
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.request import Request
-from mellea_rx.core.types.validation import nearest, require_positive_int, well_formed
+from mellea_rx.core.types.validation import (
+    nearest,
+    require_model_path,
+    require_positive_int,
+    well_formed,
+)
 from mellea_rx.errors import (
     BackendError,
     BadRequestError,
@@ -264,6 +269,7 @@ class LocalBackend:
         threads: int | None = None,
         batch: int = 64,
     ) -> None:
+        require_model_path(model_id)
         threads = _spare_cores() if threads is None else threads
         numbers = {
             "parallel": parallel,

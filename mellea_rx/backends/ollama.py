@@ -18,6 +18,7 @@ from mellea_rx.core.interfaces.backend import Capabilities
 from mellea_rx.core.types.chunk import Chunk, ToolCall, Usage
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.request import Request
+from mellea_rx.core.types.validation import require_model_name
 from mellea_rx.errors import (
     BackendError,
     ConnectionFailedError,
@@ -103,6 +104,7 @@ class OllamaBackend(HttpBackend):
         limits: Limits | None = None,
         http_session: ClientSession | None = None,
     ) -> None:
+        require_model_name(model_id)
         api_key = as_key(api_key)  # rebinds the variable, so that no traceback shows a key
         base_url, login = without_login(base_url or ollama_address(os.environ.get("OLLAMA_HOST")))
         known = credentials(api_key, login)

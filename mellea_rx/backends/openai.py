@@ -18,6 +18,7 @@ from mellea_rx.core.interfaces.backend import Capabilities
 from mellea_rx.core.streams.chunk_source import Push
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.request import Request
+from mellea_rx.core.types.validation import require_model_name
 from mellea_rx.errors import (
     AuthenticationError,
     BackendError,
@@ -85,6 +86,7 @@ class OpenAIBackend(HttpBackend):
         limits: Limits | None = None,
         http_session: ClientSession | None = None,
     ) -> None:
+        require_model_name(model_id)
         api_key = as_key(api_key)  # rebinds the variable, so that no traceback shows a key
         default = without_login(os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
         base_url, login = without_login(base_url) if base_url else default

@@ -17,6 +17,7 @@ from mellea_rx.core.streams.idle_timeout import IdleTimeout
 from mellea_rx.core.types.chunk import Chunk, Usage
 from mellea_rx.core.types.options import Options
 from mellea_rx.core.types.request import Request
+from mellea_rx.core.types.validation import require_type
 from mellea_rx.errors import InvalidInputError
 
 __all__ = ["Answer", "Pause", "Piece", "ScriptedBackend", "pieces_of", "play"]
@@ -63,6 +64,8 @@ class ScriptedBackend:
         model_id: str = "scripted",
         model_options: Mapping[Any, Any] | None = None,
     ) -> None:
+        require_type("model_id", model_id, str, "a str")
+        require_type("delay", delay, (int, float), "a number of seconds")
         if delay < 0:
             raise InvalidInputError(f"delay must be 0 or more seconds, not {delay!r}")
         self.model = model_id

@@ -16,7 +16,7 @@ _MISSING = "the command line of mellea-rx needs an extra: pip install 'mellea-rx
 
 
 def main() -> None:
-    """Run the command line, and exit with one of the codes in `mellea_rx.cli.exit_codes`."""
+    """Run the command line, and exit with one of its exit codes."""
     try:
         code = _run()
     except KeyboardInterrupt:

@@ -48,7 +48,11 @@ def blocking_thunk(
     """
 
     def verb(*args: P.args, **kwargs: P.kwargs) -> ComputedThunk[T]:
-        return _wait(_drive(averb(*args, **kwargs), _wait))
+        try:
+            coroutine = averb(*args, **kwargs)
+        except TypeError as error:
+            raise _wrong_arguments(error, averb) from None
+        return _wait(_drive(coroutine, _wait))
 
     return _named_after(averb, verb)
 
@@ -64,16 +68,30 @@ def blocking(averb: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
     """
 
     def verb(*args: P.args, **kwargs: P.kwargs) -> R:
-        return _drive(averb(*args, **kwargs), _wait)
+        try:
+            coroutine = averb(*args, **kwargs)
+        except TypeError as error:
+            raise _wrong_arguments(error, averb) from None
+        return _drive(coroutine, _wait)
 
     return _named_after(averb, verb)
 
 
 def _named_after(averb: Callable[..., Any], verb: Callable[P, R]) -> Callable[P, R]:
     twin = wraps(averb)(verb)
-    twin.__name__ = averb.__name__.removeprefix("a")
-    twin.__qualname__ = averb.__qualname__.replace(averb.__name__, twin.__name__)
+    twin.__name__, twin.__qualname__ = _sync_names(averb)
     return twin
+
+
+def _sync_names(averb: Callable[..., Any]) -> tuple[str, str]:
+    """The name and the qualified name of an async verb's sync twin."""
+    name = averb.__name__.removeprefix("a")
+    return name, averb.__qualname__.replace(averb.__name__, name)
+
+
+def _wrong_arguments(error: TypeError, averb: Callable[..., Any]) -> TypeError:
+    """Python's error of arguments that an async verb does not take, with its twin's name."""
+    return TypeError(str(error).replace(averb.__qualname__, _sync_names(averb)[1]))
 
 
 def without_waiting(averb: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:

@@ -18,8 +18,13 @@ from reactivex.disposable import (
 
 from mellea_rx.core.runtime.schedulers import scheduler_for
 from mellea_rx.core.streams.buffers import ChunkAccumulator
-from mellea_rx.core.types.validation import require_choice, require_seconds
-from mellea_rx.errors import BackendError, NoAnswerError
+from mellea_rx.core.types.validation import (
+    kind_of,
+    require_choice,
+    require_exceptions,
+    require_seconds,
+)
+from mellea_rx.errors import BackendError, InvalidInputError, NoAnswerError
 from mellea_rx.operators.items import Outcome, Tagged
 from mellea_rx.operators.sources import (
     CombinatorSource,
@@ -80,9 +85,11 @@ def race(
         source has dropped out, and with the exception of `accept` if that raises.
 
     Raises:
-        InvalidInputError: An argument is not a source, or there is none.
+        InvalidInputError: An argument is not a source, there is none, or `accept` is no function.
     """
     opened = combinator_sources("race", sources, least=1)
+    if accept is not None and not callable(accept):
+        raise InvalidInputError(f"accept must be a function of the text, not {kind_of(accept)}")
 
     def make(context: SubscriptionContext) -> Observable[Outcome[S]]:
         failures: dict[int, Exception] = {}
@@ -148,10 +155,12 @@ def fallback(
         An Observable of `Tagged`. It fails with `NoAnswerError` when every source has failed.
 
     Raises:
-        InvalidInputError: An argument is not a source, there is none, or `after_text` is unknown.
+        InvalidInputError: An argument is not a source, there is none, `on` has no exception
+            classes, or `after_text` is unknown.
     """
     opened = combinator_sources("fallback", sources, least=1)
     require_choice("after_text", after_text, AfterText)
+    require_exceptions("on", on)
 
     def make(context: SubscriptionContext) -> Observable[Tagged[S]]:
         failures: dict[int, Exception] = {}

@@ -13,7 +13,7 @@ from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, cast, ov
 
 from reactivex import Observable
 
-from mellea_rx.core.streams.thunk import ModelOutputThunk
+from mellea_rx.core.streams.thunk import ModelOutputThunk, when_ended
 from mellea_rx.core.text.placeholders import OptionalVariables
 from mellea_rx.core.types.validation import require_choice, require_positive_int
 from mellea_rx.errors import InvalidInputError
@@ -501,7 +501,7 @@ class _Generations:
         if self._emits_at_start:
             row.emit(Started(row.index, row.input, thunk))
         run = row.run
-        thunk.when_ended(run.dispatcher, partial(self._on_ended, row), run.abandon)
+        when_ended(thunk, run.dispatcher, partial(self._on_ended, row), run.abandon)
 
     def _on_ended(self, row: Row) -> None:
         if self._emits_at_start:

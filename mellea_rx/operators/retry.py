@@ -30,8 +30,8 @@ def retry(
     """Subscribe again when the source fails, after a pause.
 
     It is for cold sources, where each subscription is a call of its own; a thunk would only fail
-    again. By default there is no other attempt once content was emitted: a subscriber cannot take
-    back what it has shown. When no attempt is left, the stream fails with the last one's error.
+    again. By default there is no other try once content was emitted: a subscriber cannot take
+    back what it has shown. When no try is left, the stream fails with the last one's error.
 
         first:                                                              --#
         second:                                                             --a-b-|
@@ -53,7 +53,7 @@ def retry(
     Args:
         policy: `RetryPolicy()` by default.
         after_text: The policy for a failure after the first content, as in `fallback`. "fail": the
-            stream fails. "restart": there is another attempt, and its text follows from its
+            stream fails. "restart": there is another try, and its text follows from its
             beginning, after the text of the failed one. (False and True mean the same two.)
         scheduler: The clock; by default, that of the place where chunks are delivered.
 
@@ -76,18 +76,18 @@ def retry(
             observer: abc.ObserverBase[T], scheduler_: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             clock = scheduler_for(scheduler, scheduler_)
-            attempts = rx.catch_with_iterable(_attempts(source, policy, restarts, clock))
-            return attempts.subscribe(observer, scheduler=scheduler_)
+            tries = rx.catch_with_iterable(_tries(source, policy, restarts, clock))
+            return tries.subscribe(observer, scheduler=scheduler_)
 
         return Stream(subscribe)
 
     return operator
 
 
-def _attempts(
+def _tries(
     source: Observable[T], policy: RetryPolicy, restarts: bool, clock: abc.SchedulerBase
 ) -> Iterator[Observable[T]]:
-    """Yield the source once for each attempt, with its pause; end when no attempt is left."""
+    """Yield the source once for each try, with its pause; end when no try is left."""
     errors: list[Exception] = []
     has_content = False
 

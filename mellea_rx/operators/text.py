@@ -91,7 +91,7 @@ def decode(
     Example:
         >>> import reactivex as rx
         >>> from reactivex import operators as ops
-        >>> from mellea_rx.core.text.units import splitter
+        >>> from mellea_rx.operators import splitter
         >>> rx.of("one t", "wo").pipe(decode(lambda: splitter("word")), ops.to_list()).run()
         ['one ', 'two']
 

@@ -1,4 +1,4 @@
-"""`mify`: the description of an object that a model sees; see `mellea_rx.stdlib.objects`."""
+"""`mify`: the description of an object that a model sees."""
 
 from mellea_rx.stdlib.objects.description import Mified
 from mellea_rx.stdlib.objects.mify import mify

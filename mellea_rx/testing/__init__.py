@@ -13,17 +13,19 @@ from __future__ import annotations
 
 from mellea_rx.core.runtime.schedulers import LoopScheduler
 from mellea_rx.testing.faults import STALL, breaking, dripping, failing, stalling
-from mellea_rx.testing.marbles import Marbles, draw, marbles
+from mellea_rx.testing.marbles import Marbles, Mark, draw, marbles
 from mellea_rx.testing.probe import Probe, assert_marbles
-from mellea_rx.testing.recordings import Recorder, replay
+from mellea_rx.testing.recordings import Recorder, Replay, replay
 from mellea_rx.testing.virtual_time import VirtualTime, run_virtual
 
 __all__ = [
     "STALL",
     "LoopScheduler",
     "Marbles",
+    "Mark",
     "Probe",
     "Recorder",
+    "Replay",
     "VirtualTime",
     "assert_marbles",
     "breaking",

@@ -87,8 +87,12 @@ class BackendHarness:
         """The number of requests that run now; None if unknown."""
         return None
 
-    def asked(self) -> int | None:
+    def request_count(self) -> int | None:
         """The number of requests received so far; None if unknown."""
+        return self.asked()
+
+    def asked(self) -> int | None:
+        """The former name of `request_count`, which a harness may still have."""
         return None
 
 
@@ -141,7 +145,7 @@ def nothing_is_asked_before_somebody_subscribes(harness: BackendHarness) -> None
     """Creating a stream starts no request."""
     harness.answering().stream(request())
     assert harness.running() in (0, None)
-    assert harness.asked() in (0, None)
+    assert harness.request_count() in (0, None)
 
 
 def two_subscriptions_are_two_requests(harness: BackendHarness) -> None:
@@ -149,7 +153,7 @@ def two_subscriptions_are_two_requests(harness: BackendHarness) -> None:
     for probe in _observed(harness.answering(), 2, **harness.limit):
         assert probe.terminals == ["completed"]
         assert probe.text
-    assert harness.asked() in (2, None)
+    assert harness.request_count() in (2, None)
 
 
 def text_comes_as_chunks_one_after_another(harness: BackendHarness) -> None:
@@ -365,6 +369,7 @@ LAWS: tuple[Law, ...] = (
     it_lists_its_models,
     a_session_on_it_works_sync_and_async,
 )
+"""The laws, each a function that takes a `BackendHarness` and raises an `AssertionError`."""
 """All laws; the most fundamental ones first."""
 
 

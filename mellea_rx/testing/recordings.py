@@ -407,7 +407,7 @@ class Recorder:
 
         failure, cut = None, True
         try:
-            await drain(self._backend.stream(request), keep)
+            await drain(self._backend.stream(request), keep, self._backend.name)
             cut = False
         except Exception as error:
             failure, cut = Failure.of(error), False

@@ -87,7 +87,7 @@ class TestAnswers:
 
         async def main() -> None:
             thunk: ModelOutputThunk[str] = ModelOutputThunk(
-                lambda g: drain(backend.stream(request), g.push)
+                lambda g: drain(backend.stream(request), g.push, backend.name)
             )
             assert (await thunk).lstrip().startswith("Paris")
 
@@ -98,7 +98,7 @@ class TestAnswers:
 
         async def main() -> None:
             source = LocalBackend(tiny_model).stream(request_for("hello", {TOKENS: 20}))
-            await engine().run(lambda: drain(source, chunks.append))
+            await engine().run(lambda: drain(source, chunks.append, "local"))
 
         run(main)
         assert len(chunks) == 21

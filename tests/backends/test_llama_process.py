@@ -24,7 +24,8 @@ from mellea_rx import ModelOutputThunk
 def ask(backend, text="Tell me a story.", tokens=2000):
     options = Options({ModelOption.MAX_NEW_TOKENS: tokens})
     request = Request((RequestMessage("user", text),), options)
-    return ModelOutputThunk(lambda g: drain(backend.stream(request), g.push), live=True)
+    pipeline = lambda g: drain(backend.stream(request), g.push, backend.name)
+    return ModelOutputThunk(pipeline, live=True)
 
 backend = LocalBackend(sys.argv[1], parallel=2)
 """

@@ -65,7 +65,7 @@ class TestSlots:
                     running.discard(number)
                 most = max(most, len(running), generating())
 
-            await drain(backend.stream(request_for(f"{number}", {TOKENS: 200})), push)
+            await drain(backend.stream(request_for(f"{number}", {TOKENS: 200})), push, backend.name)
 
         async def main() -> None:
             await engine().run(lambda: asyncio.gather(*(one(number) for number in range(6))))

@@ -262,7 +262,7 @@ class TestLeftInTheMiddle:
         from mellea_rx.core.streams.chunk_source import drain
         from mellea_rx import ModelOutputThunk
         source = LocalBackend().stream(Request((RequestMessage("user", "hello"),)))
-        thunk = ModelOutputThunk(lambda g: drain(source, g.push))
+        thunk = ModelOutputThunk(lambda g: drain(source, g.push, "local"))
         Path({str(ready)!r}).read_text()
         """
         done = subprocess.run(

@@ -15,7 +15,7 @@ WORDS = [f"wörd {n}, " for n in range(12)]
 WHOLE = "".join(WORDS)
 _OPTIONS = {
     ModelOption.STREAM: True,
-    ModelOption.RETRIES: RetryPolicy(attempts=3, initial=0.01, jitter=0),
+    ModelOption.RETRIES: RetryPolicy(tries=3, initial=0.01, jitter=0),
 }
 _LIMIT = 60.0
 """Seconds within which every call has to end."""

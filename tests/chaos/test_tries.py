@@ -24,7 +24,7 @@ from tests.chaos.frames import chunked, end, frame, head, said
 from tests.chaos.trial import ONCE, WORDS, Trial
 from tests.support.server_process import ServerProcess
 
-QUICK = {ModelOption.RETRIES: RetryPolicy(attempts=3, initial=0.01, jitter=0)}
+QUICK = {ModelOption.RETRIES: RetryPolicy(tries=3, initial=0.01, jitter=0)}
 CHUNKED = "Transfer-Encoding: chunked"
 PASSING = [408, 409, 425, 429, 500, 502, 503, 504]
 
@@ -58,7 +58,7 @@ def test_one_that_does_not_pass_is_asked_three_times(trial: Trial, status: int) 
 def test_a_pause_that_a_server_asks_for_is_capped(trial: Trial) -> None:
     busy = {"status": 429, "headers": {"Retry-After": "86400"}, "body": ""}
     trial.server.script("m", [busy, {"chunks": WORDS}])
-    patience = RetryPolicy(attempts=2, initial=0.01, jitter=0, max_retry_after=0.05)
+    patience = RetryPolicy(tries=2, initial=0.01, jitter=0, max_retry_after=0.05)
     began = time.monotonic()
     assert call(trial, RETRIES=patience) == "Once upon a time"
     assert time.monotonic() - began < 50
@@ -66,7 +66,7 @@ def test_a_pause_that_a_server_asks_for_is_capped(trial: Trial) -> None:
 
 def test_a_budget_bounds_all_tries(trial: Trial) -> None:
     trial.server.script("m", status=429, headers={"Retry-After": "20"}, body="")
-    patience = RetryPolicy(attempts=9, initial=0.01, budget=0.2)
+    patience = RetryPolicy(tries=9, initial=0.01, budget=0.2)
     assert type(trial.failure(options={ModelOption.RETRIES: patience})) is RateLimitError
     assert len(trial.server.log("m")) == 1
 

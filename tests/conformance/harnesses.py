@@ -47,7 +47,7 @@ class ScriptedHarness(BackendHarness):
     def running(self) -> int:
         return self._backend.running
 
-    def asked(self) -> int:
+    def request_count(self) -> int:
         return len(self._backend.requests)
 
 
@@ -89,7 +89,7 @@ class HttpHarness(BackendHarness):
         entries = self.server.log(self.model)
         return sum(each["ended"] is None and not each["client_closed"] for each in entries)
 
-    def asked(self) -> int:
+    def request_count(self) -> int:
         return len(self.server.log(self.model))
 
 

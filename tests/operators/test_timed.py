@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -248,7 +249,7 @@ def test_another_attempt_comes_after_a_pause_that_doubles() -> None:
         calls.append(time.clock)
         return rx.throw(ConnectionFailedError(f"refused {len(calls)}"))
 
-    policy = RetryPolicy(attempts=6, initial=1, maximum=4, jitter=0)
+    policy = RetryPolicy(tries=6, initial=1, maximum=4, jitter=0)
     log = seen(time, rx.defer(call).pipe(retry(policy)))
     assert calls == [0, 1, 3, 7, 11, 15]
     assert str(log.error) == "refused 6"
@@ -358,7 +359,7 @@ def test_disposed_in_its_pause_it_does_not_try_again() -> None:
 
 def test_many_attempts_need_no_deeper_stack() -> None:
     time = TestScheduler()
-    policy = RetryPolicy(attempts=2000, initial=0.001, maximum=0.001, jitter=0)
+    policy = RetryPolicy(tries=2000, initial=0.001, maximum=0.001, jitter=0)
     log = seen(time, rx.throw(BROKEN).pipe(retry(policy)))
     assert log.error is BROKEN
 
@@ -369,7 +370,7 @@ def test_no_pause_is_too_large_to_count() -> None:
 
 @given(st.integers(1, 10_000), st.floats(0, 1))
 def test_a_pause_is_never_longer_than_it_may_be(attempt: int, jitter: float) -> None:
-    policy = RetryPolicy(attempts=3, initial=0.5, maximum=8, jitter=jitter)
+    policy = RetryPolicy(tries=3, initial=0.5, maximum=8, jitter=jitter)
     longest = min(8, 0.5 * 2 ** min(attempt - 1, 10))
     assert longest * (1 - jitter) <= policy.pause(attempt) <= longest
 
@@ -388,7 +389,7 @@ def test_no_attempt_begins_after_the_budget() -> None:
         calls.append(time.clock)
         return rx.throw(BROKEN)
 
-    policy = RetryPolicy(attempts=100, initial=4, maximum=4, jitter=0, budget=10)
+    policy = RetryPolicy(tries=100, initial=4, maximum=4, jitter=0, budget=10)
     seen(time, rx.defer(call).pipe(retry(policy)), until=1000)
     assert calls == [0, 4, 8]
 
@@ -398,6 +399,7 @@ def test_no_attempt_begins_after_the_budget() -> None:
     [
         ("budget", 0),
         ("max_retry_after", "long"),
+        ("tries", 0),
         ("attempts", 0),
         ("attempts", 1.5),
         ("initial", 0),
@@ -414,6 +416,15 @@ def test_no_attempt_begins_after_the_budget() -> None:
 def test_a_policy_that_cannot_be_used_is_refused_by_name(name: str, wrong: Any) -> None:
     with pytest.raises(InvalidInputError, match=name):
         RetryPolicy(**{name: wrong})
+
+
+def test_tries_have_another_name_and_only_one_can_be_given() -> None:
+    policy = RetryPolicy(attempts=5)
+    assert policy == RetryPolicy(tries=5) == RetryPolicy(5)
+    assert policy.tries == policy.attempts == replace(policy, initial=1).tries == 5
+    assert RetryPolicy().tries == 3
+    with pytest.raises(InvalidInputError, match="attempts= is another name of tries=: give one"):
+        RetryPolicy(tries=5, attempts=5)
 
 
 def test_a_retry_without_a_policy_of_its_kind_is_refused() -> None:

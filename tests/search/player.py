@@ -55,7 +55,7 @@ __all__ = ["Player"]
 _SOON = 0.1
 """Seconds that a step waits for a call that another actor has to start."""
 _DEPTH = 9
-_POLICY = RetryPolicy(attempts=3, initial=0.002, maximum=0.01)
+_POLICY = RetryPolicy(tries=3, initial=0.002, maximum=0.01)
 _THROUGH: dict[str, Callable[[], Any]] = {
     "coalesce": lambda: coalesce(0.002),
     "smooth": lambda: smooth(0.001),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import reactivex as rx
 
 from mellea_rx import (
     ChatContext,
@@ -28,11 +29,14 @@ from mellea_rx import (
     RecordingError,
     RequirementsNotMetError,
     ScriptedBackend,
+    SimpleContext,
     TemplateError,
     generative,
+    start_session,
 )
 from mellea_rx.backends import Options, Request, RequestMessage
 from mellea_rx.core.streams.chunk_source import drain
+from mellea_rx.operators import fallback, race
 from mellea_rx.stdlib.formats import as_format
 from mellea_rx.stdlib.requirements import req
 from mellea_rx.testing import replay
@@ -102,7 +106,7 @@ def test_a_request_made_by_hand_that_cannot_be_sent_says_where(server: ServerPro
     backend = OpenAIBackend("m", base_url=server.url)
     asked = Request((RequestMessage("user", "Go."),), schema={"enum": [HALF]})
     thunk: ModelOutputThunk[str] = ModelOutputThunk(
-        lambda generation: drain(backend.stream(asked), generation.push)
+        lambda generation: drain(backend.stream(asked), generation.push, backend.name)
     )
     with pytest.raises(InvalidInputError, match=r"cannot be sent: at \['response_format'\].*D83D"):
         thunk.wait(PATIENCE)
@@ -263,3 +267,24 @@ def test_what_a_model_said_is_escaped_in_the_reasons_of_a_message() -> None:
         judged.instruct("Go.", requirements=[check], require=True)
     assert r"red\x1b[2J\u202e" in str(caught.value)
     assert not {"\x1b", "\u202e"} & set(str(caught.value))
+
+
+WRONG_TYPES: dict[str, Callable[[], object]] = {
+    "model_id of LocalBackend": lambda: LocalBackend(3),  # type: ignore[arg-type]
+    "model_id of OllamaBackend": lambda: OllamaBackend(3),  # type: ignore[arg-type]
+    "model_id of OpenAIBackend": lambda: OpenAIBackend(3, api_key="k"),  # type: ignore[arg-type]
+    "model_id of auto": lambda: start_session("auto", 3),  # type: ignore[arg-type]
+    "model_id of ScriptedBackend": lambda: ScriptedBackend(model_id=3),  # type: ignore[arg-type]
+    "delay of ScriptedBackend": lambda: ScriptedBackend(delay="x"),  # type: ignore[arg-type]
+    "accept of race": lambda: race(rx.of("a"), accept=3),  # type: ignore[arg-type]
+    "on of fallback": lambda: fallback(rx.of("a"), on=3),  # type: ignore[arg-type]
+    "turns of ChatContext": lambda: ChatContext(0),  # type: ignore[arg-type]
+    "turns of another ChatContext": lambda: ChatContext((3,)),  # type: ignore[arg-type]
+    "last of SimpleContext": lambda: SimpleContext(3),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TYPES)
+def test_a_value_of_a_wrong_type_is_refused_by_the_name_of_its_parameter(name: str) -> None:
+    with pytest.raises(InvalidInputError, match=rf"^{name.split()[0]} must be .*(int|str|3)"):
+        WRONG_TYPES[name]()

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import reactivex as rx
 from reactivex import Observable
+from reactivex.scheduler import NewThreadScheduler
 
-from mellea_rx import Chunk, MelleaSession, ModelOption, OptionError, ScriptedBackend
+from mellea_rx import (
+    Chunk,
+    InvalidInputError,
+    MelleaSession,
+    ModelOption,
+    OptionError,
+    ScriptedBackend,
+    UnexpectedError,
+)
 from mellea_rx.backends import Backend, BaseBackend, Capabilities, Options, Request
 from mellea_rx.core.interfaces.backend import (
     aclose_backend,
@@ -66,6 +77,73 @@ def test_a_backend_has_the_default_of_each_member_that_it_lacks(backend: Backend
     assert not is_deferred(backend)
     assert asyncio.run(resolved(backend)) is backend
     assert MelleaSession(backend).instruct("Go.").value in ("Quack.", "Mine.")
+
+
+class Streams(Duck):
+    """A backend whose `stream` returns what it is given."""
+
+    name = "b"
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        super().__init__()
+        self.make = make
+
+    def stream(self, request: Request) -> Any:
+        return self.make()
+
+
+async def _coroutine() -> str:
+    return "text"
+
+
+WRONG_STREAMS: dict[str, tuple[Callable[[], Any], str]] = {
+    "an item that is an int": (lambda: rx.of(3), "it emitted an int"),
+    "a later item that is a str": (lambda: rx.of(Chunk("a"), "b", Chunk("c")), "it emitted a str"),
+    "an item on another thread": (
+        lambda: rx.timer(0.001, scheduler=NewThreadScheduler()),
+        "it emitted an int",
+    ),
+    "a list": (lambda: [Chunk("a")], "it returned a list"),
+    "a coroutine": (_coroutine, "it returned a coroutine"),
+    "nothing": (lambda: None, "it returned a NoneType"),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("live", [False, True], ids=["whole", "live"])
+@pytest.mark.parametrize("wrong", WRONG_STREAMS)
+def test_a_stream_that_is_no_observable_of_chunks_is_an_error_that_names_the_backend(
+    wrong: str, live: bool
+) -> None:
+    make, told = WRONG_STREAMS[wrong]
+    m = MelleaSession(Streams(make))
+    with pytest.raises(UnexpectedError) as caught:
+        m.instruct("Go.", stream=live).wait(5)
+    assert str(caught.value) == (
+        f"backend 'b': stream() must return an Observable of Chunk; {told}"
+    )
+    assert caught.value.text in ("", "a")  # nothing of what came after the wrong item
+    gc.collect()
+
+
+def test_a_backend_that_lacks_a_member_is_told_which() -> None:
+    class Half:
+        name = "half"
+        model_options = Options()
+
+        def stream(self, request: Request) -> Observable[Chunk]:
+            return rx.empty()
+
+    half: Any = Half()
+    with pytest.raises(InvalidInputError, match="needs a backend, not Half: it lacks check, close"):
+        MelleaSession(half)
+
+
+def test_a_backend_whose_options_are_a_dict_is_told_to_make_options() -> None:
+    backend: Any = Duck()
+    backend.model_options = {}
+    with pytest.raises(InvalidInputError, match=r"model_options are Options, not dict: make them"):
+        MelleaSession(backend)
 
 
 def test_waiting_for_the_end_of_a_backend_without_aclose_is_close() -> None:

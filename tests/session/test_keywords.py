@@ -185,6 +185,66 @@ def test_a_parameter_that_is_misspelled_or_of_another_verb(verb: str, name: str,
         CALLS[verb](MelleaSession(ScriptedBackend()), **{name: 1})
 
 
+_MODEL_HINT = "a session has one model: give it to start_session(model=...)"
+_ADDRESS_HINT = "an address belongs to the backend: give it to start_session(base_url=...)"
+
+
+@pytest.mark.parametrize(
+    ("verb", "name", "told"),
+    [
+        ("instruct", "loop_budget", "give strategy=RejectionSampling(loop_budget=...)"),
+        ("instruct", "attempts", "give strategy=RejectionSampling(loop_budget=...)"),
+        ("instruct", "max_concurrent", "give strategy=RejectionSampling(max_concurrent=...)"),
+        ("chat", "loop_budget", "instruct() has strategy=RejectionSampling(loop_budget=...)"),
+        ("instruct", "validate", "did you mean requirements=?"),
+        ("chat", "validate", "instruct() has requirements="),
+        ("instruct", "ctx", "a context belongs to the session: give it to start_session(ctx=...)"),
+        ("instruct", "backend", "a session has one backend: give it to MelleaSession(backend)"),
+        ("MelleaSession", "context", "did you mean ctx=?"),
+        ("MelleaSession", "contxt", "did you mean ctx=?"),
+        (
+            "MelleaSession",
+            "modelid",
+            "a session has one model: give it to start_session(model=...)",
+        ),
+        (
+            "MelleaSession",
+            "base_url",
+            "an address belongs to the backend: give it to start_session(base_url=...)",
+        ),
+        ("MelleaSession", "schema", "instruct() has format="),
+        ("MelleaSession", "examples", "instruct() has icl_examples="),
+        ("query", "documents", "instruct() has grounding_context="),
+    ],
+)
+def test_a_hint_names_what_the_function_has_or_the_function_that_has_it(
+    verb: str, name: str, told: str
+) -> None:
+    with pytest.raises(TypeError) as caught:
+        CALLS[verb](MelleaSession(ScriptedBackend()), **{name: 1})
+    assert str(caught.value).endswith(f"() has no keyword {name!r}: {told}")
+
+
+def test_two_names_of_one_option_are_told_as_they_were_given() -> None:
+    with pytest.raises(OptionError, match="max_new_tokens= and max_tokens= set one model option"):
+        MelleaSession(ScriptedBackend()).instruct("Go.", max_tokens=3, max_new_tokens=4)
+
+
+NO_ARGUMENTS: dict[str, Any] = {
+    "query": lambda m: m.query([1]),
+    "validate": lambda m: m.validate(),
+    "react": lambda m: react(m),
+    "call_tools": lambda m: call_tools(),
+    "ColdVerbs.query": lambda m: m.cold.query([1]),
+}
+
+
+@pytest.mark.parametrize("name", NO_ARGUMENTS)
+def test_a_missing_argument_is_told_with_the_name_that_was_called(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"(^|\.){name}\(\):? missing (a|1) required"):
+        NO_ARGUMENTS[name](MelleaSession(ScriptedBackend()))
+
+
 def test_signatures_still_show_every_parameter() -> None:
     parameters = inspect.signature(MelleaSession.instruct).parameters
     assert {"description", "requirements", "model_options", "options"} <= set(parameters)
@@ -239,6 +299,10 @@ def test_a_parameter_of_the_backend_stays_its_own() -> None:
         ({"temprature": 1}, r"does not take 'temprature': did you mean temperature=\?"),
         ({"timeout": 1}, r"does not take 'timeout': say which one: stream_timeout="),
         ({"delai": 1}, r"did you mean delay=\?"),
+        ({"contxt": 1}, r"did you mean ctx=\?"),
+        ({"modelid": "m"}, r"does not take 'modelid': did you mean model_id=\?"),
+        ({"base_url": "http://127.0.0.1:1"}, r"backend 'scripted' does not take 'base_url'$"),
+        ({"loop_budget": 3}, r"instruct\(\) has strategy=RejectionSampling\(loop_budget="),
         ({"temperature": 1, "model_options": {"temperature": 2}}, "temperature= and temperature"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -13,9 +15,11 @@ from mellea_rx import (
     OllamaBackend,
     OpenAIBackend,
     OptionError,
+    RetryPolicy,
     ScriptedBackend,
 )
 from mellea_rx import backends as backends_module
+from mellea_rx.backends import Options
 from tests.core.hand import STREAM
 from tests.support.server_process import ServerProcess
 
@@ -25,6 +29,11 @@ def asked(backend: Any, session: Any, call: Any) -> Any:
     m = MelleaSession(ScriptedBackend("a", model_options=backend), model_options=session)
     m.instruct("Go.", model_options=call)
     return m.backend.requests[-1].options  # type: ignore[attr-defined]
+
+
+def len_of(text: str) -> int:
+    """The length of a text."""
+    return len(text)
 
 
 def test_the_call_wins_over_the_session_which_wins_over_the_backend() -> None:
@@ -296,6 +305,38 @@ def test_tools_of_a_call_add_to_those_of_the_session_and_win_by_name() -> None:
     options = asked({}, {"tools": session}, {ModelOption.TOOLS: call})
     assert options.get(ModelOption.TOOLS) == [session[0], *call]
     assert asked({}, {"tools": session}, {ModelOption.TOOLS: []}).get(ModelOption.TOOLS) == session
+
+
+WHOLE = {
+    "temperature": 0,
+    ModelOption.STOP_SEQUENCES: ["END", "STOP"],
+    ModelOption.RETRIES: RetryPolicy(tries=2),
+    "num_predict": 5,
+    "logit_bias": {"5": [1, 2]},
+    "tools": [len_of],
+}
+
+
+def test_options_of_equal_contents_are_equal_and_have_one_hash() -> None:
+    assert Options(WHOLE) == Options(dict(WHOLE))
+    assert len({Options(WHOLE), Options(dict(WHOLE)), Options(), Options({})}) == 2
+    assert Options({"seed": 1}) != Options({"seed": 2}) != Options({"top_k": 2})
+    assert Options({"seed": 1}) != {ModelOption.SEED: 1}
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [lambda o: pickle.loads(pickle.dumps(o)), copy.copy, copy.deepcopy],
+    ids=["pickle", "copy", "deepcopy"],
+)
+def test_options_can_be_copied_and_pickled(copied: Any) -> None:
+    options = Options(WHOLE)
+    other = copied(options)
+    assert other == options
+    assert other.spelled == options.spelled
+    assert [tool.name for tool in other.tools] == ["len_of"]
+    with pytest.raises(TypeError):
+        other.standard[ModelOption.SEED] = 1
 
 
 def test_a_servers_name_is_sent_where_it_was_given(server: ServerProcess) -> None:

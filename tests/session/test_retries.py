@@ -110,7 +110,7 @@ def test_how_often_can_be_said_for_a_session_and_a_call(retries: int, tries: int
     # A policy of the session's that pauses for hours: the call's own wins.
     backend = ScriptedBackend(ServerError("busy", status=503, retry_after=0))
     long = {ModelOption.RETRIES: RetryPolicy(initial=9999, maximum=9999, budget=99999)}
-    policy = RetryPolicy(attempts=retries + 1, initial=0.001)
+    policy = RetryPolicy(tries=retries + 1, initial=0.001)
     m = MelleaSession(backend, model_options=long)
     with pytest.raises(ServerError):
         m.instruct("Go.", model_options={ModelOption.RETRIES: policy})

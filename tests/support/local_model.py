@@ -27,7 +27,9 @@ def ask(
     backend: Backend, text: str, options: dict[Any, Any] | None = None, **more: Any
 ) -> ModelOutputThunk[str]:
     request = request_for(text, options or {TOKENS: 8}, **more)
-    return ModelOutputThunk(lambda g: drain(backend.stream(request), g.push), live=True)
+    return ModelOutputThunk(
+        lambda g: drain(backend.stream(request), g.push, backend.name), live=True
+    )
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:

@@ -109,3 +109,14 @@ def test_a_bench_has_to_say_who_answers() -> None:
 
 def test_the_former_name_of_a_harness_still_works() -> None:
     assert Bench is BackendHarness
+
+
+def test_a_harness_may_count_its_requests_under_the_former_name() -> None:
+    class Counting(OwnHarness):
+        def asked(self) -> int:
+            return 1
+
+    with pytest.raises(AssertionError):
+        conformance.nothing_is_asked_before_somebody_subscribes(
+            Counting(lambda _: rx.from_iterable(GOOD))
+        )

@@ -293,7 +293,7 @@ def test_operators_on_chunks_take_their_time_from_it() -> None:
         slow = failing("a", after=0, error=lambda: RateLimitError("slower", status=429))
         backend = ScriptedBackend(slow, slow, [STALL])
         source = backend.stream(request(STREAM_TIMEOUT=None))
-        policy = RetryPolicy(attempts=3, initial=10, maximum=600, jitter=0)
+        policy = RetryPolicy(tries=3, initial=10, maximum=600, jitter=0)
         probe: Probe[Chunk] = Probe()
         probe.to(source.pipe(retry(policy), chunk_timeout(first=1000)))
         await probe.end()

@@ -102,7 +102,7 @@ async def sessions_async() -> None:
 
 async def model_options_are_keywords(m: MelleaSession) -> None:
     m.instruct("Go.", temperature=0, seed=7, max_tokens=5, stop="END", tools=[len], stream=True)
-    m.instruct("Go.", stream_timeout=None, retries=RetryPolicy(attempts=2), thinking="low")
+    m.instruct("Go.", stream_timeout=None, retries=RetryPolicy(tries=2), thinking="low")
     assert_type(m.instruct("Go.", temperature=0), ComputedThunk[str])
     assert_type(m.instruct("Go.", format=int, temperature=0).parsed, int)
     assert_type(m.query([1], "What?", seed=1), ComputedThunk[str])

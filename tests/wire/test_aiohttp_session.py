@@ -143,7 +143,7 @@ def test_a_session_that_is_closed_is_refused_by_name(kind: str, server: ServerPr
         assert await (await m.ainstruct("Go.")).avalue() == "ok"
         await session.close()
         began = time.monotonic()
-        tries = {ModelOption.RETRIES: RetryPolicy(attempts=2, initial=60, maximum=60, jitter=0)}
+        tries = {ModelOption.RETRIES: RetryPolicy(tries=2, initial=60, maximum=60, jitter=0)}
         with pytest.raises(ConnectionFailedError, match="http_session was closed"):
             await (await m.ainstruct("Go.", model_options=tries)).avalue()
         assert time.monotonic() - began < 50  # there is no retry

@@ -89,7 +89,7 @@ def test_such_a_server_is_running_and_asked_once(kind: type, authority: trustme.
     tls = context(authority, "1.3")
     tls.verify_mode = ssl.CERT_REQUIRED
     authority.configure_trust(tls)
-    retries = {ModelOption.RETRIES: RetryPolicy(attempts=3, initial=0.01)}
+    retries = {ModelOption.RETRIES: RetryPolicy(tries=3, initial=0.01)}
     with RawServer(lambda peer: peer.request(), tls=tls) as server:
         with (
             MelleaSession(kind("m", base_url=server.url), model_options=retries) as m,

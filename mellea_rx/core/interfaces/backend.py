@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 from reactivex import Observable
 
@@ -18,6 +18,7 @@ from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.image import Image
 from mellea_rx.core.types.options import Options
 from mellea_rx.core.types.request import Request
+from mellea_rx.core.types.validation import kind_of
 from mellea_rx.errors import InvalidInputError
 
 
@@ -158,18 +159,31 @@ def require_backend(value: object, taker: str) -> None:
         taker: The argument or object that takes a backend, for the message ("a session").
 
     Raises:
-        InvalidInputError: It lacks a required member of one.
+        InvalidInputError: It lacks a required member of one, or its options are not `Options`.
     """
-    if is_backend(value):
-        return
+    missing = [part for part in _REQUIRED if not hasattr(value, part)]
     if isinstance(value, type):
-        shown, advice = f"the class {value.__name__}", f"make one, with {value.__name__}(...)"
+        shown, hint = f"the class {value.__name__}", f"make one, with {value.__name__}(...)"
     elif is_backend(getattr(value, "backend", None)):
-        shown, advice = type(value).__name__, "give its `backend`"
+        shown, hint = type(value).__name__, "give its `backend`"
+    elif not missing:
+        _require_options(value, taker)
+        return
+    elif len(missing) < len(_REQUIRED):
+        shown, hint = type(value).__name__, f"it lacks {', '.join(missing)}"
     else:
         shown = type(value).__name__
-        advice = 'make one, as OllamaBackend("llama3.2"), or by name, as start_session("ollama")'
-    raise InvalidInputError(f"{taker} needs a backend, not {shown}: {advice}")
+        hint = 'make one, as OllamaBackend("llama3.2"), or by name, as start_session("ollama")'
+    raise InvalidInputError(f"{taker} needs a backend, not {shown}: {hint}")
+
+
+def _require_options(backend: Any, taker: str) -> None:
+    given = backend.model_options
+    if not isinstance(given, Options):
+        raise InvalidInputError(
+            f"{taker} needs a backend whose model_options are Options, not "
+            f"{kind_of(given)}: make them with Options(...) of mellea_rx.backends"
+        )
 
 
 def model_of(backend: Backend) -> str | None:

@@ -20,8 +20,8 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from mellea_rx.core.runtime.batched_calls import BatchedCalls
+from mellea_rx.core.runtime.cross_thread_result import CrossThreadResult
 from mellea_rx.core.runtime.fork import AsyncResource, ForkAware, Lost, TaskOwner, no_fork
-from mellea_rx.core.runtime.outcome import Outcome
 from mellea_rx.errors import AsyncioRequiredError, EngineStoppedError
 
 
@@ -154,19 +154,19 @@ class Engine:
         if self.is_current:
             return await work()
         asyncio_loop()
-        outcome: Outcome[_T] = Outcome()
+        result: CrossThreadResult[_T] = CrossThreadResult()
 
         async def settle() -> None:
             try:
-                outcome.succeed(await work())
+                result.succeed(await work())
             except asyncio.CancelledError:
-                outcome.cancel()
+                result.cancel()
             except BaseException as error:
-                outcome.fail(error)
+                result.fail(error)
 
-        handle = self.spawn(settle, lost=outcome.fail)
+        handle = self.spawn(settle, lost=result.fail)
         try:
-            return await outcome.on_loop()
+            return await result.on_loop()
         except asyncio.CancelledError:
             handle.cancel()
             raise

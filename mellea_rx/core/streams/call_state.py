@@ -8,17 +8,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.errors import CallbackError, MelleaRxError
 
-if TYPE_CHECKING:
-    from mellea_rx.core.streams.generation import Generation
-
-
 _UNPARSED: Any = object()
 _LONGEST_NAME = 80
+
+
+class Dependency(Protocol):
+    """A call that another one waits for."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is complete or has failed."""
+        ...
+
+    @property
+    def own_loops(self) -> tuple[asyncio.AbstractEventLoop, ...]:
+        """The event loops that have to run for it to go on, those of its dependencies left out."""
+        ...
+
+    @property
+    def dependencies(self) -> tuple[Dependency, ...]:
+        """The calls that it waits for itself."""
+        ...
 
 
 class CallState:
@@ -28,7 +43,7 @@ class CallState:
         clock: The engine's, in seconds.
         loops: Event loops that have to run for this call to go on (they run functions of the
             user's), so a blocking wait on one of them could never end.
-        dependencies: Generations that the call waits for; while they run, it needs what they need.
+        dependencies: The calls that this one waits for; while they run, it needs what they need.
         parse: Turns the whole text into the call's typed value.
         description: The question, for messages that have to name the call.
 
@@ -54,13 +69,15 @@ class CallState:
         self,
         clock: Callable[[], float],
         loops: tuple[asyncio.AbstractEventLoop, ...],
-        dependencies: Iterable[Generation],
+        dependencies: Iterable[Dependency],
         parse: Callable[[str], Any],
         description: object,
     ) -> None:
         self.clock = clock
         self.loops = loops
-        self.dependencies = tuple([each for each in dependencies if not each.has_ended])
+        self.dependencies: tuple[Dependency, ...] = tuple(
+            [each for each in dependencies if not each.has_ended]
+        )
         self.description = description
         self._parse = parse
         self._parsed: Any = _UNPARSED

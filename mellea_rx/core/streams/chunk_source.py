@@ -7,6 +7,7 @@ Observable is subscribed to.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol, TypeVar
@@ -14,13 +15,14 @@ from typing import Protocol, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
+from mellea_rx.core.runtime.cross_thread_result import CrossThreadResult
 from mellea_rx.core.runtime.delivery import DeliveryTarget
 from mellea_rx.core.runtime.engine import engine
-from mellea_rx.core.runtime.outcome import Outcome
 from mellea_rx.core.streams.buffers import ChunkAccumulator
 from mellea_rx.core.streams.observable import Stream, safe_terminate
 from mellea_rx.core.types.chunk import Chunk
-from mellea_rx.errors import CallerLoopClosedError, MelleaRxError
+from mellea_rx.core.types.validation import kind_with_article
+from mellea_rx.errors import CallerLoopClosedError, MelleaRxError, UnexpectedError
 
 
 class AnswerSink(Protocol):
@@ -130,27 +132,58 @@ class ChunkSource(Stream[Chunk]):
         return Disposable(engine().spawn(run, lost=partial(safe_terminate, observer)).cancel)
 
 
-def drain(source: Observable[Chunk], push: Push) -> Awaitable[None]:
+def drain(source: Observable[Chunk], push: Push, backend: str) -> Awaitable[None]:
     """Subscribe to `source`, `push` all its chunks, return when it completed.
 
     Runs on the engine. The source may emit on any thread; being cancelled disposes it.
 
+    Args:
+        source: The result of a backend's `stream`.
+        push: Called with each chunk. An error that it raises ends the subscription.
+        backend: The backend's name, for messages.
+
     Raises:
-        Exception: (when awaited) The source's error.
+        UnexpectedError: The source is no Observable; or (when awaited) it emitted an item that is
+            no `Chunk`.
+        Exception: (when awaited) The source's error, or that of `push`.
     """
     if isinstance(source, ChunkSource):
         # It runs on the engine as well: so in this very task, without a subscription in between.
         return source.produce(push)
-    return _drain(source, push)
+    if not isinstance(source, abc.ObservableBase):
+        if inspect.iscoroutine(source):
+            source.close()  # else Python warns that it was never awaited
+        raise _wrong_stream(backend, "returned", source)
+    return _drain(source, push, backend)
 
 
-async def _drain(source: Observable[Chunk], push: Push) -> None:
-    end: Outcome[None] = Outcome()
-    subscription = source.subscribe(push, end.fail, partial(end.succeed, None))
+async def _drain(source: Observable[Chunk], push: Push, backend: str) -> None:
+    end: CrossThreadResult[None] = CrossThreadResult()
+
+    def take(chunk: Chunk) -> None:
+        # An error is not raised into the source, which may lose it in a thread of its own.
+        if end.is_set:
+            return
+        if not isinstance(chunk, Chunk):
+            end.fail(_wrong_stream(backend, "emitted", chunk))
+            return
+        try:
+            push(chunk)
+        except Exception as error:
+            end.fail(error)
+
+    subscription = source.subscribe(take, end.fail, partial(end.succeed, None))
     try:
         await end.on_loop()
     finally:
         subscription.dispose()
+
+
+def _wrong_stream(backend: str, verb: str, value: object) -> UnexpectedError:
+    return UnexpectedError(
+        f"backend {backend!r}: stream() must return an Observable of Chunk; "
+        f"it {verb} {kind_with_article(value)}"
+    )
 
 
 async def drain_at(
@@ -167,7 +200,7 @@ async def drain_at(
         CallerLoopClosedError: That loop is closed.
         Exception: The source's error.
     """
-    end: Outcome[None] = Outcome()
+    end: CrossThreadResult[None] = CrossThreadResult()
     subscription = SingleAssignmentDisposable()
 
     def begin() -> None:

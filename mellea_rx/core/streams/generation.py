@@ -18,7 +18,7 @@ from mellea_rx.core.runtime.engine import TaskHandle, engine
 from mellea_rx.core.runtime.logs import FailureUnseen, error_summary, log_later
 from mellea_rx.core.runtime.wait_graph import Waiter, enter_call
 from mellea_rx.core.streams.broadcast import Broadcast, Subscriber, wake_all
-from mellea_rx.core.streams.call_state import CallState
+from mellea_rx.core.streams.call_state import CallState, Dependency
 from mellea_rx.core.streams.chunk_broadcast import ChunkBroadcast
 from mellea_rx.core.streams.event_log import EventLog
 from mellea_rx.core.types.chunk import Chunk, Retracted
@@ -457,15 +457,25 @@ class Generation(ChunkBroadcast):
         Computed anew each time: once a dependency has ended, its loop may be gone.
         """
         loops: set[asyncio.AbstractEventLoop] = set()
-        visited: set[Generation] = set()
-        waiting: list[Generation] = [self]
+        visited: set[Dependency] = set()
+        waiting: list[Dependency] = [self]
         while waiting:
             each = waiting.pop()
             if each not in visited and not each.has_ended:
                 visited.add(each)
-                loops.update(each._state.loops)
-                waiting += each._state.dependencies
+                loops.update(each.own_loops)
+                waiting += each.dependencies
         return tuple(loops)
+
+    @property
+    def own_loops(self) -> tuple[asyncio.AbstractEventLoop, ...]:
+        """The event loops that have to run for it to go on, those of its dependencies left out."""
+        return self._state.loops
+
+    @property
+    def dependencies(self) -> tuple[Dependency, ...]:
+        """The calls that it waits for; none after its end."""
+        return self._state.dependencies
 
     @property
     def was_cancelled(self) -> bool:

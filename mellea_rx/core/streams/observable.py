@@ -29,8 +29,8 @@ class Stream(Observable[T_co]):
     RxPY's: `stream[2:5]` is a stream of three items.
     """
 
-    ADVICE = "iterate it with to_iterator(it) or to_async_iterator(it) of mellea_rx.operators"
-    """The advice in its messages."""
+    _hint = "iterate it with to_iterator(it) or to_async_iterator(it) of mellea_rx.operators"
+    """The remedy, for its messages."""
 
     if not TYPE_CHECKING:  # RxPY's overloads have the types
 
@@ -39,10 +39,10 @@ class Stream(Observable[T_co]):
             return stream_of(super().pipe(*operators))
 
     def __iter__(self) -> Iterator[NoReturn]:
-        raise TypeError(f"a {type(self).__name__} is no sequence: {self.ADVICE}")
+        raise TypeError(f"a {type(self).__name__} is not a sequence: {self._hint}")
 
     def __contains__(self, item: object) -> NoReturn:
-        raise TypeError(f"a {type(self).__name__} contains nothing: {self.ADVICE}")
+        raise TypeError(f"a {type(self).__name__} cannot be searched with `in`: {self._hint}")
 
     def __add__(self, other: Observable[T]) -> Observable[T_co | T]:
         """The items of this stream, then those of another, like RxPY's `concat`."""
@@ -59,13 +59,13 @@ class Stream(Observable[T_co]):
         if isinstance(other, Observable):
             return other
         raise TypeError(
-            f"a {type(self).__name__} and a {type(other).__name__} cannot be added: {self.ADVICE}"
+            f"a {type(self).__name__} and a {type(other).__name__} cannot be added: {self._hint}"
         )
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, str):
             warnings.warn(
-                f"a {type(self).__name__} is no text, and equal to none: {self.ADVICE}",
+                f"a {type(self).__name__} is never equal to a str: {self._hint}",
                 stacklevel=2,
             )
         return NotImplemented

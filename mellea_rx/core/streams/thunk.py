@@ -55,7 +55,7 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
     Dropping the last reference to a running thunk ends its request on the server.
     """
 
-    ADVICE = (
+    _hint = (
         "its pieces are `async for piece in thunk.astream()` or `for piece in thunk.stream()`, its "
         "text is `str(thunk)` or `await thunk`, its chunks are `to_iterator(thunk)`"
     )
@@ -411,31 +411,6 @@ class ModelOutputThunk(Stream[Chunk], Generic[T]):
         """Keep this generation running: another name of `keep_alive`."""
         return self.keep_alive()
 
-    def when_ended(
-        self, dispatcher: Dispatcher, ended: Callable[[], object], lost: Callable[[], object]
-    ) -> CompletionCallback:
-        """Have a function called when this thunk is computed or has failed; counts as a wait.
-
-        Args:
-            dispatcher: Calls the function, after this method has returned.
-            ended: The function.
-            lost: Called instead, on any thread, when the dispatcher's place is gone.
-
-        Returns:
-            An object whose `dispose` cancels that.
-
-        Raises:
-            DependencyCycleError: This thunk waits for the very call that runs here.
-        """
-
-        def told() -> None:
-            if self._generation.error is None:
-                self._waited_for()
-            self._generation.end_observed = True
-            ended()
-
-        return CompletionCallback(self._generation, dispatcher, told, lost)
-
     @property
     def _needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
         """The event loops that have to run for this generation to go on."""
@@ -550,6 +525,37 @@ def _rank(name: str) -> tuple[int, str]:
         return 2, str(name)
     is_own = any(name in vars(kind) for kind in (ModelOutputThunk, ComputedThunk))
     return (0 if is_own or name == "tools" else 1), str(name)
+
+
+def when_ended(
+    thunk: ModelOutputThunk[Any],
+    dispatcher: Dispatcher,
+    ended: Callable[[], object],
+    lost: Callable[[], object],
+) -> CompletionCallback:
+    """Have a function called when a thunk is computed or has failed; counts as a wait for it.
+
+    Args:
+        thunk: The thunk.
+        dispatcher: Calls the function, after this one has returned.
+        ended: The function.
+        lost: Called instead, on any thread, when the dispatcher's place is gone.
+
+    Returns:
+        An object whose `dispose` cancels that.
+
+    Raises:
+        DependencyCycleError: The thunk waits for the very call that runs here.
+    """
+    generation = thunk._generation
+
+    def call() -> None:
+        if generation.error is None:
+            thunk._waited_for()
+        generation.end_observed = True
+        ended()
+
+    return CompletionCallback(generation, dispatcher, call, lost)
 
 
 class EventStream(Stream[Event]):

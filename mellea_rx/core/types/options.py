@@ -16,7 +16,7 @@ from mellea_rx.core.types.tool import Tool, merged_tools, offer_of
 from mellea_rx.core.types.validation import fault_in, nearest
 from mellea_rx.errors import OptionError
 
-DEFAULT_RETRIES = RetryPolicy(attempts=3)
+DEFAULT_RETRIES = RetryPolicy(tries=3)
 """Two more tries after the first."""
 
 DEFAULT_STREAM_TIMEOUT = 120.0
@@ -207,7 +207,13 @@ def meant_option(key: str) -> ModelOption | None:
 
 
 class Options:
-    """Checked model options; immutable.
+    """Checked model options; immutable. Options of equal contents are equal.
+
+    They can be copied and pickled where their tools can.
+
+    Example:
+        >>> Options({"temperature": 0}) == Options({ModelOption.TEMPERATURE: 0})
+        True
 
     Args:
         values: By `ModelOption`, or by a name of the server's own.
@@ -321,13 +327,30 @@ class Options:
         value = self.standard.get(ModelOption.RETRIES)
         if isinstance(value, RetryPolicy):
             return value
-        return DEFAULT_RETRIES if value is None else RetryPolicy(attempts=value + 1)
+        return DEFAULT_RETRIES if value is None else RetryPolicy(tries=value + 1)
 
     @property
     def stop_sequences(self) -> list[str]:
         """The stop sequences, as a list."""
         value = self.standard.get(ModelOption.STOP_SEQUENCES, ())
         return [value] if isinstance(value, str) else list(value)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Options):
+            return NotImplemented
+        return self._contents() == other._contents()
+
+    def __hash__(self) -> int:
+        # Tools count by their names alone: their schemas are dicts.
+        names = tuple([tool.name for tool in self.tools])
+        return hash((_hashable(self.standard), _hashable(self.extra), names))
+
+    def _contents(self) -> tuple[object, ...]:
+        return self.standard, self.extra, self.spelled, self.tools
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        plain = dict(self.standard), dict(self.extra), dict(self.spelled), self.tools
+        return _restored, plain
 
     def __repr__(self) -> str:
         shown = {**{str(k): v for k, v in self.standard.items()}, **self.extra}
@@ -344,6 +367,26 @@ def _checked(
     made = Options.__new__(Options)
     made.standard, made.extra, made.spelled, made.tools = standard, extra, spelled, tools
     return made
+
+
+def _restored(
+    standard: dict[ModelOption, Any],
+    extra: dict[str, Any],
+    spelled: dict[ModelOption, str],
+    tools: tuple[Tool[..., Any], ...],
+) -> Options:
+    """Options from a pickle or a copy."""
+    proxies = MappingProxyType(standard), MappingProxyType(extra), MappingProxyType(spelled)
+    return _checked(*proxies, tools)
+
+
+def _hashable(value: Any) -> object:
+    """A value of the options in hashable form; equal values have equal forms."""
+    if isinstance(value, Mapping):
+        return frozenset((key, _hashable(each)) for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return tuple(_hashable(each) for each in value)
+    return value
 
 
 def _require_json(key: str, value: object) -> None:

@@ -60,7 +60,10 @@ class Tool(Generic[P, R_co]):
     description: str
     parameters: Mapping[str, Any]
     function: Callable[P, R_co]
-    convert: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(default=dict, repr=False)
+    # Made of the function, anew each time: tools of one function are equal.
+    convert: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(
+        default=dict, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):

@@ -105,6 +105,54 @@ def require_choice(name: str, value: object, choices: Any) -> None:
         raise InvalidInputError(f"{name} must be one of {known}, not {value!r}")
 
 
+def require_type(name: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
+    """Check that `value` is an object of one of some classes.
+
+    Args:
+        name: The argument's name, for the message.
+        value: The argument.
+        kinds: The class, or the classes.
+        expected: A noun phrase for the expected value, for the message.
+
+    Raises:
+        InvalidInputError: It is not.
+    """
+    if not isinstance(value, kinds):
+        raise InvalidInputError(f"{name} must be {expected}, not {kind_of(value)}")
+
+
+def require_exceptions(name: str, value: object) -> None:
+    """Check that `value` is a class of exceptions, or a tuple of such classes.
+
+    Raises:
+        InvalidInputError: It is not.
+    """
+    kinds = value if isinstance(value, tuple) else (value,)
+    if not all(isinstance(each, type) and issubclass(each, Exception) for each in kinds):
+        raise InvalidInputError(
+            f"{name} must be an exception class or a tuple of them, not {value!r}"
+        )
+
+
+def require_model_name(value: object) -> None:
+    """Check a `model_id` that a server knows; None stands for the default model.
+
+    Raises:
+        InvalidInputError: It is not a str.
+    """
+    require_type("model_id", value, (str, type(None)), "a model's name, as a str")
+
+
+def require_model_path(value: object) -> None:
+    """Check a `model_id` that may be a path too; None stands for the default model.
+
+    Raises:
+        InvalidInputError: It is neither a str nor a path.
+    """
+    kinds = (str, os.PathLike, type(None))
+    require_type("model_id", value, kinds, "a model's name or the path of its file")
+
+
 def either_name(name: str, value: T | None, alias: str, other: T | None) -> tuple[str, T | None]:
     """A parameter that has two names, of which a caller may give one.
 
@@ -142,6 +190,17 @@ def kind_of(value: object) -> str:
         return type(value).__name__
     name = value.__name__
     return f"the class {name}: make an object of it, with {name}(...)"
+
+
+def kind_with_article(value: object) -> str:
+    """The name of a value's type, with "a" or "an", for an error message.
+
+    Example:
+        >>> kind_with_article(3), kind_with_article("text")
+        ('an int', 'a str')
+    """
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def name_of(function: object) -> str:

@@ -11,7 +11,7 @@ from mellea_rx.core.interfaces.context import Compactor, Turn
 from mellea_rx.core.streams.generation_view import GenerationView
 from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.core.types.request import RequestMessage
-from mellea_rx.core.types.validation import require_positive_int
+from mellea_rx.core.types.validation import require_positive_int, require_type
 from mellea_rx.errors import InvalidInputError, MelleaRxError
 from mellea_rx.stdlib.context.message_import import Asked, turns_of
 from mellea_rx.stdlib.prompts.history import past_of
@@ -31,6 +31,9 @@ class SimpleContext:
     is_simple = True
     window_size = None
     compactor = None
+
+    def __post_init__(self) -> None:
+        require_type("last", self.last, (Turn, type(None)), "a turn")
 
     def history(self) -> tuple[Turn, ...]:
         """No turns."""
@@ -91,10 +94,11 @@ class ChatContext:
         window_size: The maximum number of latest turns in a prompt; a tool's results count with
             the turn that called it, and summaries do not count. None for all.
         compactor: The function that shortens the history before the window does: `TokenThreshold`,
-            `Summarize` (both in `mellea_rx.stdlib.context.compaction`), or any `Compactor`.
+            `Summarize` (both in `mellea_rx.stdlib.context`), or any `Compactor`.
 
     Raises:
-        InvalidInputError: `window_size` is not an int above 0, or `compactor` is not a function.
+        InvalidInputError: `turns` are not turns, `window_size` is not an int above 0, or
+            `compactor` is not a function.
     """
 
     turns: tuple[Turn, ...] = ()
@@ -104,6 +108,9 @@ class ChatContext:
     is_simple = False
 
     def __post_init__(self) -> None:
+        require_type("turns", self.turns, tuple, "a tuple of turns (see ChatContext.from_messages)")
+        for turn in self.turns:
+            require_type("turns", turn, Turn, "a tuple of turns (see ChatContext.from_messages)")
         size = self.window_size
         if size is not None:
             require_positive_int("window_size", size)
@@ -111,8 +118,8 @@ class ChatContext:
             isinstance(self.compactor, type) or not callable(self.compactor)
         ):
             raise InvalidInputError(
-                "compactor must be a function of the history, or one of "
-                f"mellea_rx.stdlib.context.compaction, not {self.compactor!r}"
+                "compactor must be a function of the history, or a Summarize or TokenThreshold of "
+                f"mellea_rx.stdlib.context, not {self.compactor!r}"
             )
 
     @classmethod

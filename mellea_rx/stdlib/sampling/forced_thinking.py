@@ -260,7 +260,7 @@ class _ForcedAnswer:
             show(split)
 
         try:
-            await drain(self._backend.stream(request), take)
+            await drain(self._backend.stream(request), take, self._backend.name)
             add(Chunk(), splitter.flush())
         finally:
             self._usage = _sum(self._usage, whole.snapshot().usage)

@@ -115,7 +115,7 @@ class RejectionSampling(EarlyRelease, CountedStrategy):
 
 @dataclass(frozen=True, slots=True, init=False)
 class WeakThenStrong(EarlyRelease, LoopStrategy):
-    """Asks the session's backend, and another one when no attempt of it is accepted::
+    """Asks the session's backend, and another one when no attempt of it is accepted.
 
         weak:      --a--x --b--x
         strong:                  ---c---|

@@ -79,7 +79,25 @@ KEYWORDS: Mapping[str, ModelOption] = MappingProxyType(
 )
 """The option of each keyword."""
 
-_ADVICE: Mapping[str, str] = {
+_SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "backend": ("backend_name",),
+    "context": ("grounding_context", "ctx"),
+    "documents": ("grounding_context",),
+    "examples": ("icl_examples",),
+    "options": ("model_options",),
+    **dict.fromkeys(("variables", "inputs"), ("user_variables",)),
+    **dict.fromkeys(("schema", "response_format", "response_model", "output_type"), ("format",)),
+    **dict.fromkeys(("validate", "validation", "validators"), ("requirements",)),
+}
+"""Keywords of other libraries, with the parameters that have their meaning here."""
+
+_STRATEGY_PARAMETERS: Mapping[str, str] = {
+    **dict.fromkeys(("loop_budget", "attempts", "max_attempts"), "loop_budget"),
+    **dict.fromkeys(("max_concurrent", "concurrency_budget"), "max_concurrent"),
+}
+"""Keywords for the number of attempts, with the parameters of a strategy."""
+
+_HINTS: Mapping[str, str] = {
     "timeout": (
         "say which one: stream_timeout= (seconds of silence), first_token_timeout=, or "
         "total_timeout= (seconds for the whole call)"
@@ -87,19 +105,16 @@ _ADVICE: Mapping[str, str] = {
     **dict.fromkeys(
         ("model", "model_id"), "a session has one model: give it to start_session(model=...)"
     ),
-    **dict.fromkeys(("context", "documents"), "did you mean grounding_context=?"),
-    **dict.fromkeys(("variables", "inputs"), "did you mean user_variables=?"),
-    "examples": "did you mean icl_examples=?",
-    "backend": (
-        "did you mean backend_name=? (an object goes into MelleaSession, as MelleaSession(backend))"
-    ),
-    "options": "did you mean model_options=?",
     **dict.fromkeys(
-        ("schema", "response_format", "response_model", "output_type"), "did you mean format=?"
+        ("ctx", "context_type"),
+        "a context belongs to the session: give it to start_session(ctx=...)",
     ),
-    "n": "one call is one answer: make several calls, or give strategy=BestOfN(loop_budget=...)",
+    "backend": "a session has one backend: give it to MelleaSession(backend)",
+    "base_url": "an address belongs to the backend: give it to start_session(base_url=...)",
+    "api_key": "a key belongs to the backend: give it to start_session(api_key=...)",
+    "n": "one call is one answer: make several calls, or instruct with strategy=BestOfN(n=...)",
 }
-"""Keywords of other libraries, with the advice in their error messages."""
+"""Other keywords that people write, with the hints in their error messages."""
 
 _INSTRUCTS = (
     *("format", "grounding_context", "icl_examples", "images", "prefix", "require"),
@@ -128,16 +143,17 @@ def with_keywords(
     require_keywords(function, keywords)
     Options(model_options)  # refuses anything but a dict of options
     options = dict(model_options or {})
-    known = {standard_option(key): key for key in options}
+    known = {standard_option(key): (key, f"{key!s}") for key in options}
     for name, value in keywords.items():
         option = KEYWORDS[name]
         if option not in known:
-            known[option] = option
+            known[option] = option, f"{name}="
             options[option] = value
-        elif (before := options[known[option]]) is not value and before != value:
+            continue
+        key, told = known[option]
+        if options[key] is not value and options[key] != value:
             raise OptionError(
-                f"{name}= and {known[option]!s} set one model option to different values: "
-                "give one of them"
+                f"{name}= and {told} set one model option to different values: give one of them"
             )
     return options
 
@@ -157,24 +173,50 @@ def require_keywords(function: Callable[..., Any], keywords: Iterable[str]) -> N
 
 
 def unknown_keyword(name: str, own: Iterable[str] = ()) -> str:
-    """The advice for a keyword that a function does not have.
+    """The hint for a keyword that a function does not have.
 
     Args:
         name: The keyword.
         own: The function's parameters.
     """
-    if name in _ADVICE:
-        return _ADVICE[name]
-    if name in _INSTRUCTS:
-        return f"instruct() has {name}="
-    names = [*own, *KEYWORDS]
+    own = frozenset(own)
+    return (
+        _hint_of(name, own)
+        or _hint_of_nearest(name, own)
+        or f"an option of the server's own goes into model_options={{{name!r}: ...}}"
+    )
+
+
+def _hint_of(name: str, own: frozenset[str]) -> str | None:
+    """The hint for a keyword that is known by this very name; None where it is not."""
+    synonyms = _SYNONYMS.get(name, ())
+    for meant in synonyms:
+        if meant in own:
+            return f"did you mean {meant}=?"
+    if name in _STRATEGY_PARAMETERS:
+        strategy = f"strategy=RejectionSampling({_STRATEGY_PARAMETERS[name]}=...)"
+        return f"give {strategy}" if "strategy" in own else f"instruct() has {strategy}"
+    if name in _HINTS:
+        return _HINTS[name]
+    meant = next((each for each in (name, *synonyms) if each in _INSTRUCTS), "")
+    return f"instruct() has {meant}=" if meant else None
+
+
+def _hint_of_nearest(name: str, own: frozenset[str]) -> str | None:
+    """The hint for a keyword that is nearly written as a known one; None where there is none."""
+    names = [*sorted(own), *KEYWORDS]
     near = nearest(name, names) or next(iter(get_close_matches(name, names, 1, cutoff=0.75)), None)
-    meant = meant_option(name)
-    if near is None and meant is not None:
-        near = meant.value.removeprefix("@")
+    if near is None and (option := meant_option(name)) is not None:
+        near = option.value.removeprefix("@")
     if near is not None:
         return f"did you mean {near}=?"
-    return f"an option of the server's own goes into model_options={{{name!r}: ...}}"
+    others = [each for each in (*_SYNONYMS, *_STRATEGY_PARAMETERS, *_HINTS) if each not in own]
+    other = nearest(name, [each for each in others if len(each) >= _LONG_ENOUGH])
+    return None if other is None else _hint_of(other, own)
+
+
+_LONG_ENOUGH = 4
+"""The length from which on a name may be misspelt: any letter is nearly an "n"."""
 
 
 Requirements: TypeAlias = Iterable[str | Requirement] | str | Requirement

@@ -28,7 +28,10 @@ def _cold(
     @wraps(averb)
     def verb(self: ColdVerbs, /, *args: P.args, **kwargs: P.kwargs) -> ColdCall[T]:
         if not fits(args, kwargs):  # reports the wrong argument now, and not on subscription
-            bound = signature.bind(self, *args, **kwargs)
+            try:
+                bound = signature.bind(self, *args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{verb.__qualname__}(): {error}") from None
             require_keywords(averb, bound.arguments.get("options", ()))
         return ColdCall(partial(start, self._session, *args, **kwargs))
 

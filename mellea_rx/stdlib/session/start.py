@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any
 
 from mellea_rx.backends.registry import backend_parameters, create_backend
@@ -134,8 +135,16 @@ def _create(name: str, model: str | os.PathLike[str] | None, options: dict[str, 
         if "unexpected keyword argument" not in message:
             raise
         wrong = message.rsplit("argument ", 1)[-1].split(".")[0]
-        advice = unknown_keyword(wrong.strip("'"), backend_parameters(name))
-        raise InvalidInputError(f"backend {name!r} does not take {wrong}: {advice}") from None
+        hint = _hint(wrong.strip("'"), name)
+        raise InvalidInputError(f"backend {name!r} does not take {wrong}{hint}") from None
+
+
+def _hint(keyword: str, backend_name: str) -> str:
+    """The hint for a keyword that a backend does not take; "" where it is one of sessions."""
+    own = {*signature(start_session).parameters} - {"options"}
+    if keyword in own:
+        return ""
+    return f": {unknown_keyword(keyword, own | backend_parameters(backend_name))}"
 
 
 def _context(

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Outcome(Generic[T]):
+class CrossThreadResult(Generic[T]):
     """One result or one error: set by any thread, and awaited on any event loop.
 
     The first call of `succeed`, `fail` or `cancel` counts; later ones are ignored.
@@ -23,6 +23,11 @@ class Outcome(Generic[T]):
 
     def __init__(self) -> None:
         self._future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a result or an error, or it was cancelled."""
+        return self._future.done()
 
     def succeed(self, result: T) -> None:
         """Set the result."""
@@ -40,5 +45,5 @@ class Outcome(Generic[T]):
         self._future.cancel()
 
     def on_loop(self) -> asyncio.Future[T]:
-        """A future of the running event loop with this outcome. Cancelling it cancels this."""
+        """A future of the running event loop that ends as this does. Cancelling it cancels this."""
         return asyncio.wrap_future(self._future)
