@@ -177,7 +177,7 @@ def test_a_line_of_the_page_that_does_not_describe_its_name_is_refused(line: str
 
 def test_names_that_are_assigned_are_described_by_the_docstring_below() -> None:
     page = PAGE.read_text()
-    rows = "| `Unit` | The kinds of units", "| `STALL` | An endless pause", "| `LAWS` | The laws"
+    rows = "| `Unit` | The name of a unit", "| `STALL` | An endless pause", "| `LAWS` | The laws"
     assert all(row in page for row in rows)
 
 

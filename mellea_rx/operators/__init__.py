@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from mellea_rx.core.text.units import splitter
 from mellea_rx.core.types.retry_policy import RetryPolicy
-from mellea_rx.core.types.unit import Splitter, Unit
+from mellea_rx.core.types.unit import ListSplitter, Splitter, Unit
 from mellea_rx.operators.bridges import from_async_iterable, from_future, to_thunk
 from mellea_rx.operators.choose import fallback, hedge, race
 from mellea_rx.operators.combine import as_completed, combine_latest, concat, gather, merge, zip
@@ -37,6 +37,7 @@ from mellea_rx.operators.timing import chunk_timeout, coalesce, smooth
 
 __all__ = [
     "Generated",
+    "ListSplitter",
     "Outcome",
     "Part",
     "RetryPolicy",

@@ -346,7 +346,7 @@ class Options:
         return hash((_hashable(self.standard), _hashable(self.extra), names))
 
     def _contents(self) -> tuple[object, ...]:
-        return self.standard, self.extra, self.spelled, self.tools
+        return self.standard, self.extra, self.tools
 
     def __reduce__(self) -> tuple[Any, ...]:
         plain = dict(self.standard), dict(self.extra), dict(self.spelled), self.tools

@@ -21,8 +21,8 @@ class Roles:
 
     Example:
         >>> from mellea_rx import ScriptedBackend
-        >>> Roles(judge=ScriptedBackend("yes")).backends
-        (<mellea_rx.backends.scripted.ScriptedBackend object at ...>,)
+        >>> len(Roles(judge=ScriptedBackend("yes")).backends)
+        1
 
     Raises:
         InvalidInputError: One of them is not a backend.
