@@ -6,15 +6,20 @@ Strategies implement the one and use the other; calls use both.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.interfaces.optional import optional_member
 from mellea_rx.core.streams.event_log import EventLog
+from mellea_rx.core.types.output import Output
 from mellea_rx.core.types.request import Request
+from mellea_rx.core.types.requirement import Requirement
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
+
+Requirements: TypeAlias = Iterable[str | Requirement] | str | Requirement
+"""Requirements as users give them: texts or `Requirement`s, one or several."""
 
 
 class Sampler(Protocol):
@@ -76,6 +81,10 @@ class Sampler(Protocol):
         """Call a user's function: a sync one in a worker thread, an async one on its own loop."""
         ...
 
+    def output(self, attempt: Attempt) -> Output:
+        """An attempt's answer as validators see it, for the user's functions that judge it."""
+        ...
+
     def set_parsed(self, value: Any) -> None:
         """Set the object that the value's text stands for (`thunk.parsed`), where it is known."""
         ...
@@ -84,8 +93,8 @@ class Sampler(Protocol):
 class SamplingStrategy(Protocol):
     """Decides how often to try, and which attempt becomes the value.
 
-    Any object with this method is one. `BaseStrategy` has the optional members, `always` and
-    `callables`, with their defaults.
+    Any object with this method is one. `BaseStrategy` has the optional members, `always`,
+    `callables` and `requirements`, with their defaults.
     """
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
@@ -115,6 +124,14 @@ class BaseStrategy(ABC):
         """
         return ()
 
+    @property
+    def requirements(self) -> Requirements:
+        """Requirements that are added to those of each call; none by default.
+
+        They are texts or `Requirement`s, and are stated in the prompt as the call's own.
+        """
+        return ()
+
     @abstractmethod
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """See `SamplingStrategy`."""
@@ -128,6 +145,12 @@ def is_strategy(value: object) -> bool:
 def samples_always(strategy: SamplingStrategy) -> bool:
     """See `BaseStrategy.always`."""
     return bool(optional_member(strategy, BaseStrategy, "always"))
+
+
+def requirements_of(strategy: object) -> Requirements:
+    """See `BaseStrategy.requirements`. Another object than a strategy has none."""
+    given: Requirements = optional_member(strategy, BaseStrategy, "requirements")
+    return given
 
 
 def callables_of(strategy: SamplingStrategy) -> tuple[Callable[..., Any], ...]:

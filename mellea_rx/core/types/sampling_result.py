@@ -9,6 +9,12 @@ from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.errors import MelleaRxError
 
 
+def reason_of(requirement: Requirement, result: ValidationResult) -> str:
+    """The reason why a requirement is not met, in words."""
+    described = requirement.description
+    return f"{described}: {result.reason}" if result.reason else described
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One generation and the results of its validations.
@@ -20,6 +26,8 @@ class Attempt:
         score: The strategy's score, where it gives one.
         error: The error of its generation or of a user's function, where one failed; `answer` is
             then the text before the error.
+        number: Its number in the call, from 1, in the order in which attempts begin; 0 where it
+            is not known.
 
     Its truth is its `success`.
     """
@@ -29,6 +37,7 @@ class Attempt:
     kept: str = ""
     score: float | None = None
     error: MelleaRxError | None = None
+    number: int = 0
 
     @property
     def text(self) -> str:
@@ -55,11 +64,7 @@ class Attempt:
         """The reasons of its rejection: its error, or one for each requirement that is not met."""
         if self.error is not None:
             return (str(self.error),)
-        return tuple(
-            f"{each.description}: {result.reason}" if result.reason else each.description
-            for each, result in self.validations
-            if not result
-        )
+        return tuple(reason_of(each, result) for each, result in self.validations if not result)
 
     def __bool__(self) -> bool:
         return self.success

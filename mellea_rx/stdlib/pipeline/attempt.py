@@ -12,6 +12,7 @@ from mellea_rx.core.streams.event_log import EventLog
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.events import Retrying, Validated
 from mellea_rx.core.types.options import Options
+from mellea_rx.core.types.output import Origin, Output
 from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.requirement import Requirement, UnitVerdict, ValidationResult
 from mellea_rx.core.types.sampling_result import Attempt
@@ -37,6 +38,7 @@ class AttemptSettings:
         requirements: The requirements on an answer.
         loop: The caller's event loop, for async functions.
         sources: The user's templates by name, which replace the library's own.
+        origin: The parser of the answers, their context and session, for validators.
         refusals_fail: Whether a refusal is an error, and not an answer to be judged.
     """
 
@@ -46,6 +48,7 @@ class AttemptSettings:
     requirements: tuple[Requirement, ...]
     loop: asyncio.AbstractEventLoop | None
     sources: Sources
+    origin: Origin
     refusals_fail: bool = False
 
 
@@ -112,7 +115,8 @@ class RunningAttempt:
             for requirement, result in decided:
                 found = (self._number, requirement.description, result.result, result.reason)
                 self._event_log.add(Validated(self._event_log.now(), *found))
-        return Attempt(answer, decided, answer.text[: self._good])
+        kept = answer.text[: self._good]
+        return Attempt(answer, decided, kept, number=self._number + 1)
 
     async def _generate(self, backend: Backend, request: Request) -> None:
         """Generate, and judge units meanwhile; a unit that fails ends the generation at once."""
@@ -192,12 +196,12 @@ class RunningAttempt:
         failure = self._judge.failure
         if failure is not None:
             return (failure,)
-        if answer.tool_calls:  # an answer with tool calls is not final
-            return ()
-        requirements, met = self._setting.requirements, self._judge.met
+        requirements = [each for each in self._setting.requirements if each.applies_to(answer)]
+        # By identity: equal requirements have a lane each, and a comparison may be a user's code.
+        met = set(map(id, self._judge.met))
         results = await validate_all(
-            [each for each in requirements if each not in met],
-            answer.text,
+            [each for each in requirements if id(each) not in met],
+            Output(answer, origin=self._setting.origin, attempt=self._number + 1),
             backend=backend,
             options=request.options,
             loop=self._setting.loop,
@@ -206,5 +210,6 @@ class RunningAttempt:
         )
         rest = iter(results)
         return tuple(
-            (each, ValidationResult(True) if each in met else next(rest)) for each in requirements
+            (each, ValidationResult(True) if id(each) in met else next(rest))
+            for each in requirements
         )

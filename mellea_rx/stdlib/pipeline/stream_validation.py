@@ -1,6 +1,6 @@
 """Decides requirements unit by unit while the answer streams. Attempts use it.
 
-Each requirement with `stream_validate` has its own lane: its splitter, its units in order, and the
+Each requirement with a `unit_function` has its own lane: its splitter, its units in order, and the
 length of the text that passed. The text is validated as far as all lanes are, and one failed unit
 ends the answer.
 """
@@ -55,7 +55,7 @@ class _Lane:
     """The validation of a text by one requirement.
 
     Args:
-        requirement: A requirement with `stream_validate`.
+        requirement: A requirement with a `unit_function`.
         function: Its function.
         after: Text that was validated before. A function with state gets its units once more, to
             restore the state; their verdicts are ignored.
@@ -101,7 +101,7 @@ class StreamJudge:
     """Judges one answer while it streams. Used on the engine only.
 
     Args:
-        requirements: All requirements of the call; where one has no `stream_validate`, no text is
+        requirements: All requirements of the call; where one has no `unit_function`, no text is
             validated before the end.
         loop: The caller's event loop, for async functions.
         decided: Called with each verdict.
@@ -119,9 +119,9 @@ class StreamJudge:
         where: str = "",
     ) -> None:
         self._lanes = [
-            _Lane(each, each.stream_validate, after)
+            _Lane(each, function, after)
             for each in requirements
-            if each.stream_validate is not None
+            if (function := each.unit_function) is not None
         ]
         self._all_stream = len(self._lanes) == len(requirements)
         self._start = len(after)
@@ -206,7 +206,7 @@ class StreamJudge:
         try:
             yield
         except Exception as error:
-            requirement, function = lane.requirement, lane.requirement.stream_validate
+            requirement, function = lane.requirement, lane.requirement.unit_function
             where = f"{requirement.unit} {lane.count} of {self._where}" if unit else self._where
             raise validator_failed(requirement, function, error, unit, where) from error
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -13,8 +14,9 @@ from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.runtime.user_functions import call_user_function
 from mellea_rx.core.streams.chunk_source import CollectingSink
 from mellea_rx.core.types.options import ModelOption, Options
+from mellea_rx.core.types.output import Output
 from mellea_rx.core.types.request import Request, RequestMessage
-from mellea_rx.core.types.requirement import Requirement, ValidationFunction, ValidationResult
+from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.stdlib.pipeline.retries import generate_with_retries
 from mellea_rx.stdlib.pipeline.structured_output import refusal_reason
 from mellea_rx.stdlib.prompts.renderer import Sources, render
@@ -77,7 +79,7 @@ def _of_the_judge(options: Options) -> Options:
 
 async def validate_all(
     requirements: Sequence[Requirement],
-    text: str,
+    output: Output,
     *,
     backend: Backend,
     options: Options,
@@ -90,13 +92,13 @@ async def validate_all(
 
     Args:
         requirements: The requirements.
-        text: The output.
+        output: The output.
         backend: Judges where a requirement has no function; it is resolved.
         options: The call's model options; the judge gets the time limit and the servers' own
             options of them.
         given: Model options for the judge itself.
         loop: The caller's event loop, for async functions.
-        where: The name of the text in messages ("attempt 2").
+        where: The name of the output in messages ("attempt 2").
         sources: The user's templates by name, which replace the library's own.
 
     Returns:
@@ -110,9 +112,12 @@ async def validate_all(
     of_the_judge = given.over(_of_the_judge(options))
 
     async def decide(requirement: Requirement) -> ValidationResult:
-        if requirement.validation_fn is None:
-            return await _judge(requirement, text, backend, of_the_judge, loop, where, sources)
-        return await _call(requirement, requirement.validation_fn, text, loop, where)
+        function = requirement.answer_function
+        if function is None:
+            return await _judge(
+                requirement, output.text, backend, of_the_judge, loop, where, sources
+            )
+        return await _call(requirement, function, output, loop, where)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -124,15 +129,23 @@ async def validate_all(
 
 async def _call(
     requirement: Requirement,
-    function: ValidationFunction,
-    text: str,
+    function: Callable[[Output], Any],
+    output: Output,
     loop: asyncio.AbstractEventLoop | None,
     where: str,
 ) -> ValidationResult:
     try:
-        return verdict(await call_user_function(function, text, loop=loop))
+        return verdict(await call_user_function(function, output, loop=loop))
     except Exception as error:
-        raise validator_failed(requirement, function, error, text, where) from error
+        if _is_parse_error(error, output):
+            return ValidationResult(False, reason=str(error))
+        raise validator_failed(requirement, function, error, output.text, where) from error
+
+
+def _is_parse_error(error: Exception, output: Output) -> bool:
+    """Whether a function let the error of `output.parsed` pass: the answer cannot be parsed."""
+    known = output.parse_error
+    return known is not None and (type(error), str(error)) == (type(known), str(known))
 
 
 async def _judge(

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from mellea_rx.core.interfaces.backend import Backend, require_backend
-from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
+from mellea_rx.core.interfaces.sampling import BaseStrategy, Requirements, Sampler
+from mellea_rx.core.types.requirement import Requirement
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.validation import require_positive_int
 from mellea_rx.errors import InvalidInputError
+from mellea_rx.stdlib.requirements import as_requirements
 from mellea_rx.stdlib.sampling.attempts import (
     at_once,
     outcome,
@@ -44,6 +46,7 @@ class RejectionSampling(BaseStrategy):
         repair: The attempt after one that failed: "restart" makes another one, "continue" goes on
             (see above; only on backends that can continue an assistant's message).
         concurrency_budget: Another name of `max_concurrent`.
+        requirements: Requirements that are added to those of each call.
 
     Raises:
         InvalidInputError: A number is below 1, there is no such repair, or one parameter was given
@@ -53,6 +56,7 @@ class RejectionSampling(BaseStrategy):
     loop_budget: int
     max_concurrent: int
     repair: Literal["restart", "continue"]
+    requirements: tuple[Requirement, ...]
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class RejectionSampling(BaseStrategy):
         max_concurrent: int | None = None,
         repair: Literal["restart", "continue"] = "restart",
         concurrency_budget: int | None = None,
+        requirements: Requirements = (),
     ) -> None:
         budget = require_positive_int("loop_budget", loop_budget)
         name, given = width_of(max_concurrent, concurrency_budget)
@@ -74,6 +79,7 @@ class RejectionSampling(BaseStrategy):
         object.__setattr__(self, "loop_budget", budget)
         object.__setattr__(self, "max_concurrent", width)
         object.__setattr__(self, "repair", repair)
+        object.__setattr__(self, "requirements", as_requirements(requirements))
 
     @property
     def concurrency_budget(self) -> int:
@@ -110,6 +116,7 @@ class WeakThenStrong(BaseStrategy):
         strong: The other backend; its own model options hold for what the call does not set.
         weak_budget: The maximum number of attempts of the session's backend.
         strong_budget: The maximum number of attempts of the other one.
+        requirements: Requirements that are added to those of each call.
 
     Raises:
         InvalidInputError: A budget is below 1, or `strong` is not a backend.
@@ -118,11 +125,14 @@ class WeakThenStrong(BaseStrategy):
     strong: Backend
     weak_budget: int = 2
     strong_budget: int = 1
+    _: KW_ONLY
+    requirements: Requirements = ()
 
     def __post_init__(self) -> None:
         require_positive_int("weak_budget", self.weak_budget)
         require_positive_int("strong_budget", self.strong_budget)
         require_backend(self.strong, "strong")
+        object.__setattr__(self, "requirements", as_requirements(self.requirements))
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds."""

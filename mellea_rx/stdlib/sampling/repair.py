@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 from mellea_rx.core.interfaces.component import Template
-from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
+from mellea_rx.core.interfaces.sampling import BaseStrategy, Requirements, Sampler
 from mellea_rx.core.types.request import Request, RequestMessage, has_prefill
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.validation import require_positive_int
+from mellea_rx.stdlib.requirements import as_requirements
 from mellea_rx.stdlib.sampling.attempts import outcome, until_accepted
 
 __all__ = ["REPAIR", "REPAIR_TURN", "MultiTurn", "RepairTemplate"]
@@ -31,6 +32,8 @@ Answer again, without these faults.""",
     name="repair_turn",
 )
 
+_NOT_RUN = "This call was not run: the answer was rejected."
+
 
 @dataclass(frozen=True, slots=True)
 class RepairTemplate(BaseStrategy):
@@ -38,15 +41,19 @@ class RepairTemplate(BaseStrategy):
 
     Attributes:
         loop_budget: The maximum number of attempts.
+        requirements: Requirements that are added to those of each call.
 
     Raises:
         InvalidInputError: The budget is below 1.
     """
 
     loop_budget: int = 2
+    _: KW_ONLY
+    requirements: Requirements = ()
 
     def __post_init__(self) -> None:
         require_positive_int("loop_budget", self.loop_budget)
+        object.__setattr__(self, "requirements", as_requirements(self.requirements))
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds, each with the reasons of the one before."""
@@ -64,15 +71,19 @@ class MultiTurn(BaseStrategy):
 
     Attributes:
         loop_budget: The maximum number of attempts.
+        requirements: Requirements that are added to those of each call.
 
     Raises:
         InvalidInputError: The budget is below 1.
     """
 
     loop_budget: int = 2
+    _: KW_ONLY
+    requirements: Requirements = ()
 
     def __post_init__(self) -> None:
         require_positive_int("loop_budget", self.loop_budget)
+        object.__setattr__(self, "requirements", as_requirements(self.requirements))
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds, each as a further turn."""
@@ -103,5 +114,10 @@ def _with_turn(sampler: Sampler, request: Request, failed: Attempt) -> Request:
     messages = request.messages
     prefill = messages[-1:] if has_prefill(messages) else ()
     answer = RequestMessage("assistant", failed.text, tool_calls=failed.answer.tool_calls)
-    turns = (answer, RequestMessage("user", reasons), *prefill)
+    # A server refuses tool calls that no result follows.
+    results = [
+        RequestMessage("tool", _NOT_RUN, tool_name=call.name, tool_call_id=call.id)
+        for call in answer.tool_calls
+    ]
+    turns = (answer, *results, RequestMessage("user", reasons), *prefill)
     return replace(request, messages=(*messages[: len(messages) - len(prefill)], *turns))

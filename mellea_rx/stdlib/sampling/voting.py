@@ -6,10 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
+from mellea_rx.core.interfaces.sampling import BaseStrategy, Requirements, Sampler
+from mellea_rx.core.types.output import Output
+from mellea_rx.core.types.requirement import Requirement
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.validation import name_of
 from mellea_rx.errors import CallbackError, InvalidInputError, MelleaRxError
+from mellea_rx.stdlib.requirements import as_requirements
 from mellea_rx.stdlib.sampling.attempts import at_once, attempts_of, ended, width_of
 
 _T = TypeVar("_T")
@@ -21,6 +24,7 @@ class _SideBySide(BaseStrategy):
 
     loop_budget: int
     max_concurrent: int | None
+    requirements: tuple[Requirement, ...]
 
     always = True
 
@@ -30,10 +34,12 @@ class _SideBySide(BaseStrategy):
         max_concurrent: int | None,
         n: int | None,
         concurrency_budget: int | None,
+        requirements: Requirements,
     ) -> None:
         object.__setattr__(self, "loop_budget", attempts_of(loop_budget, n, default=3))
         _, width = width_of(max_concurrent, concurrency_budget)
         object.__setattr__(self, "max_concurrent", width)
+        object.__setattr__(self, "requirements", as_requirements(requirements))
 
     @property
     def n(self) -> int:
@@ -52,26 +58,26 @@ class _SideBySide(BaseStrategy):
     async def _call(
         self,
         sampler: Sampler,
-        function: Callable[[str], Any],
-        text: str,
+        function: Callable[[Output], Any],
+        attempt: Attempt,
         *,
         role: str,
         convert: Callable[[Any], _T],
     ) -> _T:
-        """Call a function of the user's with an attempt's text, and convert its result.
+        """Call a function of the user's with an attempt's output, and convert its result.
 
         Raises:
             CallbackError: Either failed. The message has the function's role and name.
         """
         try:
-            return convert(await sampler.call(function, text))
+            return convert(await sampler.call(function, sampler.output(attempt)))
         except MelleaRxError:
             raise
         except Exception as error:
             raise CallbackError(
                 f"the {role} {name_of(function)!r} of {type(self).__name__} failed: "
                 f"{type(error).__name__}: {error}",
-                text=text,
+                text=attempt.text,
             ) from error
 
 
@@ -88,30 +94,32 @@ class BestOfN(_SideBySide):
 
     Args:
         loop_budget: The number of attempts, 3 by default.
-        scorer: A function that takes an attempt's text and returns a number; may be async. The
+        scorer: A function that takes an attempt's `Output` and returns a number; may be async. The
             default counts the requirements that are met, and adds their validations' scores.
         max_concurrent: The number of attempts that run at once; all of them by default.
         n: Another name of `loop_budget`.
         concurrency_budget: Another name of `max_concurrent`.
+        requirements: Requirements that are added to those of each call.
 
     Raises:
         InvalidInputError: A number is below 1, the scorer is not a function, or one parameter was
             given by both of its names.
     """
 
-    scorer: Callable[[str], Any] | None
+    scorer: Callable[[Output], Any] | None
 
     def __init__(
         self,
         loop_budget: int | None = None,
-        scorer: Callable[[str], Any] | None = None,
+        scorer: Callable[[Output], Any] | None = None,
         max_concurrent: int | None = None,
         *,
         n: int | None = None,
         concurrency_budget: int | None = None,
+        requirements: Requirements = (),
     ) -> None:
         # Not `super()`, which refers to the class that `dataclass` replaces by one with slots.
-        _SideBySide.__init__(self, loop_budget, max_concurrent, n, concurrency_budget)
+        _SideBySide.__init__(self, loop_budget, max_concurrent, n, concurrency_budget, requirements)
         if scorer is not None and not callable(scorer):
             raise InvalidInputError(
                 f"scorer is a function of the text, not {type(scorer).__name__}"
@@ -139,7 +147,7 @@ class BestOfN(_SideBySide):
         if self.scorer is None:
             scores = sum(result.score or 0.0 for _, result in attempt.validations)
             return replace(attempt, score=attempt.passed + scores)
-        score = await self._call(sampler, self.scorer, attempt.text, role="scorer", convert=float)
+        score = await self._call(sampler, self.scorer, attempt, role="scorer", convert=float)
         return replace(attempt, score=score)
 
 
@@ -163,29 +171,32 @@ class MajorityVoting(_SideBySide):
 
     Args:
         loop_budget: The number of attempts, 3 by default.
-        key: A function that takes an attempt's text and returns its vote (hashable); may be async.
+        key: A function that takes an attempt's `Output` and returns its vote (hashable); may be
+            async.
             By default the text without regard to case, white space and a full stop at its end.
         max_concurrent: The number of attempts that run at once; all of them by default.
         n: Another name of `loop_budget`.
         concurrency_budget: Another name of `max_concurrent`.
+        requirements: Requirements that are added to those of each call.
 
     Raises:
         InvalidInputError: A number is below 1, the key is not a function, or one parameter was
             given by both of its names.
     """
 
-    key: Callable[[str], Any]
+    key: Callable[[Output], Any]
 
     def __init__(
         self,
         loop_budget: int | None = None,
-        key: Callable[[str], Any] = _plain,
+        key: Callable[[Output], Any] = _plain,
         max_concurrent: int | None = None,
         *,
         n: int | None = None,
         concurrency_budget: int | None = None,
+        requirements: Requirements = (),
     ) -> None:
-        _SideBySide.__init__(self, loop_budget, max_concurrent, n, concurrency_budget)
+        _SideBySide.__init__(self, loop_budget, max_concurrent, n, concurrency_budget, requirements)
         if not callable(key):
             raise InvalidInputError(f"key is a function of the text, not {type(key).__name__}")
         object.__setattr__(self, "key", key)
@@ -204,7 +215,7 @@ class MajorityVoting(_SideBySide):
             if attempt.error is None:
                 try:
                     vote = await self._call(
-                        sampler, self.key, attempt.text, role="key", convert=_hashable
+                        sampler, self.key, attempt, role="key", convert=_hashable
                     )
                     camps.setdefault(vote, []).append(index)
                 except CallbackError as error:

@@ -13,7 +13,12 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 import msgspec
 
-from mellea_rx.core.interfaces.sampling import SamplingStrategy
+from mellea_rx.core.interfaces.sampling import (
+    Requirements,
+    SamplingStrategy,
+    is_strategy,
+    requirements_of,
+)
 from mellea_rx.core.types.image import Images
 from mellea_rx.core.types.options import ModelOption, Options, meant_option, standard_option
 from mellea_rx.core.types.output_format import OutputFormat
@@ -23,6 +28,8 @@ from mellea_rx.core.types.tool import Tool
 from mellea_rx.core.types.validation import nearest
 from mellea_rx.errors import OptionError
 from mellea_rx.stdlib.components.parts import Part, Text
+from mellea_rx.stdlib.requirements import as_requirements
+from mellea_rx.stdlib.requirements.preconditions import Preconditions
 from mellea_rx.stdlib.sampling import RejectionSampling
 
 ModelOptions: TypeAlias = Mapping[Any, Any]
@@ -176,7 +183,21 @@ def unknown_keyword(name: str, own: Iterable[str] = ()) -> str:
     return f"an option of the server's own goes into model_options={{{name!r}: ...}}"
 
 
-Requirements: TypeAlias = Iterable[str | Requirement] | str | Requirement
+def requirements_with(
+    given: Requirements | None, strategy: SamplingStrategy | None
+) -> tuple[Requirement, ...]:
+    """The requirements of a call: its own, then those of its strategy that it does not have.
+
+    Raises:
+        InvalidInputError: Something is neither a str nor a `Requirement`.
+    """
+    kept = as_requirements(given)
+    if is_strategy(strategy):  # else the call refuses it
+        for each in as_requirements(requirements_of(strategy)):
+            if each not in kept:
+                kept = (*kept, each)
+    return kept
+
 
 DEFAULT_STRATEGY = RejectionSampling()
 """Two attempts, where there are requirements or a format."""
@@ -193,6 +214,7 @@ class CallOptions(msgspec.Struct, frozen=True):
         format: The format of the answer; None for text, which the component parses.
         tool_calls: Whether tools are offered; None to offer the tools of the options.
         tools: The tools to offer instead of those of the options; None for no others.
+        preconditions: Requirements on the call's arguments, decided before it; None for none.
     """
 
     requirements: tuple[Requirement, ...] = ()
@@ -202,6 +224,7 @@ class CallOptions(msgspec.Struct, frozen=True):
     format: OutputFormat[Any] | None = None
     tool_calls: bool | None = None
     tools: tuple[Tool[..., Any], ...] | None = None
+    preconditions: Preconditions | None = None
 
     def options_over(self, *bases: Options) -> tuple[Options, ...]:
         """The call's options over each of these options; the same objects where the call sets none.
