@@ -115,20 +115,16 @@ class BaseStrategy(ABC):
     """Whether it samples also where a call has no requirements. By default it does not: the one
     attempt of such a call streams to readers."""
 
+    requirements: Requirements = ()
+    """Requirements that are added to those of each call; none by default. They are stated in the
+    prompt as the call's own."""
+
     @property
     def callables(self) -> tuple[Callable[..., Any], ...]:
         """The user's functions that it calls; none by default.
 
         A blocking wait on an event loop that one of them needs is refused, since it could never
         end.
-        """
-        return ()
-
-    @property
-    def requirements(self) -> Requirements:
-        """Requirements that are added to those of each call; none by default.
-
-        They are texts or `Requirement`s, and are stated in the prompt as the call's own.
         """
         return ()
 

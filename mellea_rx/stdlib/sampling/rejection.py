@@ -10,7 +10,6 @@ from typing import Literal
 
 from mellea_rx.core.interfaces.backend import Backend, require_backend
 from mellea_rx.core.interfaces.sampling import BaseStrategy, Requirements, Sampler
-from mellea_rx.core.types.requirement import Requirement
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.validation import require_positive_int
 from mellea_rx.errors import InvalidInputError
@@ -56,7 +55,7 @@ class RejectionSampling(BaseStrategy):
     loop_budget: int
     max_concurrent: int
     repair: Literal["restart", "continue"]
-    requirements: tuple[Requirement, ...]
+    requirements: Requirements
 
     def __init__(
         self,

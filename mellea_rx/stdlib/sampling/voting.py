@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from mellea_rx.core.interfaces.sampling import BaseStrategy, Requirements, Sampler
 from mellea_rx.core.types.output import Output
-from mellea_rx.core.types.requirement import Requirement
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.validation import name_of
 from mellea_rx.errors import CallbackError, InvalidInputError, MelleaRxError
@@ -24,7 +23,7 @@ class _SideBySide(BaseStrategy):
 
     loop_budget: int
     max_concurrent: int | None
-    requirements: tuple[Requirement, ...]
+    requirements: Requirements
 
     always = True
 
