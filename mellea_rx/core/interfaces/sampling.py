@@ -144,7 +144,9 @@ def samples_always(strategy: SamplingStrategy) -> bool:
 
 
 def requirements_of(strategy: object) -> Requirements:
-    """See `BaseStrategy.requirements`. Another object than a strategy has none."""
+    """See `BaseStrategy.requirements`. A class, given instead of its object, has none."""
+    if isinstance(strategy, type):
+        return ()
     given: Requirements = optional_member(strategy, BaseStrategy, "requirements")
     return given
 

@@ -6,8 +6,9 @@ The pipeline makes one for each attempt, and passes it to the user's functions t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Self
+
+import msgspec
 
 from mellea_rx.core.types.chunk import Chunk, ToolCall, Usage
 from mellea_rx.core.types.validation import kind_of, require_positive_int
@@ -39,9 +40,8 @@ def _nothing() -> None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The call that an answer belongs to.
+class Origin(msgspec.Struct, frozen=True):
+    """The call that an answer belongs to. (A Struct, since each call makes one.)
 
     Attributes:
         parse: Turns the whole text into the call's typed value.

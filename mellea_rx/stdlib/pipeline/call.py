@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -305,7 +304,7 @@ async def _output_of(
         ) from view.error
     # The thunk parses its own text, once, and has the object.
     parse = partial(_parsed_of, view)
-    return Output(view.answer, origin=replace(origin, parse=parse))
+    return Output(view.answer, origin=msgspec.structs.replace(origin, parse=parse))
 
 
 def _parsed_of(view: GenerationView, _: str) -> Any:

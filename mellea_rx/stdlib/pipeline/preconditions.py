@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
+
+import msgspec
 
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.types.options import Options
@@ -69,7 +71,7 @@ class PreconditionCheck:
         text = (await self.prompt.request()).prompt
         results = await validate_all(
             known.requirements,
-            Output(text, origin=replace(origin, parse=lambda _: known.values())),
+            Output(text, origin=msgspec.structs.replace(origin, parse=lambda _: known.values())),
             backend=backend,
             options=options,
             loop=loop,

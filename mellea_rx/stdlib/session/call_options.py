@@ -16,7 +16,6 @@ import msgspec
 from mellea_rx.core.interfaces.sampling import (
     Requirements,
     SamplingStrategy,
-    is_strategy,
     requirements_of,
 )
 from mellea_rx.core.types.image import Images
@@ -183,6 +182,10 @@ def unknown_keyword(name: str, own: Iterable[str] = ()) -> str:
     return f"an option of the server's own goes into model_options={{{name!r}: ...}}"
 
 
+DEFAULT_STRATEGY = RejectionSampling()
+"""Two attempts, where there are requirements or a format."""
+
+
 def requirements_with(
     given: Requirements | None, strategy: SamplingStrategy | None
 ) -> tuple[Requirement, ...]:
@@ -191,16 +194,14 @@ def requirements_with(
     Raises:
         InvalidInputError: Something is neither a str nor a `Requirement`.
     """
-    kept = as_requirements(given)
-    if is_strategy(strategy):  # else the call refuses it
-        for each in as_requirements(requirements_of(strategy)):
-            if each not in kept:
-                kept = (*kept, each)
+    # Without function calls for most calls, which have neither.
+    kept = () if given is None else as_requirements(given)
+    if strategy is None or strategy is DEFAULT_STRATEGY:
+        return kept
+    for each in as_requirements(requirements_of(strategy)):
+        if each not in kept:
+            kept = (*kept, each)
     return kept
-
-
-DEFAULT_STRATEGY = RejectionSampling()
-"""Two attempts, where there are requirements or a format."""
 
 
 class CallOptions(msgspec.Struct, frozen=True):

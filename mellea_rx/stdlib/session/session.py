@@ -253,7 +253,9 @@ class MelleaSession(Verbs):
             prompt = prompt_for(action, ctx.history(), options, self._sources, recall)
             if not deferred:  # else checked in the call
                 require_images(self.backend, prompt.images)
-            check = None
+            check = conversation = None
+            if strategy is not None or spec.preconditions is not None:
+                conversation = _conversation(ctx)
             if spec.preconditions is not None:
                 check = PreconditionCheck.of(spec.preconditions, self._sources)
             call = CallPipeline(
@@ -264,7 +266,7 @@ class MelleaSession(Verbs):
                 strategy,
                 spec.require,
                 running_loop(),
-                Origin(parse, _conversation(ctx), weakref.ref(self)),
+                Origin(parse, conversation, weakref.ref(self)),
                 form,
                 check,
             )

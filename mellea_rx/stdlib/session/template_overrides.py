@@ -20,9 +20,11 @@ from mellea_rx.stdlib.pipeline.prompted_tools import TOOL_RESULTS, TOOLS
 from mellea_rx.stdlib.pipeline.structured_output import FORMAT
 from mellea_rx.stdlib.pipeline.validation import JUDGE
 from mellea_rx.stdlib.prompts.renderer import NO_SOURCES, Sources, variables_of
+from mellea_rx.stdlib.requirements.preconditions import ARGUMENTS
 from mellea_rx.stdlib.sampling.repair import REPAIR, REPAIR_TURN
 
 _ALL = (
+    ARGUMENTS,
     CONTINUE,
     DOCUMENT,
     FORMAT,
