@@ -126,6 +126,28 @@ def test_a_validator_may_make_calls_with_the_session() -> None:
     assert (thunk.value, thunk.sampling.success) == ("again", True)
 
 
+def test_in_a_chat_it_makes_calls_with_a_session_of_the_context() -> None:
+    def asks(output: Output) -> bool:
+        if own:
+            return bool(output.session.instruct("Who am I?").value)
+        beside = MelleaSession(output.session.backend, output.context)
+        return beside.instruct("Who am I?").value == "Ada."
+
+    backend = ScriptedBackend("Hello Ada.", "answer", "Ada.")
+    m = MelleaSession(backend, ChatContext())
+    m.chat("I am Ada.")
+    for own in (False, True):
+        judged = [req("x", simple_validate(asks))]
+        if own:  # the chat's next turn waits for the one that is being judged
+            with pytest.raises(ValidatorError, match="DependencyCycleError"):
+                m.instruct("Go.", requirements=judged)
+        else:
+            assert m.instruct("Go.", requirements=judged, require=True).value == "answer"
+    assert [message.content for message in backend.requests[2].messages] == [
+        *("I am Ada.", "Hello Ada.", "Who am I?")
+    ]
+
+
 def test_scorers_and_keys_get_it_too() -> None:
     answers = [["a "] * count for count in (5, 9, 7)]
     by_tokens = BestOfN(3, scorer=lambda output: output.usage.completion_tokens)
