@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import gc
 import json
@@ -23,6 +24,7 @@ from mellea_rx import (
     Chunk,
     FormatError,
     InvalidInputError,
+    MelleaRxError,
     MelleaSession,
     ModelOption,
     Output,
@@ -397,6 +399,45 @@ def test_dropping_it_while_a_validator_holds_its_output_ends_its_request_too() -
     asyncio.run(main())
 
 
+def explode(output: Output) -> bool:
+    raise ZeroDivisionError(output)
+
+
+async def explode_async(output: Output) -> bool:
+    raise ZeroDivisionError(output)
+
+
+def read(output: Output) -> bool:
+    return bool(output.parsed)
+
+
+async def read_async(output: Output) -> bool:
+    return bool(output.parsed)
+
+
+@pytest.mark.parametrize("function", [explode, explode_async, read, read_async])
+def test_a_function_that_raises_keeps_no_thunk_alive(function: Any) -> None:
+    async def main() -> weakref.ref[Any]:
+        m = MelleaSession(ScriptedBackend("Hello."), ChatContext())
+        before = await m.achat("Hello.")
+        gone = weakref.ref(before)
+        judged = [req("x", simple_validate(function))]
+        thunk = await m.ainstruct("Go.", format=Person, requirements=judged)
+        with contextlib.suppress(MelleaRxError):
+            await thunk.avalue()
+        assert thunk.error is not None
+        with contextlib.suppress(ValidatorError):
+            await m.avalidate(judged, output=before)
+        return gone
+
+    gc.disable()
+    try:
+        gone = asyncio.run(main())
+        until_blocking(lambda: gone() is None)
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("context", [SimpleContext, ChatContext])
 def test_calls_whose_validators_raise_keep_no_call_before_them_alive(context: Any) -> None:
     """The frames of the exception refer to the output, and that to the context."""
@@ -410,9 +451,6 @@ def test_calls_whose_validators_raise_keep_no_call_before_them_alive(context: An
 
         def template(self) -> Template:
             return Template("Go.")
-
-    def explode(output: Output) -> bool:
-        raise ZeroDivisionError(output)
 
     marks: list[weakref.ref[Mark]] = []
     m = MelleaSession(ScriptedBackend("a"), context())

@@ -148,8 +148,10 @@ class Output(str):
             try:
                 self._parsed = parsed_by(self._origin.parse, self.text)
             except MelleaRxError as error:
-                # A copy, without frames: those refer to this output, which refers to the error.
+                # A copy without frames, those of its cause included: they refer to this output,
+                # and the two would keep each other alive until the garbage collector runs.
                 self._parse_error = raisable(error)
+                self._parse_error.__cause__ = self._parse_error.__context__ = None
                 raise
         return self._parsed
 

@@ -52,6 +52,10 @@ class AttemptSettings:
     refusals_fail: bool = False
 
 
+def _unrecorded(requirement: Requirement, verdict: UnitVerdict, unit: str) -> None:
+    """Record nothing: the attempt has ended."""
+
+
 class RunningAttempt:
     """One running attempt. Used on the engine only; it is the sink of its generation.
 
@@ -97,11 +101,19 @@ class RunningAttempt:
         return f"attempt {self._number + 1}"
 
     async def run(self, backend: Backend, request: Request) -> Attempt:
-        """Generate and validate.
+        """Generate and validate; once.
 
         Raises:
             MelleaRxError: The generation, or a function of the user's, failed.
         """
+        try:
+            return await self._run(backend, request)
+        finally:
+            # The judge refers to this attempt: the two, with the call's context, would stay alive
+            # until the garbage collector runs. Chunks that a backend pushes late go to the other.
+            self._judge = StreamJudge((), None, _unrecorded)
+
+    async def _run(self, backend: Backend, request: Request) -> Attempt:
         try:
             await self._generate(backend, request)
             answer = self._fold.snapshot()

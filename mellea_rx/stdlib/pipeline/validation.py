@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -119,12 +119,29 @@ async def validate_all(
             )
         return await _call(requirement, function, output, loop, where)
 
+    return await _all_of([decide(each) for each in requirements])
+
+
+async def _all_of(deciding: list[Coroutine[Any, Any, ValidationResult]]) -> list[ValidationResult]:
+    """The results of coroutines that run at once. The first that fails ends the others.
+
+    Raises:
+        Exception: That of the first one that failed.
+    """
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(decide(each)) for each in requirements]
+            tasks = [group.create_task(each) for each in deciding]
+        return [task.result() for task in tasks]
     except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from failed.exceptions[0].__cause__
-    return [task.result() for task in tasks]
+        error = failed.exceptions[0]
+        # A frame that the error passes through must not refer to it: the two would keep each other,
+        # and the output's context, alive until the garbage collector runs.
+        failed.__traceback__ = None
+        tasks.clear()
+    try:
+        raise error
+    finally:
+        del error
 
 
 async def _call(
