@@ -128,9 +128,10 @@ async def _all_of(deciding: list[Coroutine[Any, Any, ValidationResult]]) -> list
     Raises:
         Exception: That of the first one that failed.
     """
+    tasks: list[asyncio.Task[ValidationResult]] = []
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(each) for each in deciding]
+            tasks += [group.create_task(each) for each in deciding]
         return [task.result() for task in tasks]
     except BaseExceptionGroup as failed:
         error = failed.exceptions[0]
