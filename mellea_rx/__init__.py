@@ -23,6 +23,7 @@ from mellea_rx.core.streams.thunk import ComputedThunk, ModelOutputThunk
 from mellea_rx.core.types.chunk import Chunk, Retracted, ToolCall, Usage
 from mellea_rx.core.types.image import Image
 from mellea_rx.core.types.options import ModelOption
+from mellea_rx.core.types.output import Output
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.core.types.retry_policy import RetryPolicy
 from mellea_rx.core.types.tool import Tool
@@ -56,6 +57,7 @@ __all__ = [
     "ModelOutputThunk",
     "OllamaBackend",
     "OpenAIBackend",
+    "Output",
     "ReactStep",
     "Requirement",
     "RetractableStream",

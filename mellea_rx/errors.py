@@ -33,6 +33,7 @@ Users import the classes to catch them; every package of this library imports th
     ├── CallbackError                       a function of the user raised an exception
     │   ├── ToolError
     │   └── ValidatorError
+    ├── PreconditionError                   arguments that do not meet a function's preconditions
     ├── FormatError                         an answer that does not fit its format
     ├── ModelRefusedError                   a refusal, where a format or requirements were given
     ├── RequirementsNotMetError             no attempt met them, and the call said require=True
@@ -103,6 +104,7 @@ __all__ = [
     "NoSessionError",
     "OptionError",
     "PermissionDeniedError",
+    "PreconditionError",
     "ProtocolError",
     "RateLimitError",
     "RecordingError",
@@ -344,6 +346,33 @@ class RetractedError(MelleaRxError):
         super().__init__(message, text=text)
         self.characters = characters
         self.reason = reason
+
+
+class PreconditionError(MelleaRxError):
+    """The arguments of a generative function do not meet its preconditions. Nothing was generated.
+
+    Attributes:
+        function: The name of the function.
+        requirements: The descriptions of the preconditions that are not met.
+        reasons: The reason of each of them, with its description.
+        validation: The `ValidationResult` of each of them.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        text: str = "",
+        function: str = "",
+        requirements: tuple[str, ...] = (),
+        reasons: tuple[str, ...] = (),
+        validation: tuple[object, ...] = (),
+    ) -> None:
+        super().__init__(message, text=text)
+        self.function = function
+        self.requirements = requirements
+        self.reasons = reasons
+        self.validation = validation
 
 
 class FormatError(MelleaRxError):

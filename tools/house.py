@@ -43,7 +43,7 @@ ARROWS: dict[str, set[str]] = {
     "stdlib.prompts": {"errors", *CORE},
     "stdlib.formats": {"errors", *CORE},
     "stdlib.requirements": {"errors", *CORE},
-    "stdlib.sampling": {"errors", *CORE},
+    "stdlib.sampling": {"errors", *CORE, "stdlib.requirements"},
     "stdlib.objects": {"errors", *CORE, "stdlib.prompts"},
     "stdlib.components": {"errors", *CORE, "stdlib.objects", "stdlib.prompts"},
     "stdlib.tools": {"errors", *CORE, "helpers", "stdlib.components", "stdlib.objects"}

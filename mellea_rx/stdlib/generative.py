@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import update_wrapper
 from inspect import iscoroutinefunction
 from typing import (
@@ -12,6 +12,7 @@ from typing import (
     Concatenate,
     Generic,
     ParamSpec,
+    Protocol,
     Self,
     TypeVar,
     Unpack,
@@ -20,29 +21,36 @@ from typing import (
     overload,
 )
 
+import msgspec
+
 from mellea_rx.core.interfaces.component import Template
-from mellea_rx.core.interfaces.sampling import SamplingStrategy
+from mellea_rx.core.interfaces.sampling import Requirements, SamplingStrategy
 from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.core.types.output_format import OutputFormat
+from mellea_rx.core.types.release import OnReject, Release, as_wish
+from mellea_rx.core.types.requirement import Requirement
+from mellea_rx.core.types.validation import either_name
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.helpers.sync_verbs import blocking_thunk, wait_for_thunk
 from mellea_rx.stdlib.components.instruction import FunctionCall
 from mellea_rx.stdlib.formats import as_format
 from mellea_rx.stdlib.objects.description import describe_object
 from mellea_rx.stdlib.requirements import as_requirements
+from mellea_rx.stdlib.requirements.preconditions import Preconditions
 from mellea_rx.stdlib.session.call_options import (
     DEFAULT_STRATEGY,
     KEYWORDS,
     CallOptions,
     ModelOptions,
-    Requirements,
     StreamKwargs,
+    requirements_with,
     with_keywords,
 )
 from mellea_rx.stdlib.session.session import MelleaSession, get_session
 
 __all__ = [
     "AsyncGenerativeFunction",
+    "GenerativeDecorator",
     "GenerativeFunction",
     "Stub",
     "generative",
@@ -50,7 +58,10 @@ __all__ = [
 ]
 
 
-_SETTINGS = ("requirements", "strategy", "require", "model_options", *KEYWORDS)
+_SETTINGS = (
+    *("requirements", "preconditions", "precondition_requirements", "strategy", "require"),
+    *("release", "on_reject", "model_options", *KEYWORDS),
+)
 _PACKED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -63,12 +74,14 @@ class Stub:
         task: Its docstring.
         signature: Its parameters.
         format: The format of its answers; None for text.
+        preconditions: The requirements on the arguments of each call.
     """
 
     function: Callable[..., Any]
     task: str
     signature: inspect.Signature
     format: OutputFormat[Any] | None
+    preconditions: tuple[Requirement, ...] = ()
 
     @property
     def is_method(self) -> bool:
@@ -154,12 +167,19 @@ _settled = blocking_thunk(wait_for_thunk)
 class _Startable(Generic[P, R]):
     """The common base of sync and async generative functions."""
 
-    def __init__(self, stub: Stub, spec: CallOptions, bound: tuple[Any, ...] = ()) -> None:
+    def __init__(
+        self,
+        stub: Stub,
+        spec: CallOptions,
+        preconditions: tuple[Requirement, ...],
+        bound: tuple[Any, ...] = (),
+    ) -> None:
         update_wrapper(cast("Any", self), stub.function)
         parameters = list(stub.signature.parameters.values())[len(bound) :]
         self.__signature__ = stub.signature.replace(parameters=parameters)
         self._stub = stub
         self._spec = spec
+        self._preconditions = preconditions
         self._bound = bound
 
     @overload
@@ -184,38 +204,72 @@ class _Startable(Generic[P, R]):
         Raises:
             InvalidInputError: The arguments are not those of the function.
             NoSessionError: The arguments have no session, and none is open here.
+            PreconditionError: (when read) The arguments do not meet a precondition.
         """
         given = bool(args) and isinstance(args[0], MelleaSession)
         session = args[0] if given else get_session()
         arguments = self._stub.arguments((*self._bound, *args[given:]), kwargs)
         stated = tuple(each.description for each in self._spec.requirements if not each.check_only)
-        action = FunctionCall(self._stub.task, _shown(arguments, self._stub), stated)
-        return session._start(action, self._spec)
+        shown = _shown(arguments, self._stub)
+        action = FunctionCall(self._stub.task, shown, stated)
+        spec = self._spec
+        if self._preconditions:
+            name = self._stub.function.__name__
+            judged = Preconditions(name, self._preconditions, arguments, shown)
+            spec = msgspec.structs.replace(spec, preconditions=judged)
+        return session._start(action, spec)
 
     def using(
         self,
         *,
         requirements: Requirements | None = None,
+        preconditions: Requirements | None = None,
         strategy: SamplingStrategy | None = DEFAULT_STRATEGY,
         require: bool = False,
+        release: Release | None = None,
+        on_reject: OnReject | None = None,
         model_options: ModelOptions | None = None,
+        precondition_requirements: Requirements | None = None,
         **options: Unpack[StreamKwargs],
     ) -> Self:
-        """This function with other settings, which are those of `ainstruct`.
+        """This function with other settings.
+
+        Args:
+            requirements: The requirements on the answer, as those of `ainstruct`.
+            preconditions: Requirements on the arguments, beside those of the decorator; see
+                `generative`.
+            strategy: As that of `ainstruct`.
+            require: As that of `ainstruct`.
+            release: As that of `ainstruct`.
+            on_reject: As that of `ainstruct`.
+            model_options: As those of `ainstruct`.
+            precondition_requirements: Another name of `preconditions`.
+            options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
         Example:
             >>> careful = classify.using(temperature=0)      # doctest: +SKIP
 
         Raises:
-            InvalidInputError: A value is not a requirement.
+            InvalidInputError: A value is not a requirement, or the preconditions were given by
+                both names.
         """
         model_options = with_keywords(self.using, model_options, options)
-        checks = as_requirements(requirements)
-        spec = CallOptions(checks, strategy, require, model_options, self._stub.format)
-        return type(self)(self._stub, spec, self._bound)
+        checks = requirements_with(requirements, strategy)
+        spec = CallOptions(
+            checks,
+            strategy,
+            require,
+            model_options,
+            self._stub.format,
+            release=as_wish(release, on_reject),
+        )
+        added = _preconditions(preconditions, precondition_requirements)
+        return type(self)(self._stub, spec, (*self._stub.preconditions, *added), self._bound)
 
     def _of(self, instance: object) -> Self:
-        return self if instance is None else type(self)(self._stub, self._spec, (instance,))
+        if instance is None:
+            return self
+        return type(self)(self._stub, self._spec, self._preconditions, (instance,))
 
     def __repr__(self) -> str:
         return f"<generative {self._stub.function.__qualname__}{self._stub.signature}>"
@@ -235,6 +289,7 @@ class GenerativeFunction(_Startable[P, R]):
 
         Raises:
             FormatError: No answer fits the return type.
+            PreconditionError: The arguments do not meet a precondition.
             MelleaRxError: The generation failed.
         """
         return _settled(self.start(*args, **kwargs)).parsed
@@ -268,6 +323,7 @@ class AsyncGenerativeFunction(_Startable[P, R]):
 
         Raises:
             FormatError: (when awaited) No answer fits the return type.
+            PreconditionError: (when awaited) The arguments do not meet a precondition.
             MelleaRxError: (when awaited) The generation failed.
         """
         return self._returned(*args, **kwargs)
@@ -291,17 +347,50 @@ class AsyncGenerativeFunction(_Startable[P, R]):
 
 
 # An async stub is a function too: the first overload that matches is taken.
+class GenerativeDecorator(Protocol):
+    """A decorator of stubs, as `generative(preconditions=...)` returns it."""
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self, stub: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncGenerativeFunction[P, R]: ...
+
+    @overload
+    def __call__(self, stub: Callable[P, R], /) -> GenerativeFunction[P, R]: ...
+
+
 @overload
 def generative(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     stub: Callable[P, Coroutine[Any, Any, R]],
+    *,
+    preconditions: Requirements | None = None,
+    precondition_requirements: Requirements | None = None,
 ) -> AsyncGenerativeFunction[P, R]: ...
 
 
 @overload
-def generative(stub: Callable[P, R]) -> GenerativeFunction[P, R]: ...
+def generative(
+    stub: Callable[P, R],
+    *,
+    preconditions: Requirements | None = None,
+    precondition_requirements: Requirements | None = None,
+) -> GenerativeFunction[P, R]: ...
 
 
-def generative(stub: Callable[..., Any]) -> Any:
+@overload
+def generative(
+    *,
+    preconditions: Requirements | None = None,
+    precondition_requirements: Requirements | None = None,
+) -> GenerativeDecorator: ...
+
+
+def generative(
+    stub: Callable[..., Any] | None = None,
+    *,
+    preconditions: Requirements | None = None,
+    precondition_requirements: Requirements | None = None,
+) -> Any:
     """Turn a typed stub into a function that a model carries out.
 
     The docstring is the task, the prompt shows the arguments by name, and the return type is the
@@ -309,12 +398,21 @@ def generative(stub: Callable[..., Any]) -> Any:
     take a session first; inside its `with` block it may be left out. Where the answer does not fit
     the format, there is one more attempt; `using` changes that, and sets requirements and options.
 
+    Preconditions are requirements on the arguments. They are decided before anything is generated;
+    where one is not met, the call fails with `PreconditionError`. Their functions get an `Output`
+    whose text has "name: value" for each argument, with blank lines between, as the prompt shows
+    them, and whose `parsed` is a dict of the arguments by name (with the text of a thunk instead of
+    the thunk). Where there is no function, the model judges that text.
+
     Args:
         stub: A function (def or async def) or method whose parameters and result have types.
+        preconditions: Requirements on the arguments of each call: texts (judged by the model) or
+            `Requirement`s; `using` adds more.
+        precondition_requirements: Another name of `preconditions`.
 
     Returns:
         The function. Calling it returns the model's object (an async one: a coroutine of it);
-        `start` returns the running thunk at once.
+        `start` returns the running thunk at once. Without `stub`: a decorator.
 
     Example:
         >>> from typing import Literal
@@ -327,12 +425,28 @@ def generative(stub: Callable[..., Any]) -> Any:
 
     Raises:
         InvalidInputError: There is no docstring, a parameter has no type, the return type is
-            missing or not a supported answer type, or the stub takes `*args`.
+            missing or not a supported answer type, the stub takes `*args`, or a precondition is
+            not a requirement.
     """
-    looked_over = stub_of(stub)
-    kind = AsyncGenerativeFunction if iscoroutinefunction(stub) else GenerativeFunction
-    spec = CallOptions(strategy=DEFAULT_STRATEGY, format=looked_over.format)
-    return kind(looked_over, spec)
+    checks = _preconditions(preconditions, precondition_requirements)
+
+    def decorate(stub: Callable[..., Any]) -> Any:
+        looked_over = replace(stub_of(stub), preconditions=checks)
+        kind = AsyncGenerativeFunction if iscoroutinefunction(stub) else GenerativeFunction
+        spec = CallOptions(strategy=DEFAULT_STRATEGY, format=looked_over.format)
+        return kind(looked_over, spec, checks)
+
+    return decorate if stub is None else decorate(stub)
+
+
+def _preconditions(
+    preconditions: Requirements | None, precondition_requirements: Requirements | None
+) -> tuple[Requirement, ...]:
+    """The preconditions, given by one of two names."""
+    given: tuple[str, Requirements | None] = either_name(
+        "preconditions", preconditions, "precondition_requirements", precondition_requirements
+    )
+    return as_requirements(given[1])
 
 
 def _shown(arguments: dict[str, Any], stub: Stub) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from mellea_rx import (
     ModelOutputThunk,
     NoSessionError,
     RequirementsNotMetError,
+    Retracted,
     ScriptedBackend,
     generative,
 )
@@ -200,6 +201,32 @@ def test_without_a_strategy_it_streams() -> None:
         assert await soon(thunk.avalue()) == '"good"'
 
     asyncio.run(main())
+
+
+def test_using_sets_a_release_policy_as_a_verb_does() -> None:
+    @generative
+    def story(text: str) -> str:
+        """Tell a story."""
+
+    plain = check("No x.", stream_validate=lambda unit: "x" not in unit)
+    early = story.using(
+        requirements=[plain], release="validated", on_reject="marker", model_options=STREAM
+    )
+
+    async def main() -> None:
+        hand = Hand()
+        reader = early.start(MelleaSession(hand), "a").astream(retractions=True)
+        await until(lambda: hand.requests)
+        hand.answers[0].say("One. ", "Tw")
+        assert await soon(anext(reader)) == "One. "
+        hand.answers[0].say("x. ", "E")
+        retracted = await soon(anext(reader))
+        assert isinstance(retracted, Retracted)
+        assert retracted.characters == len("One. ")
+
+    asyncio.run(main())
+    with pytest.raises(InvalidInputError, match="release is one of"):
+        story.using(release="soon")  # type: ignore[arg-type]
 
 
 def test_calls_run_side_by_side() -> None:

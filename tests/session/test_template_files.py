@@ -12,6 +12,7 @@ from mellea_rx import (
     ChatContext,
     MelleaSession,
     ModelOption,
+    PreconditionError,
     ScriptedBackend,
     TemplateError,
     generative,
@@ -55,6 +56,12 @@ def x() -> None:
     """A tool."""
 
 
+def refuse_to_sum_up(m: MelleaSession) -> None:
+    """Have the model judge the arguments: "a" is no verdict."""
+    with pytest.raises(PreconditionError):
+        summary.using(preconditions="y")(m, text="x")
+
+
 def sum_up(m: MelleaSession) -> None:
     """Have a turn summed up; its request comes after that of the turn at hand."""
     m.ctx = ChatContext(compactor=lambda history: [Summary(history)])
@@ -66,6 +73,7 @@ def sum_up(m: MelleaSession) -> None:
 NEVER = check("x", simple_validate(lambda _: False))
 
 USES: dict[str, Any] = {
+    "arguments": refuse_to_sum_up,
     "continue": lambda m: m.instruct("Go.", prefix="x"),
     "document": lambda m: m.instruct("Go.", grounding_context=[Document("x")]),
     "format": lambda m: m.instruct("x", format=OutputFormat("anything", {}, str)),
@@ -159,7 +167,7 @@ def test_a_template_may_leave_variables_out(tmp_path: Path) -> None:
     ("name", "text", "told"),
     [
         ("instruktion.jinja", "x", r"instruktion\.jinja .*did you mean instruction\.jinja\?"),
-        ("nothing.jinja", "x", r"There are: continue\.jinja, document\.jinja, "),
+        ("nothing.jinja", "x", r"There are: arguments\.jinja, continue\.jinja, document\.jinja, "),
         ("message.j2", "{{ content }}", r"message\.j2 .*did you mean message\.jinja\?"),
         ("message.jinja", "{{ content", r"message\.jinja: the template does not parse \(line 1\)"),
         ("message.jinja", "a\n{% if %}", r"message\.jinja: .*\(line 2\)"),

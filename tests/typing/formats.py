@@ -18,6 +18,7 @@ from mellea_rx import (
 )
 from mellea_rx.stdlib.components import Message
 from mellea_rx.stdlib.formats import OutputFormat
+from mellea_rx.stdlib.requirements import check, simple_validate
 from mellea_rx.stdlib.sampling import RejectionSampling
 
 
@@ -94,6 +95,18 @@ async def person(text: str) -> Person:
     raise NotImplementedError
 
 
+@generative(preconditions=["It is short.", check("any", simple_validate(lambda o: bool(o)))])
+def judged(text: str) -> int:
+    """How long is the text?"""
+    raise NotImplementedError
+
+
+@generative(precondition_requirements="It is short.")
+async def ajudged(text: str) -> int:
+    """How long is the text?"""
+    raise NotImplementedError
+
+
 class Shop:
     @generative
     def rating(self, who: str) -> int:
@@ -112,6 +125,9 @@ async def generative_functions(m: MelleaSession) -> None:
     assert_type(mood("a"), Literal["good", "bad"])
     assert_type(mood.start(m, text="a"), ModelOutputThunk[Literal["good", "bad"]])
     assert_type(mood.using(model_options={"top_k": 1})(text="a"), Literal["good", "bad"])
+    assert_type(judged(m, "a"), int)
+    assert_type(judged.using(preconditions=["It is kind."]).start(m, "a").parsed, int | None)
+    assert_type(await ajudged(m, text="a"), int)
     assert_type(await person("a"), Person)
     assert_type(person.start("a").parsed, Person | None)
     assert_type(await person.using(require=True)(m, "a"), Person)

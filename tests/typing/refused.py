@@ -27,5 +27,7 @@ def mood(text: str) -> int:
 def wrong_arguments(m: MelleaSession) -> None:
     mood(m)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     mood(m, 5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    generative(preconditions=[5])  # type: ignore[list-item]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    mood.using(preconditions=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     mood(m, "a").upper()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     m.instruct("a", format=int).parsed.upper()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]

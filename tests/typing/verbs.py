@@ -11,10 +11,12 @@ from mellea_rx import (
     MelleaSession,
     ModelOption,
     ModelOutputThunk,
+    Output,
     Requirement,
     RetryPolicy,
     ScriptedBackend,
     SimpleContext,
+    ToolCall,
     ValidationResult,
     get_session,
     react,
@@ -23,8 +25,22 @@ from mellea_rx import (
 from mellea_rx.backends import Backend
 from mellea_rx.core.streams.cold_call import ColdCall
 from mellea_rx.stdlib.components import Component, Template
-from mellea_rx.stdlib.requirements import check, req, simple_validate
-from mellea_rx.stdlib.sampling import RejectionSampling
+from mellea_rx.stdlib.requirements import (
+    StreamContext,
+    check,
+    req,
+    simple_validate,
+    tool_arg_validator,
+    uses_tool,
+)
+from mellea_rx.stdlib.sampling import (
+    BaseStrategy,
+    BestOfN,
+    RejectionSampling,
+    RepairTemplate,
+    Sampler,
+    SamplingResult,
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,50 @@ async def alike(text: str) -> bool:
     return bool(text)
 
 
+def of_text(text: str) -> ValidationResult:
+    return ValidationResult(bool(text))
+
+
+async def of_output(output: Output) -> ValidationResult:
+    return ValidationResult(output.attempt == 1)
+
+
+class Without(Requirement):
+    def __init__(self, *words: str) -> None:
+        super().__init__("without words")
+        self.words = words
+
+    async def validate(self, output: Output) -> tuple[bool, str]:
+        assert_type(output.text, str)
+        assert_type(output.tool_calls, tuple[ToolCall, ...])
+        return output not in self.words, "it has one"
+
+    def validate_unit(self, unit: str) -> bool:
+        return unit not in self.words
+
+
+class NoRepetition(Requirement):
+    def validate_unit(self, unit: str, so_far: StreamContext) -> bool:
+        return unit not in so_far.units
+
+
+class Mine(BaseStrategy):
+    requirements = ("be brief", Without("a"))
+
+    async def sample(self, sampler: Sampler) -> SamplingResult:
+        attempt = await sampler.attempt()
+        assert_type(sampler.output(attempt), Output)
+        return SamplingResult(True, (attempt,), 0)
+
+
+def strategies_with_requirements(m: MelleaSession) -> None:
+    m.instruct("Go.", strategy=Mine())
+    m.instruct("Go.", strategy=RejectionSampling(3, requirements="be brief"))
+    m.instruct("Go.", strategy=RepairTemplate(requirements=["be brief", Without("a")]))
+    m.instruct("Go.", strategy=BestOfN(scorer=lambda output: output.attempt, requirements=["a"]))
+    assert_type(Without("a").replace(check_only=True), Without)
+
+
 def instruct_with_everything(m: MelleaSession) -> None:
     m.instruct(
         "Write about {{topic}}.",
@@ -76,6 +136,13 @@ def instruct_with_everything(m: MelleaSession) -> None:
             req("async", simple_validate(alike)),
             check("no rhymes"),
             Requirement("plain"),
+            req("frugal", simple_validate(lambda output: output.usage is not None)),
+            req("of the output", of_output),
+            req("of the text", of_text),
+            uses_tool(len, check_only=True),
+            tool_arg_validator("area", "width", lambda width: (width > 0, "too small")),
+            Without("a", "b"),
+            check(Without("a", "b").replace(unit="word")),
         ],
         user_variables={"topic": m.instruct("Name a topic.")},
         strategy=RejectionSampling(loop_budget=3),

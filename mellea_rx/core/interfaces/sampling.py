@@ -6,8 +6,8 @@ Strategies implement the one and use the other; calls use both.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, TypeAlias
 
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.component import Template
@@ -15,9 +15,14 @@ from mellea_rx.core.interfaces.optional import optional_member
 from mellea_rx.core.streams.event_log import EventLog
 from mellea_rx.core.types.chunk import Chunk, Usage
 from mellea_rx.core.types.options import Options
+from mellea_rx.core.types.output import Output
 from mellea_rx.core.types.release import OPEN, ReleasePolicy, ReleaseWish
 from mellea_rx.core.types.request import Request
+from mellea_rx.core.types.requirement import Requirement
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
+
+Requirements: TypeAlias = Iterable[str | Requirement] | str | Requirement
+"""Requirements as users give them: texts or `Requirement`s, one or several."""
 
 
 class Sampler(Protocol):
@@ -134,6 +139,10 @@ class Sampler(Protocol):
         """Call a user's function: a sync one in a worker thread, an async one on its own loop."""
         ...
 
+    def output(self, attempt: Attempt) -> Output:
+        """An attempt's answer as validators see it, for the user's functions that judge it."""
+        ...
+
     def set_parsed(self, value: Any) -> None:
         """Set the object that the value's text stands for (`thunk.parsed`), where it is known."""
         ...
@@ -143,7 +152,7 @@ class SamplingStrategy(Protocol):
     """Decides how often to try, and which attempt becomes the value.
 
     Any object with this method is one. `BaseStrategy` has the optional members, `always`,
-    `backends` and `callables`, with their defaults.
+    `backends`, `callables` and `requirements`, with their defaults.
     """
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
@@ -172,6 +181,10 @@ class BaseStrategy(ABC):
     always: bool = False
     """Whether it samples also where a call has no requirements. By default it does not: the one
     attempt of such a call streams to readers."""
+
+    requirements: Requirements = ()
+    """Requirements that are added to those of each call; none by default. They are stated in the
+    prompt as the call's own."""
 
     @property
     def backends(self) -> tuple[Backend, ...]:
@@ -214,6 +227,14 @@ def wish_of(strategy: SamplingStrategy) -> ReleaseWish:
 def policy_refusal(strategy: SamplingStrategy, policy: ReleasePolicy) -> str:
     """See `BaseStrategy.policy_refusal`."""
     return str(optional_member(strategy, BaseStrategy, "policy_refusal")(policy))
+
+
+def requirements_of(strategy: object) -> Requirements:
+    """See `BaseStrategy.requirements`. A class, given instead of its object, has none."""
+    if isinstance(strategy, type):
+        return ()
+    given: Requirements = optional_member(strategy, BaseStrategy, "requirements")
+    return given
 
 
 def callables_of(strategy: SamplingStrategy) -> tuple[Callable[..., Any], ...]:

@@ -88,6 +88,8 @@ def returned(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if isinstance(error, Exception) and not isinstance(error, _ENDS):
             raise
         raise RuntimeError(f"the function raised {type(error).__name__}") from error
+    finally:
+        del function  # of a future's `result`: it has the error, whose traceback has this frame
 
 
 _ENDS = (StopIteration, StopAsyncIteration)
@@ -242,6 +244,8 @@ class WorkerThreads(Executor):
             return False
         job.work()
         self.give_up(job)
+        # The traceback of a job's error has this frame too, by the frame that it called.
+        del job
         return True
 
     def _next(self, worker: _Worker) -> _Job | None:
@@ -382,7 +386,10 @@ async def _await_user(
         waiting.cancel()
     if waiting.cancelled():
         raise _closed()
-    return returned(waiting.result)
+    try:
+        return returned(waiting.result)
+    finally:
+        del waiting  # it has the error, whose traceback has this frame
 
 
 async def _in_own_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:

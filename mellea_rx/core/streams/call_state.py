@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from mellea_rx.core.types.chunk import Chunk
-from mellea_rx.errors import CallbackError, MelleaRxError
+from mellea_rx.core.types.output import parsed_by
 
 _UNPARSED: Any = object()
 _LONGEST_NAME = 80
@@ -130,13 +130,5 @@ class CallState:
             CallbackError: The component cannot parse the text; `text` has it.
         """
         if self._parsed is _UNPARSED:
-            try:
-                self._parsed = self._parse(text)
-            except MelleaRxError:
-                raise
-            except Exception as error:
-                raise CallbackError(
-                    f"the component cannot parse this answer: {type(error).__name__}: {error}",
-                    text=text,
-                ) from error
+            self._parsed = parsed_by(self._parse, text)
         return self._parsed

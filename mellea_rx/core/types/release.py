@@ -84,3 +84,14 @@ class ReleaseWish:
 
 
 OPEN = ReleaseWish()
+
+
+def as_wish(release: Release | None, on_reject: OnReject | None) -> ReleaseWish:
+    """The wish of a call's two arguments; no new object for most calls, which give neither.
+
+    Raises:
+        InvalidInputError: A policy of this name does not exist.
+    """
+    if release is None and on_reject is None:
+        return OPEN
+    return ReleaseWish(release, on_reject)

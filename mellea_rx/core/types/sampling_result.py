@@ -10,6 +10,12 @@ from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.errors import MelleaRxError
 
 
+def reason_of(requirement: Requirement, result: ValidationResult) -> str:
+    """The reason why a requirement is not met, in words."""
+    described = requirement.description
+    return f"{described}: {result.reason}" if result.reason else described
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One generation and the results of its validations.
@@ -22,6 +28,8 @@ class Attempt:
         error: The error of its generation or of a user's function, where one failed; `answer` is
             then the text before the error.
         score_reason: The reason of the score in the words of a judge, or why there is no score.
+        number: Its number in the call, from 1, in the order in which attempts begin; 0 where it
+            is not known.
 
     Its truth is its `success`.
     """
@@ -32,6 +40,7 @@ class Attempt:
     score: float | None = None
     error: MelleaRxError | None = None
     score_reason: str | None = None
+    number: int = 0
 
     @property
     def text(self) -> str:
@@ -58,11 +67,7 @@ class Attempt:
         """The reasons of its rejection: its error, or one for each requirement that is not met."""
         if self.error is not None:
             return (str(self.error),)
-        return tuple(
-            f"{each.description}: {result.reason}" if result.reason else each.description
-            for each, result in self.validations
-            if not result
-        )
+        return tuple(reason_of(each, result) for each, result in self.validations if not result)
 
     def __bool__(self) -> bool:
         return self.success

@@ -12,6 +12,7 @@ from mellea_rx.core.streams.event_log import EventLog
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.events import Retrying, Validated
 from mellea_rx.core.types.options import Options
+from mellea_rx.core.types.output import Origin, Output
 from mellea_rx.core.types.release import Release
 from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.requirement import (
@@ -45,6 +46,7 @@ class AttemptSettings:
         requirements: The requirements on an answer.
         loop: The caller's event loop, for async functions.
         sources: The user's templates by name, which replace the library's own.
+        origin: The parser of the answers, their context and session, for validators.
         refusals_fail: Whether a refusal is an error, and not an answer to be judged.
         tally: Counts the tokens of all attempts and judges.
     """
@@ -55,6 +57,7 @@ class AttemptSettings:
     requirements: tuple[Requirement, ...]
     loop: asyncio.AbstractEventLoop | None
     sources: Sources
+    origin: Origin
     refusals_fail: bool = False
     tally: UsageTally = field(default_factory=UsageTally)
 
@@ -113,7 +116,7 @@ class RunningAttempt:
         return f"attempt {self._number + 1}"
 
     async def run(self, backend: Backend, request: Request) -> Attempt:
-        """Generate and validate.
+        """Generate and validate; once.
 
         Args:
             backend: The resolved backend that generates.
@@ -122,6 +125,16 @@ class RunningAttempt:
         Raises:
             MelleaRxError: The generation, or a function of the user's, failed.
         """
+        try:
+            return await self._run(backend, request)
+        finally:
+            # The judge refers to this attempt: the two, with the call's context, would stay alive
+            # until the garbage collector runs.
+            self._judge.forget()
+            # A chunk that a backend pushes late is not judged, and so not for readers.
+            self._release = "accepted"
+
+    async def _run(self, backend: Backend, request: Request) -> Attempt:
         try:
             await self._generate(backend, request)
         finally:
@@ -135,7 +148,7 @@ class RunningAttempt:
                 found = (self._number, requirement.description, result.result, result.reason)
                 event = Validated(self._event_log.now(), *found, score=result.score)
                 self._event_log.add(event)
-        attempt = Attempt(answer, decided)
+        attempt = Attempt(answer, decided, number=self._number + 1)
         return replace(attempt, kept=answer.text[: self._kept(attempt.success)])
 
     async def _generate(self, backend: Backend, request: Request) -> None:
@@ -240,12 +253,11 @@ class RunningAttempt:
         failure = self._judge.failure
         if failure is not None:
             return (failure,)
-        if answer.tool_calls:  # an answer with tool calls is not final
-            return ()
-        requirements, met = self._setting.requirements, self._judge.met
+        requirements = [each for each in self._setting.requirements if each.applies_to(answer)]
+        met = self._judge.met
         results = await validate_all(
             [each for each in requirements if id(each) not in met],
-            answer.text,
+            Output(answer, origin=self._setting.origin, attempt=self._number + 1),
             backend=self._model_judge.backend,
             options=self._model_judge.options,
             loop=self._setting.loop,

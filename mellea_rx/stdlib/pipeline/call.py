@@ -7,7 +7,8 @@ render the prompt → resolve the backend → generate, with the strategy's atte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,6 +24,7 @@ from mellea_rx.core.streams.generation_view import GenerationView
 from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.options import ModelOption, Options
+from mellea_rx.core.types.output import Origin, Output
 from mellea_rx.core.types.output_format import OutputFormat
 from mellea_rx.core.types.release import ACCEPTED, ReleasePolicy
 from mellea_rx.core.types.request import Request
@@ -40,6 +42,7 @@ from mellea_rx.errors import (
 from mellea_rx.stdlib.pipeline.attempt import AttemptSettings
 from mellea_rx.stdlib.pipeline.call_log import log_call, log_prompt
 from mellea_rx.stdlib.pipeline.generate import resolve
+from mellea_rx.stdlib.pipeline.preconditions import PreconditionCheck
 from mellea_rx.stdlib.pipeline.retries import generate_with_retries
 from mellea_rx.stdlib.pipeline.sampler import CallSampler
 from mellea_rx.stdlib.pipeline.structured_output import (
@@ -68,8 +71,10 @@ class CallPipeline(msgspec.Struct, frozen=True):
         strategy: Makes the attempts; None for one attempt, whose text streams to readers.
         require: Whether an answer that does not meet the requirements is an error.
         loop: The event loop that made the call; None for none.
+        origin: The parser of the answer, its context and session, for validators.
         format: The format of the answer; None for plain text.
         policy: The time at which readers get text of an attempt, and its fate when it is rejected.
+        preconditions: The check of the call's own arguments before it generates; None for none.
     """
 
     backend: Backend
@@ -79,8 +84,10 @@ class CallPipeline(msgspec.Struct, frozen=True):
     strategy: SamplingStrategy | None
     require: bool
     loop: asyncio.AbstractEventLoop | None
+    origin: Origin = Origin()
     format: OutputFormat[Any] | None = None
     policy: ReleasePolicy = ACCEPTED
+    preconditions: PreconditionCheck | None = None
 
     def run(self, generation: Generation) -> Awaitable[None]:
         """Generate. Runs on the engine."""
@@ -93,6 +100,10 @@ class CallPipeline(msgspec.Struct, frozen=True):
         request = await self.prompt.request()
         log_prompt(generation, request)
         backend, request = await resolve(self.backend, request)
+        if self.preconditions is not None:
+            await self.preconditions.require(
+                origin=self.origin, backend=backend, options=request.options, loop=self.loop
+            )
         if self.format is None:
             await self._generate(generation, backend, request)
             return
@@ -126,6 +137,7 @@ class CallPipeline(msgspec.Struct, frozen=True):
             self.requirements,
             self.loop,
             self.prompt.sources,
+            self.origin,
             refusals_fail=self.require or self.format is not None,
         )
         sampler = CallSampler(generation, setting, self.policy)
@@ -159,10 +171,13 @@ class CallPipeline(msgspec.Struct, frozen=True):
     @property
     def needs(self) -> tuple[asyncio.AbstractEventLoop, ...]:
         """The event loops that run the user's functions, or the backends' requests."""
-        strategy = self.strategy
+        strategy, check = self.strategy, self.preconditions
+        if strategy is None and check is None:  # most calls: no function, and no other backend
+            return loops_of_backend(self.backend)
         own = () if strategy is None else callables_of(strategy)
-        functions = (*_functions(self.requirements), *own)
-        judges = (each.stream_validate for each in self.requirements)
+        before = () if check is None else check.preconditions.requirements
+        functions = (*_functions((*before, *self.requirements)), *own)
+        judges = (each.unit_function for each in self.requirements)
         others = [each.backend for each in judges if isinstance(each, UnitJudge)]
         backends = [self.backend, *(each for each in others if each is not None)]
         backends += () if strategy is None else backends_of(strategy)
@@ -214,13 +229,12 @@ _TOLD_ONLY = ReleasePolicy("live", "marker")
 def start_call(call: CallPipeline, action: Component[T]) -> ModelOutputThunk[T]:
     """Start a call, and return its thunk at once."""
     options = call.prompt.options
-    parse = action.parse if call.format is None else call.format.decode
     return ModelOutputThunk(
         call.run,
         live=options.stream,
         needs=call.needs,
         dependencies=call.prompt.awaited,
-        parse=parse,
+        parse=call.origin.parse,
         description=action,
         tools=options.tools,
         needs_retractions=call.require and call.policy == _TOLD_ONLY,
@@ -234,21 +248,32 @@ def start_validation(
     given: Options,
     base: Options,
     sources: Sources,
+    origin: Origin,
 ) -> ModelOutputThunk[list[ValidationResult]]:
-    """Start to validate an output; the thunk's `parsed` is the list of results."""
+    """Start to validate an output; the thunk's `parsed` is the list of results.
+
+    Args:
+        requirements: The requirements.
+        output: The output: text, a thunk or the view of one, or an `Output`, which stays as it is.
+        backend: Judges where a requirement has no function.
+        given: Model options for the judge itself.
+        base: The session's model options.
+        sources: The user's templates by name, which replace the library's own.
+        origin: The context and session of the validation.
+    """
     loop = running_loop()
     results: list[ValidationResult] = []
     options = given.over(base)
 
     async def validate() -> None:
-        text = output if isinstance(output, str) else await _text_of(output)
+        judged = await _output_of(output, origin)
         judge, request = backend, Request((), options)
-        if any(each.validation_fn is None for each in requirements):  # else no model judges
+        if any(each.answer_function is None for each in requirements):  # else no model judges
             judge, request = await resolve(judge, request)
         results.extend(
             await validate_all(
                 requirements,
-                text,
+                judged,
                 backend=judge,
                 options=request.options,
                 given=given,
@@ -275,18 +300,26 @@ def _view_of(output: ModelOutputThunk[Any] | GenerationView) -> GenerationView:
     return output if isinstance(output, GenerationView) else output._view()
 
 
-async def _text_of(output: ModelOutputThunk[Any] | GenerationView) -> str:
+async def _output_of(
+    output: str | ModelOutputThunk[Any] | GenerationView, origin: Origin
+) -> Output:
+    if isinstance(output, str):
+        return output if isinstance(output, Output) else Output(output, origin=origin)
     view = _view_of(output)
     await view.settled()
     if view.error is not None:
         raise DependencyError(
             f"there is nothing to validate: the call failed: {view.error}", text=view.text
         ) from view.error
-    return view.text
+    # The thunk parses its own text, once, and has the object.
+    parse = partial(_parsed_of, view)
+    return Output(view.answer, origin=msgspec.structs.replace(origin, parse=parse))
 
 
-def _functions(requirements: tuple[Requirement, ...]) -> Iterator[Callable[..., Any]]:
+def _parsed_of(view: GenerationView, _: str) -> Any:
+    return view.generation.parsed
+
+
+def _functions(requirements: Iterable[Requirement]) -> Iterator[Callable[..., Any]]:
     for each in requirements:
-        for function in (each.validation_fn, each.stream_validate, each.output_to_bool):
-            if function is not None:
-                yield function
+        yield from each.functions

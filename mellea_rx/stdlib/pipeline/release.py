@@ -44,7 +44,7 @@ def policy_of(
     own = asked.over(wish_of(strategy))
     wish = own.over(default)
     policy = wish.policy
-    decided_late = any(each.stream_validate is None for each in requirements)
+    decided_late = any(each.unit_function is None for each in requirements)
     if policy.goes_on and wish.release is None and decided_late:
         # An answer that is rejected as a whole cannot be repaired by going on.
         policy = ReleasePolicy("accepted", "continue")

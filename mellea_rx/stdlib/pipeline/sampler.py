@@ -14,6 +14,7 @@ from mellea_rx.core.streams.generation import Generation
 from mellea_rx.core.types.chunk import Chunk, Usage, with_text
 from mellea_rx.core.types.events import AttemptFailed, AttemptStarted, Rejected, Retrying
 from mellea_rx.core.types.options import ModelOption, Options
+from mellea_rx.core.types.output import Output
 from mellea_rx.core.types.release import Release, ReleasePolicy
 from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.requirement import Requirement
@@ -73,6 +74,11 @@ class CallSampler:
     def render(self, template: Template) -> str:
         """A template's text; see `Sampler.render`."""
         return render(template, self._setting.sources)
+
+    def output(self, attempt: Attempt) -> Output:
+        """An attempt's answer as validators see it; see `Sampler.output`."""
+        number = max(attempt.number, 1)
+        return Output(attempt.answer, origin=self._setting.origin, attempt=number)
 
     def set_parsed(self, value: Any) -> None:
         """Set the object that the value's text stands for; see `Sampler.set_parsed`."""
@@ -184,7 +190,7 @@ class CallSampler:
 
 def _needs_model(requirement: Requirement) -> bool:
     """Whether a model may have to judge a requirement."""
-    return requirement.validation_fn is None or isinstance(requirement.stream_validate, UnitJudge)
+    return requirement.answer_function is None or isinstance(requirement.unit_function, UnitJudge)
 
 
 def _continued(request: Request, text: str, backend: Backend) -> Request:

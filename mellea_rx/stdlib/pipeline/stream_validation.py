@@ -1,6 +1,6 @@
 """Decides requirements unit by unit while the answer streams. Attempts use it.
 
-Each requirement with `stream_validate` has its own lane: its splitter, its units in order, and the
+Each requirement with a `unit_function` has its own lane: its splitter, its units in order, and the
 length of the text that passed. The text is validated as far as all lanes are, and one failed unit
 ends the answer.
 """
@@ -81,7 +81,7 @@ class _Lane:
     """The validation of a text by one requirement: its units, decided in order.
 
     Args:
-        requirement: A requirement with `stream_validate`.
+        requirement: A requirement with a `unit_function`.
         decider: Decides its units.
         start: The number of characters at the beginning that were validated before.
         judge: Is told of each verdict, of an error of the splitter, and of the end.
@@ -213,9 +213,9 @@ class StreamJudge:
     """Judges one answer while it streams. Used on the engine only.
 
     Args:
-        requirements: All requirements of the call; where one has no `stream_validate`, no text is
+        requirements: All requirements of the call; where one has no `unit_function`, no text is
             validated before the end.
-        decider: Makes a decider of a requirement and its `stream_validate`.
+        decider: Makes a decider of a requirement and its `unit_function`.
         decided: Called with each verdict.
         after: Text that the answer goes on from, which was validated before.
         where: The name of the answer in messages ("attempt 1").
@@ -231,9 +231,9 @@ class StreamJudge:
         where: str = "",
     ) -> None:
         self._lanes = [
-            _Lane(each, decider(each, each.stream_validate), len(after), self)
+            _Lane(each, decider(each, function), len(after), self)
             for each in requirements
-            if each.stream_validate is not None
+            if (function := each.unit_function) is not None
         ]
         self._all_stream = len(self._lanes) == len(requirements)
         self._start = len(after)
@@ -327,6 +327,11 @@ class StreamJudge:
             lane.begin()
             self.look_for_end()
 
+    def forget(self) -> None:
+        """Forget the lanes and the callback: the answer has ended, and no more of it is judged."""
+        self._lanes = []
+        self._decided = _ignored
+
     def note(self, lane: _Lane, unit: str, value: Any, error: Exception | None) -> None:
         """Take the verdict on a unit, or the exception. Called by the lane."""
         if self._end.done():
@@ -362,12 +367,16 @@ class StreamJudge:
         if self._end.done():
             return
         if not isinstance(error, lane.decider.own_errors):
-            requirement, function = lane.requirement, lane.requirement.stream_validate
+            requirement, function = lane.requirement, lane.requirement.unit_function
             where = f"{lane.label} {lane.count} of {self._where}" if unit else self._where
             cause = error
             error = validator_failed(requirement, function, cause, unit, where)
             error.__cause__ = cause
         self._end.set_exception(error)
+
+
+def _ignored(requirement: Requirement, verdict: UnitVerdict, unit: str) -> None:
+    """Take a verdict on an answer that has ended."""
 
 
 def _failed(lane: _Lane, unit: str, verdict: UnitVerdict) -> tuple[Requirement, ValidationResult]:

@@ -15,6 +15,7 @@ import msgspec
 
 from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.types.chunk import Chunk
+from mellea_rx.core.types.output import Output
 from mellea_rx.core.types.output_format import OutputFormat
 from mellea_rx.core.types.request import Request, RequestMessage
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
@@ -79,9 +80,9 @@ def for_one_call(format: OutputFormat[Any]) -> OutputFormat[Any]:
 def fits(format: OutputFormat[Any]) -> Requirement:
     """The requirement that an answer fits a format."""
 
-    def is_of_format(text: str) -> ValidationResult:
+    def is_of_format(output: Output) -> ValidationResult:
         try:
-            format.decode(text)
+            format.decode(output.text)  # a cache of the format may keep it: so not the output
         except FormatError as error:
             return ValidationResult(False, reason=str(error))
         return ValidationResult(True)

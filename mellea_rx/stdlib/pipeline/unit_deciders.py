@@ -129,7 +129,7 @@ class FunctionDecider:
     """Decides by a user's function; each answer gets its own copy of one that has state.
 
     Args:
-        function: The requirement's `stream_validate`.
+        function: The requirement's `unit_function`.
         loop: The caller's event loop, for async functions.
         so_far: Makes the context of a unit.
     """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple
 
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.component import Template
@@ -13,7 +13,8 @@ from mellea_rx.core.runtime.user_functions import call_user_function
 from mellea_rx.core.text.judge_answers import JUDGE_TOKENS, judge_schema, reason_of
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.options import ModelOption, Options
-from mellea_rx.core.types.requirement import Requirement, ValidationFunction, ValidationResult
+from mellea_rx.core.types.output import Output
+from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.stdlib.pipeline.asking import ask_model, options_beside
 from mellea_rx.stdlib.pipeline.structured_output import refusal_reason
 from mellea_rx.stdlib.pipeline.usage_tally import UsageTally
@@ -54,7 +55,7 @@ class Judge(NamedTuple):
 
 async def validate_all(
     requirements: Sequence[Requirement],
-    text: str,
+    output: Output,
     *,
     backend: Backend,
     options: Options,
@@ -68,13 +69,13 @@ async def validate_all(
 
     Args:
         requirements: The requirements.
-        text: The output.
+        output: The output.
         backend: Judges where a requirement has no function; it is resolved.
         options: The call's model options; the judge gets the time limit and the servers' own
             options of them.
         given: Model options for the judge itself.
         loop: The caller's event loop, for async functions.
-        where: The name of the text in messages ("attempt 2").
+        where: The name of the output in messages ("attempt 2").
         sources: The user's templates by name, which replace the library's own.
         tally: Counts the judge's tokens.
 
@@ -90,31 +91,58 @@ async def validate_all(
     of_the_judge = given.over(_BRIEF.over(options_beside(options)))
 
     async def decide(requirement: Requirement) -> ValidationResult:
-        if requirement.validation_fn is None:
+        function = requirement.answer_function
+        if function is None:
             return await _judge(
-                requirement, text, backend, of_the_judge, loop, where, sources, counted
+                requirement, output.text, backend, of_the_judge, loop, where, sources, counted
             )
-        return await _call(requirement, requirement.validation_fn, text, loop, where)
+        return await _call(requirement, function, output, loop, where)
 
+    return await _all_of([decide(each) for each in requirements])
+
+
+async def _all_of(deciding: list[Coroutine[Any, Any, ValidationResult]]) -> list[ValidationResult]:
+    """The results of coroutines that run at once. The first that fails ends the others.
+
+    Raises:
+        Exception: That of the first one that failed.
+    """
+    tasks: list[asyncio.Task[ValidationResult]] = []
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(decide(each)) for each in requirements]
+            tasks += [group.create_task(each) for each in deciding]
+        return [task.result() for task in tasks]
     except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from failed.exceptions[0].__cause__
-    return [task.result() for task in tasks]
+        error = failed.exceptions[0]
+        # A frame that the error passes through must not refer to it: the two would keep each other,
+        # and the output's context, alive until the garbage collector runs.
+        failed.__traceback__ = None
+        tasks.clear()
+    try:
+        raise error
+    finally:
+        del error
 
 
 async def _call(
     requirement: Requirement,
-    function: ValidationFunction,
-    text: str,
+    function: Callable[[Output], Any],
+    output: Output,
     loop: asyncio.AbstractEventLoop | None,
     where: str,
 ) -> ValidationResult:
     try:
-        return verdict(await call_user_function(function, text, loop=loop))
+        return verdict(await call_user_function(function, output, loop=loop))
     except Exception as error:
-        raise validator_failed(requirement, function, error, text, where) from error
+        if _is_parse_error(error, output):
+            return ValidationResult(False, reason=str(error))
+        raise validator_failed(requirement, function, error, output.text, where) from error
+
+
+def _is_parse_error(error: Exception, output: Output) -> bool:
+    """Whether a function let the error of `output.parsed` pass: the answer cannot be parsed."""
+    known = output.parse_error
+    return known is not None and (type(error), str(error)) == (type(known), str(known))
 
 
 async def _judge(

@@ -5,22 +5,24 @@ Also the reasons of failed validators, in words. Used by programs, and by the pi
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import wraps
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal
 
 from mellea_rx.core.runtime.user_functions import is_async
 from mellea_rx.core.text.placeholders import NOT_RENDERED, warn_of_placeholders
 from mellea_rx.core.text.units import require_splitters, require_unit
+from mellea_rx.core.types.output import Output
 from mellea_rx.core.types.requirement import (
     Requirement,
     StreamValidation,
     ValidationFunction,
     ValidationResult,
+    Verdict,
 )
 from mellea_rx.core.types.unit import Unit
-from mellea_rx.core.types.validation import kind_of, name_of
+from mellea_rx.core.types.validation import kind_of, name_of, require_choice
 from mellea_rx.errors import (
     CallbackError,
     CallerLoopClosedError,
@@ -72,7 +74,7 @@ def splitter_failed(requirement: Requirement, error: Exception, where: str) -> V
     return ValidatorError(f"{place}: the splitter {name!r} raised {kind}: {error}")
 
 
-Verdict: TypeAlias = bool | tuple[bool, str] | ValidationResult
+DecidedOn = Literal["final", "all"]
 
 
 def req(
@@ -82,6 +84,7 @@ def req(
     output_to_bool: Callable[[str], bool] | None = None,
     stream_validate: StreamValidation | None = None,
     unit: Unit = "sentence",
+    decided_on: DecidedOn = "final",
 ) -> Requirement:
     """A requirement that the prompt states.
 
@@ -92,6 +95,8 @@ def req(
         stream_validate: Decides for each unit while the answer streams; see `Requirement`.
         unit: The unit that `stream_validate` gets; see `Requirement`. A factory of your own is
             called once here as a check, and once for each attempt, in a worker thread.
+        decided_on: Whether it is decided on answers without tool calls ("final"), or on those with
+            tool calls too ("all").
 
     Example:
         >>> short = req("at most 20 words", simple_validate(lambda text: len(text.split()) <= 20))
@@ -107,6 +112,7 @@ def req(
             output_to_bool=output_to_bool,
             stream_validate=stream_validate,
             unit=unit,
+            decided_on=decided_on,
         )
     )
     require_copies(stream_validate)
@@ -115,31 +121,59 @@ def req(
 
 
 def check(
-    description: str,
+    description: str | Requirement,
     validation_fn: ValidationFunction | None = None,
     *,
     output_to_bool: Callable[[str], bool] | None = None,
     stream_validate: StreamValidation | None = None,
     unit: Unit = "sentence",
+    decided_on: DecidedOn = "final",
 ) -> Requirement:
-    """A requirement that is checked, but not stated in the prompt; else as `req`."""
+    """A requirement that is checked, but not stated in the prompt; else as `req`.
+
+    Args:
+        description: The requirement in words; or a `Requirement`, of which this is a copy of the
+            same class. With a `Requirement` no other argument is given.
+        validation_fn: See `req`.
+        output_to_bool: See `req`.
+        stream_validate: See `req`.
+        unit: See `req`.
+        decided_on: See `req`.
+
+    Example:
+        >>> check(req("Be brief.", simple_validate(lambda text: len(text) < 80))).check_only
+        True
+
+    Raises:
+        InvalidInputError: An argument that cannot be used, by name.
+    """
+    if isinstance(description, Requirement):
+        given = (validation_fn, output_to_bool, stream_validate)
+        if any(each is not None for each in given) or (unit, decided_on) != ("sentence", "final"):
+            raise InvalidInputError(
+                "check(requirement) takes no other argument: give them to the requirement, or use "
+                "requirement.replace(check_only=True, ...)"
+            )
+        return _checked(description).replace(check_only=True)
     stated = req(
         description,
         validation_fn,
         output_to_bool=output_to_bool,
         stream_validate=stream_validate,
         unit=unit,
+        decided_on=decided_on,
     )
-    return replace(stated, check_only=True)
+    return stated.replace(check_only=True)
 
 
 def simple_validate(
-    fn: Callable[[str], Verdict | Awaitable[Verdict]], *, reason: str | None = None
+    fn: Callable[[Output], Verdict | Awaitable[Verdict]], *, reason: str | None = None
 ) -> ValidationFunction:
     """Make a validation function from a plain one.
 
     Args:
-        fn: Takes the output's text and returns a bool, or a pair of bool and reason; may be async.
+        fn: Takes the output (a `str`: the text, with its tool calls, usage and more) and returns a
+            bool, or a pair of bool and reason; may be async.
         reason: The reason of a failure, where `fn` gives none.
 
     Example:
@@ -149,14 +183,29 @@ def simple_validate(
     """
     if not callable(fn):
         raise InvalidInputError(f"simple_validate takes a function, not {type(fn).__name__}")
+    return calling(fn, lambda output: (output,), lambda _, found: verdict(found[0], reason))
+
+
+def calling(
+    fn: Callable[[Any], Any],
+    values_of: Callable[[Output], Sequence[Any]],
+    conclude: Callable[[Output, Sequence[Any]], ValidationResult],
+) -> ValidationFunction:
+    """Make a validation function that calls a user's function for some values of an output.
+
+    Args:
+        fn: Called with each value; where it is async, so is the validation function.
+        values_of: The values of an output.
+        conclude: Takes the output, and what `fn` returned for each value, in order.
+    """
 
     @wraps(fn)
-    def validate(text: str) -> ValidationResult:
-        return verdict(fn(text), reason)
+    def validate(output: Output) -> ValidationResult:
+        return conclude(output, [fn(value) for value in values_of(output)])
 
     @wraps(fn)
-    async def avalidate(text: str) -> ValidationResult:
-        return verdict(await cast("Callable[[str], Awaitable[Verdict]]", fn)(text), reason)
+    async def avalidate(output: Output) -> ValidationResult:
+        return conclude(output, [await fn(value) for value in values_of(output)])
 
     return avalidate if is_async(fn) else validate
 
@@ -164,14 +213,16 @@ def simple_validate(
 def verdict(value: Any, reason: str | None = None) -> ValidationResult:
     """The return value of a validation function, as a result.
 
+    Its reason is a plain `str`: an `Output` would keep its context alive.
+
     Raises:
         TypeError: It is not a verdict.
     """
     match value:
-        case ValidationResult():
-            return value
+        case ValidationResult(reason=given):
+            return value if given is None else replace(value, reason=str(given))
         case (bool() as result, (str() | None) as given):
-            return ValidationResult(result, reason=given or reason)
+            return ValidationResult(result, reason=str(given) if given else reason)
         case bool():
             return ValidationResult(value, reason=None if value else reason)
     raise TypeError(
@@ -200,7 +251,11 @@ def as_requirements(
 
 def _from(item: object) -> Requirement:
     if isinstance(item, Requirement):
-        return _checked(item)
+        checked = _checked(item)
+        # A method of a subclass; a function was tried when the requirement was made.
+        if item.unit_function is not item.stream_validate:
+            require_copies(item.unit_function, "validate_unit")
+        return checked
     if not isinstance(item, str):
         raise InvalidInputError(
             f"a requirement is a str or a Requirement, not {kind_of(item)} "
@@ -210,7 +265,7 @@ def _from(item: object) -> Requirement:
 
 
 def _checked(requirement: Requirement) -> Requirement:
-    description = requirement.description
+    description = getattr(requirement, "description", None)  # `super().__init__` may be missing
     if not isinstance(description, str) or not description.strip():
         raise InvalidInputError("a requirement needs a description in words")
     warn_of_placeholders("a requirement", description, NOT_RENDERED)
@@ -219,4 +274,5 @@ def _checked(requirement: Requirement) -> Requirement:
         if function is not None and not callable(function):
             raise InvalidInputError(f"{name} is a function, not {type(function).__name__}")
     require_unit(requirement.unit)
+    require_choice("decided_on", requirement.decided_on, DecidedOn)
     return requirement

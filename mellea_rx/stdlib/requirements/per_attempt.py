@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from types import ModuleType
+from types import MethodType, ModuleType
 from typing import Any
 
 from mellea_rx.core.runtime.user_functions import call_method, is_async
@@ -91,23 +91,34 @@ def for_attempt(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Args:
         function: An object with a method `for_attempt()` returns the function itself; a class whose
-            objects are callable is called; any other object, or the object of a method, is copied
-            deeply; a stateless function is used as it is.
+            objects are callable is called; any other object is copied deeply; of a method, its
+            object is returned or copied likewise; a stateless function is used as it is.
 
     Raises:
         Exception: The exception of the copy.
     """
     if not is_stateful(function):
         return function
-    own = getattr(function, "for_attempt", None)
-    if own is not None and not isinstance(function, type):
-        made: Callable[..., Any] = own()
+    if isinstance(function, type):
+        made: Callable[..., Any] = function()
         return made
-    return function() if isinstance(function, type) else copy.deepcopy(function)
+    if inspect.ismethod(function):
+        return MethodType(function.__func__, _copied(function.__self__))
+    copied: Callable[..., Any] = _copied(function)
+    return copied
 
 
-def require_copies(function: Callable[..., Any] | None) -> None:
+def _copied(value: Any) -> Any:
+    own = getattr(value, "for_attempt", None)
+    return copy.deepcopy(value) if own is None else own()
+
+
+def require_copies(function: Callable[..., Any] | None, name: str = "stream_validate") -> None:
     """Refuse a streaming validation that cannot be copied for each attempt.
+
+    Args:
+        function: The validation; None for none.
+        name: The parameter or method that it was given as, for the message.
 
     Raises:
         InvalidInputError: The copy raised.
@@ -118,9 +129,9 @@ def require_copies(function: Callable[..., Any] | None) -> None:
         for_attempt(function)
     except Exception as error:
         owner = function.__self__ if inspect.ismethod(function) else function
-        name = owner.__name__ if isinstance(owner, type) else type(owner).__name__
+        kind = owner.__name__ if isinstance(owner, type) else type(owner).__name__
         raise InvalidInputError(
-            f"stream_validate: a {name} cannot be copied for each attempt ({error}): give "
+            f"{name}: a {kind} cannot be copied for each attempt ({error}): give "
             "PerAttempt(function that makes one), give it a method for_attempt(), or give a "
             "function, which is taken as it is"
         ) from error

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mellea_rx.core.interfaces.sampling import Sampler
+from mellea_rx.core.interfaces.sampling import Requirements, Sampler
+from mellea_rx.core.types.output import Output
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.sampling.attempts import ended
@@ -34,7 +35,7 @@ class BestOfN(SideBySide):
 
     Args:
         loop_budget: The number of attempts, 3 by default.
-        scorer: A function that takes an attempt's text and returns a number; may be async. The
+        scorer: A function that takes an attempt's `Output` and returns a number; may be async. The
             default counts the requirements that are met, and adds their validations' scores.
         judge: A criterion in words ("The more polite answer is better."), by which the model
             scores; instead of a scorer.
@@ -43,26 +44,28 @@ class BestOfN(SideBySide):
         budget: The limit on the tokens and seconds of a call; None for no limit.
         n: Another name of `loop_budget`.
         concurrency_budget: Another name of `max_concurrent`.
+        requirements: Requirements that are added to those of each call.
 
     Raises:
         InvalidInputError: A number is below 1, the scorer is not a function, the criterion is not
             a text, both of them were given, or one parameter was given by both of its names.
     """
 
-    scorer: Callable[[str], Any] | None
+    scorer: Callable[[Output], Any] | None
     judge: str | None
 
     def __init__(
         self,
         loop_budget: int | None = None,
         *,
-        scorer: Callable[[str], Any] | None = None,
+        scorer: Callable[[Output], Any] | None = None,
         judge: str | None = None,
         max_concurrent: int | None = None,
         roles: Roles | None = None,
         budget: Budget | None = None,
         n: int | None = None,
         concurrency_budget: int | None = None,
+        requirements: Requirements = (),
     ) -> None:
         SideBySide.__init__(
             self,
@@ -72,6 +75,7 @@ class BestOfN(SideBySide):
             budget=budget,
             n=n,
             concurrency_budget=concurrency_budget,
+            requirements=requirements,
         )
         if scorer is not None and not callable(scorer):
             raise InvalidInputError(
@@ -115,7 +119,8 @@ class BestOfN(SideBySide):
         if self.scorer is None:
             scores = sum(result.score or 0.0 for _, result in attempt.validations)
             return replace(attempt, score=attempt.passed + scores)
-        score = await self._call(sampler, self.scorer, attempt.text, role="scorer", convert=_number)
+        output = sampler.output(attempt)
+        score = await self._call(sampler, self.scorer, output, role="scorer", convert=_number)
         return replace(attempt, score=score)
 
 

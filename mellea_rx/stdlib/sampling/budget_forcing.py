@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from mellea_rx.core.interfaces.sampling import Sampler
+from mellea_rx.core.interfaces.sampling import Requirements, Sampler
 from mellea_rx.core.types.sampling_result import SamplingResult
 from mellea_rx.core.types.validation import require_int, require_positive_int
 from mellea_rx.errors import InvalidInputError
@@ -55,6 +55,7 @@ class BudgetForcing(LoopStrategy):
         loop_budget: The maximum number of attempts.
         roles: The backend for each role; the call's own by default.
         budget: The limit on the tokens and seconds of a call; None for no limit.
+        requirements: Requirements that are added to those of each call.
 
     Raises:
         InvalidInputError: A number is below 1, `min_think_tokens` is above `think_tokens`, or a
@@ -72,6 +73,7 @@ class BudgetForcing(LoopStrategy):
     loop_budget: int
     roles: Roles
     budget: Budget | None
+    requirements: Requirements
     always: bool = field(init=False, repr=False, compare=False)
 
     def __init__(
@@ -87,6 +89,7 @@ class BudgetForcing(LoopStrategy):
         loop_budget: int = 1,
         roles: Roles | None = None,
         budget: Budget | None = None,
+        requirements: Requirements = (),
     ) -> None:
         numbers = {"think_tokens": think_tokens, "loop_budget": loop_budget}
         numbers |= {"extensions": extensions}
@@ -107,7 +110,7 @@ class BudgetForcing(LoopStrategy):
             if not isinstance(text, str) or not text.strip():
                 raise InvalidInputError(f"{name} must be a str that is not empty, not {text!r}")
             object.__setattr__(self, name, text)
-        self._set_shared(roles, budget, always=True)
+        self._set_shared(roles, budget, requirements, always=True)
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts, each with limited thinking, until one succeeds."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mellea_rx.core.interfaces.backend import Backend
-from mellea_rx.core.interfaces.sampling import BaseStrategy, Sampler
+from mellea_rx.core.interfaces.sampling import BaseStrategy, Requirements, Sampler
 from mellea_rx.core.types.validation import either_name, kind_of, require_positive_int
 from mellea_rx.errors import InvalidInputError
+from mellea_rx.stdlib.requirements import as_requirements
 from mellea_rx.stdlib.sampling.attempts import AttemptLoop
 from mellea_rx.stdlib.sampling.budget import Budget
 from mellea_rx.stdlib.sampling.roles import Roles
@@ -22,6 +23,7 @@ class LoopStrategy(BaseStrategy):
     Attributes:
         roles: The backend for each role.
         budget: The limit on the tokens and seconds of a call; None for no limit.
+        requirements: Requirements that are added to those of each call, as a tuple.
         always: Whether it samples also without requirements. It does where a backend for drafts,
             or a limit on the seconds, is given: they hold for a single attempt too.
     """
@@ -30,16 +32,23 @@ class LoopStrategy(BaseStrategy):
 
     roles: Roles
     budget: Budget | None
+    requirements: Requirements
     always: bool
 
     def _set_shared(
-        self, roles: Roles | None, budget: Budget | None, *, always: bool = False
+        self,
+        roles: Roles | None,
+        budget: Budget | None,
+        requirements: Requirements,
+        *,
+        always: bool = False,
     ) -> None:
         """Set the parameters that all strategies share, for a constructor.
 
         Args:
             roles: The backend for each role; the call's own by default.
             budget: The limit on the tokens and seconds of a call; None for no limit.
+            requirements: Requirements that are added to those of each call.
             always: Whether it samples also without requirements, whatever the others are.
 
         Raises:
@@ -56,6 +65,7 @@ class LoopStrategy(BaseStrategy):
             )
         object.__setattr__(self, "roles", roles)
         object.__setattr__(self, "budget", budget)
+        object.__setattr__(self, "requirements", as_requirements(requirements))
         in_time = budget is not None and budget.seconds is not None
         object.__setattr__(self, "always", always or in_time or roles.draft is not None)
 
@@ -88,6 +98,7 @@ class CountedStrategy(LoopStrategy):
         default_budget: The default of `loop_budget`; None where it has to be given.
         default_width: The default of `max_concurrent`; None for all attempts at once.
         always: Whether it samples also without requirements, whatever the others are.
+        requirements: Requirements that are added to those of each call.
 
     Raises:
         InvalidInputError: A number is not an int of 1 or more, one parameter was given by both of
@@ -98,6 +109,7 @@ class CountedStrategy(LoopStrategy):
     max_concurrent: int | None
     roles: Roles
     budget: Budget | None
+    requirements: Requirements
     always: bool = field(init=False, repr=False, compare=False)
 
     def __init__(
@@ -112,6 +124,7 @@ class CountedStrategy(LoopStrategy):
         default_budget: int | None = None,
         default_width: int | None = 1,
         always: bool = False,
+        requirements: Requirements = (),
     ) -> None:
         name, count = either_name("loop_budget", loop_budget, "n", n)
         count = default_budget if count is None else count
@@ -121,7 +134,7 @@ class CountedStrategy(LoopStrategy):
         )
         width = default_width if width is None else require_positive_int(name, width)
         object.__setattr__(self, "max_concurrent", width)
-        self._set_shared(roles, budget, always=always)
+        self._set_shared(roles, budget, requirements, always=always)
 
     @property
     def concurrency_budget(self) -> int | None:

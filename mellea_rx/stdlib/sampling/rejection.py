@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mellea_rx.core.interfaces.backend import Backend, require_backend
-from mellea_rx.core.interfaces.sampling import Sampler
+from mellea_rx.core.interfaces.sampling import Requirements, Sampler
 from mellea_rx.core.types.release import OnReject, Release, ReleaseWish
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.validation import require_positive_int
@@ -51,6 +51,7 @@ class RejectionSampling(EarlyRelease, CountedStrategy):
         release: The time at which readers get text; "accepted" by default (see `Release`).
         on_reject: The fate of text that readers have got, when it is rejected; "fail" by default
             (see `OnReject`).
+        requirements: Requirements that are added to those of each call.
 
     Raises:
         InvalidInputError: A number is below 1, there is no such policy, one parameter was given by
@@ -73,6 +74,7 @@ class RejectionSampling(EarlyRelease, CountedStrategy):
         concurrency_budget: int | None = None,
         release: Release | None = None,
         on_reject: OnReject | None = None,
+        requirements: Requirements = (),
     ) -> None:
         # Not `super()`, which refers to the class that `dataclass` replaces by one with slots.
         CountedStrategy.__init__(
@@ -82,6 +84,7 @@ class RejectionSampling(EarlyRelease, CountedStrategy):
             roles=roles,
             budget=budget,
             concurrency_budget=concurrency_budget,
+            requirements=requirements,
         )
         if repair not in ("restart", "continue"):
             raise InvalidInputError(f"repair is 'restart' or 'continue', not {repair!r}")
@@ -130,6 +133,7 @@ class WeakThenStrong(EarlyRelease, LoopStrategy):
         budget: The limit on the tokens and seconds of a call; None for no limit.
         release: The time at which readers get text, as for `RejectionSampling`.
         on_reject: The fate of text that readers have got, when it is rejected, likewise.
+        requirements: Requirements that are added to those of each call.
 
     Raises:
         InvalidInputError: A budget is below 1, or `strong` is not a backend.
@@ -140,6 +144,7 @@ class WeakThenStrong(EarlyRelease, LoopStrategy):
     strong_budget: int
     roles: Roles
     budget: Budget | None
+    requirements: Requirements
     release: Release | None
     on_reject: OnReject | None
     always: bool = field(init=False, repr=False, compare=False)
@@ -154,13 +159,14 @@ class WeakThenStrong(EarlyRelease, LoopStrategy):
         budget: Budget | None = None,
         release: Release | None = None,
         on_reject: OnReject | None = None,
+        requirements: Requirements = (),
     ) -> None:
         require_backend(strong, "strong")
         object.__setattr__(self, "strong", strong)
         object.__setattr__(self, "weak_budget", require_positive_int("weak_budget", weak_budget))
         strong_budget = require_positive_int("strong_budget", strong_budget)
         object.__setattr__(self, "strong_budget", strong_budget)
-        self._set_shared(roles, budget)
+        self._set_shared(roles, budget, requirements)
         self._set_release(release, on_reject)
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from mellea_rx.core.interfaces.component import Template
-from mellea_rx.core.interfaces.sampling import Sampler
+from mellea_rx.core.interfaces.sampling import Requirements, Sampler
 from mellea_rx.core.types.release import OnReject, Release
 from mellea_rx.core.types.request import Request, RequestMessage, has_prefill
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
@@ -36,6 +36,8 @@ Answer again, without these faults.""",
     name="repair_turn",
 )
 
+_NOT_RUN = "This call was not run: the answer was rejected."
+
 
 @dataclass(frozen=True, slots=True, init=False)
 class _Repairing(EarlyRelease, CountedStrategy):
@@ -55,6 +57,7 @@ class _Repairing(EarlyRelease, CountedStrategy):
         concurrency_budget: int | None = None,
         release: Release | None = None,
         on_reject: OnReject | None = None,
+        requirements: Requirements = (),
     ) -> None:
         # Not `super()`, which refers to the class that `dataclass` replaces by one with slots.
         CountedStrategy.__init__(
@@ -64,6 +67,7 @@ class _Repairing(EarlyRelease, CountedStrategy):
             roles=roles,
             budget=budget,
             concurrency_budget=concurrency_budget,
+            requirements=requirements,
         )
         name = "max_concurrent" if concurrency_budget is None else "concurrency_budget"
         self._set_release(release, on_reject, name)
@@ -110,6 +114,7 @@ class RepairTemplate(_Repairing):
         concurrency_budget: Another name of `max_concurrent`.
         release: The time at which readers get text, as for `RejectionSampling`.
         on_reject: The fate of text that readers have got, when it is rejected, likewise.
+        requirements: Requirements that are added to those of each call.
 
     Raises:
         InvalidInputError: A number is below 1, or one parameter was given by both of its names.
@@ -141,6 +146,7 @@ class MultiTurn(_Repairing):
         concurrency_budget: Another name of `max_concurrent`.
         release: The time at which readers get text, as for `RejectionSampling`.
         on_reject: The fate of text that readers have got, when it is rejected, likewise.
+        requirements: Requirements that are added to those of each call.
 
     Raises:
         InvalidInputError: A number is below 1, or one parameter was given by both of its names.
@@ -169,5 +175,10 @@ def _with_turn(sampler: Sampler, request: Request, failed: Attempt) -> Request:
     messages = request.messages
     prefill = messages[-1:] if has_prefill(messages) else ()
     answer = RequestMessage("assistant", failed.text, tool_calls=failed.answer.tool_calls)
-    turns = (answer, RequestMessage("user", reasons), *prefill)
+    # A server refuses tool calls that no result follows.
+    results = [
+        RequestMessage("tool", _NOT_RUN, tool_name=call.name, tool_call_id=call.id)
+        for call in answer.tool_calls
+    ]
+    turns = (answer, *results, RequestMessage("user", reasons), *prefill)
     return replace(request, messages=(*messages[: len(messages) - len(prefill)], *turns))

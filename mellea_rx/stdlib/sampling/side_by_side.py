@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from mellea_rx.core.interfaces.sampling import Sampler
+from mellea_rx.core.interfaces.sampling import Requirements, Sampler
+from mellea_rx.core.types.output import Output
 from mellea_rx.core.types.validation import name_of
 from mellea_rx.errors import CallbackError, MelleaRxError
 from mellea_rx.stdlib.sampling.attempts import AttemptLoop
@@ -30,6 +31,7 @@ class SideBySide(CountedStrategy):
         budget: Budget | None = None,
         n: int | None = None,
         concurrency_budget: int | None = None,
+        requirements: Requirements = (),
     ) -> None:
         # Not `super()`, which refers to the class that `dataclass` replaces by one with slots.
         CountedStrategy.__init__(
@@ -43,6 +45,7 @@ class SideBySide(CountedStrategy):
             default_budget=3,
             default_width=None,
             always=True,  # it compares attempts, with and without requirements
+            requirements=requirements,
         )
 
     def _loop(self, sampler: Sampler) -> AttemptLoop:
@@ -59,16 +62,16 @@ class SideBySide(CountedStrategy):
         self,
         sampler: Sampler,
         function: Callable[..., Any],
-        *texts: str,
+        *outputs: Output,
         role: str,
         convert: Callable[[Any], _T],
     ) -> _T:
-        """Call a function of the user's with the texts of attempts, and convert its result.
+        """Call a function of the user's with the outputs of attempts, and convert its result.
 
         Args:
             sampler: Calls it.
             function: The function.
-            texts: Its arguments.
+            outputs: Its arguments.
             role: The parameter that it was given as, for the message.
             convert: Makes the result of what it returned.
 
@@ -76,12 +79,12 @@ class SideBySide(CountedStrategy):
             CallbackError: Either failed. The message has the function's role and name.
         """
         try:
-            return convert(await sampler.call(function, *texts))
+            return convert(await sampler.call(function, *outputs))
         except MelleaRxError:
             raise
         except Exception as error:
             raise CallbackError(
                 f"the {role} {name_of(function)!r} of {type(self).__name__} failed: "
                 f"{type(error).__name__}: {error}",
-                text=texts[0],
+                text=outputs[0].text,
             ) from error

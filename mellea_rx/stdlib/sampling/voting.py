@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from mellea_rx.core.interfaces.sampling import Sampler
+from mellea_rx.core.interfaces.sampling import Requirements, Sampler
+from mellea_rx.core.types.output import Output
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.validation import require_number
 from mellea_rx.errors import CallbackError, InvalidInputError
@@ -56,17 +57,18 @@ class MajorityVoting(SideBySide):
 
     Args:
         loop_budget: The number of attempts, 3 by default.
-        key: A function that takes an attempt's text and returns its vote (hashable); may be async.
-            By default the text without regard to case, white space and a full stop at its end;
-            `number_key` and `latex_key` are others.
-        similarity: A function that takes the texts of two attempts and returns a bool or a number,
-            the larger the more similar; may be async. Instead of a key.
+        key: A function that takes an attempt's `Output` and returns its vote (hashable); may be
+            async. By default the text without regard to case, white space and a full stop at its
+            end; `number_key` and `latex_key` are others.
+        similarity: A function that takes the `Output`s of two attempts and returns a bool or a
+            number, the larger the more similar; may be async. Instead of a key.
         threshold: The similarity from which on two attempts agree; None to add similarities up.
         max_concurrent: The number of attempts that run at once; all of them by default.
         roles: The backend for each role; the call's own by default.
         budget: The limit on the tokens and seconds of a call; None for no limit.
         n: Another name of `loop_budget`.
         concurrency_budget: Another name of `max_concurrent`.
+        requirements: Requirements that are added to those of each call.
 
     Raises:
         InvalidInputError: A number is below 1, `key` or `similarity` is not a function, both of
@@ -74,22 +76,23 @@ class MajorityVoting(SideBySide):
             parameter was given by both of its names.
     """
 
-    key: Callable[[str], Any]
-    similarity: Callable[[str, str], Any] | None
+    key: Callable[[Output], Any]
+    similarity: Callable[[Output, Output], Any] | None
     threshold: float | None
 
     def __init__(
         self,
         loop_budget: int | None = None,
         *,
-        key: Callable[[str], Any] = plain_key,
-        similarity: Callable[[str, str], Any] | None = None,
+        key: Callable[[Output], Any] = plain_key,
+        similarity: Callable[[Output, Output], Any] | None = None,
         threshold: float | None = None,
         max_concurrent: int | None = None,
         roles: Roles | None = None,
         budget: Budget | None = None,
         n: int | None = None,
         concurrency_budget: int | None = None,
+        requirements: Requirements = (),
     ) -> None:
         SideBySide.__init__(
             self,
@@ -99,6 +102,7 @@ class MajorityVoting(SideBySide):
             budget=budget,
             n=n,
             concurrency_budget=concurrency_budget,
+            requirements=requirements,
         )
         if not callable(key):
             raise InvalidInputError(f"key is a function of the text, not {type(key).__name__}")
@@ -152,7 +156,7 @@ class MajorityVoting(SideBySide):
             attempt = attempts[index]
             try:
                 keys[index] = await self._call(
-                    sampler, self.key, attempt.text, role="key", convert=_hashable
+                    sampler, self.key, sampler.output(attempt), role="key", convert=_hashable
                 )
             except CallbackError as error:
                 attempts[index] = replace(attempt, error=error)
@@ -162,17 +166,19 @@ class MajorityVoting(SideBySide):
     async def _agreements(
         self,
         sampler: Sampler,
-        similarity: Callable[[str, str], Any],
+        similarity: Callable[[Output, Output], Any],
         attempts: Sequence[Attempt],
         voters: Sequence[int],
     ) -> dict[int, float]:
         """The sum of the similarities of each voter to the others."""
         sums = dict.fromkeys(voters, 0.0)
+        # One for all of its pairs, so that it is parsed once.
+        outputs = {index: sampler.output(attempts[index]) for index in voters}
 
         async def compare(one: int, other: int) -> None:
-            texts = attempts[one].text, attempts[other].text
+            pair = outputs[one], outputs[other]
             degree = await self._call(
-                sampler, similarity, *texts, role="similarity", convert=_degree
+                sampler, similarity, *pair, role="similarity", convert=_degree
             )
             if self.threshold is not None:
                 degree = float(degree >= self.threshold)

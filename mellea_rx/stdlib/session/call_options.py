@@ -13,7 +13,11 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 import msgspec
 
-from mellea_rx.core.interfaces.sampling import SamplingStrategy
+from mellea_rx.core.interfaces.sampling import (
+    Requirements,
+    SamplingStrategy,
+    requirements_of,
+)
 from mellea_rx.core.types.image import Images
 from mellea_rx.core.types.options import ModelOption, Options, meant_option, standard_option
 from mellea_rx.core.types.output_format import OutputFormat
@@ -24,6 +28,8 @@ from mellea_rx.core.types.tool import Tool
 from mellea_rx.core.types.validation import nearest
 from mellea_rx.errors import OptionError
 from mellea_rx.stdlib.components.parts import Part, Text
+from mellea_rx.stdlib.requirements import as_requirements
+from mellea_rx.stdlib.requirements.preconditions import Preconditions
 from mellea_rx.stdlib.sampling import RejectionSampling
 
 ModelOptions: TypeAlias = Mapping[Any, Any]
@@ -219,10 +225,26 @@ _LONG_ENOUGH = 4
 """The length from which on a name may be misspelt: any letter is nearly an "n"."""
 
 
-Requirements: TypeAlias = Iterable[str | Requirement] | str | Requirement
-
 DEFAULT_STRATEGY = RejectionSampling()
 """Two attempts, where there are requirements or a format."""
+
+
+def requirements_with(
+    given: Requirements | None, strategy: SamplingStrategy | None
+) -> tuple[Requirement, ...]:
+    """The requirements of a call: its own, then those of its strategy that it does not have.
+
+    Raises:
+        InvalidInputError: Something is neither a str nor a `Requirement`.
+    """
+    # Without function calls for most calls, which have neither.
+    kept = () if given is None else as_requirements(given)
+    if strategy is None or strategy is DEFAULT_STRATEGY:
+        return kept
+    for each in as_requirements(requirements_of(strategy)):
+        if each not in kept:
+            kept = (*kept, each)
+    return kept
 
 
 class CallOptions(msgspec.Struct, frozen=True):
@@ -237,6 +259,7 @@ class CallOptions(msgspec.Struct, frozen=True):
         tool_calls: Whether tools are offered; None to offer the tools of the options.
         tools: The tools to offer instead of those of the options; None for no others.
         release: The release policy that the call asks for, instead of the strategy's.
+        preconditions: Requirements on the call's arguments, decided before it; None for none.
     """
 
     requirements: tuple[Requirement, ...] = ()
@@ -247,6 +270,7 @@ class CallOptions(msgspec.Struct, frozen=True):
     tool_calls: bool | None = None
     tools: tuple[Tool[..., Any], ...] | None = None
     release: ReleaseWish = OPEN
+    preconditions: Preconditions | None = None
 
     def options_over(self, *bases: Options) -> tuple[Options, ...]:
         """The call's options over each of these options; the same objects where the call sets none.

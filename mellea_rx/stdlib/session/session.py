@@ -27,6 +27,7 @@ from mellea_rx.core.runtime.logs import ChatForgets, LogEvent, StaleContext, log
 from mellea_rx.core.streams.generation_view import GenerationView
 from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.core.types.options import ModelOption, Options
+from mellea_rx.core.types.output import Origin
 from mellea_rx.core.types.release import ACCEPTED, OnReject, Release, ReleaseWish
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.core.types.validation import kind_of
@@ -41,6 +42,7 @@ from mellea_rx.stdlib.context.contexts import SimpleContext
 from mellea_rx.stdlib.context.summaries import SummaryCache
 from mellea_rx.stdlib.pipeline import generate as answers
 from mellea_rx.stdlib.pipeline.call import CallPipeline, start_call, start_validation
+from mellea_rx.stdlib.pipeline.preconditions import PreconditionCheck
 from mellea_rx.stdlib.pipeline.release import policy_of
 from mellea_rx.stdlib.pipeline.structured_output import fits, for_one_call
 from mellea_rx.stdlib.prompts import renderer as template
@@ -252,6 +254,7 @@ class MelleaSession(Verbs):
         options, given = spec.options_over(self._base_options, self._own_options)
         if spec.tool_calls and not options.get(ModelOption.TOOLS):
             raise InvalidInputError("tool_calls=True needs tools: give some in ModelOption.TOOLS")
+        parse = action.parse if form is None else form.decode
         # The session's own options were checked with it; those of a deferred backend could not be.
         deferred = is_deferred(self.backend)
         if options is not self._base_options or deferred:
@@ -265,6 +268,11 @@ class MelleaSession(Verbs):
             prompt = prompt_for(action, ctx.history(), options, self._sources, recall)
             if not deferred:  # else checked in the call
                 require_images(self.backend, prompt.images)
+            check = conversation = None
+            if strategy is not None or spec.preconditions is not None:
+                conversation = _conversation(ctx)
+            if spec.preconditions is not None:
+                check = PreconditionCheck.of(spec.preconditions, self._sources)
             call = CallPipeline(
                 self.backend,
                 prompt,
@@ -273,8 +281,10 @@ class MelleaSession(Verbs):
                 strategy,
                 spec.require,
                 running_loop(),
+                Origin(parse, conversation, weakref.ref(self)),
                 form,
                 policy,
+                check,
             )
             thunk = start_call(call, action)
             self.ctx = ctx.add(action, prompt.messages, thunk)
@@ -311,6 +321,7 @@ class MelleaSession(Verbs):
             Options(model_options),
             self._base_options,
             self._sources,
+            Origin(context=_conversation(self.ctx), session=weakref.ref(self)),
         )
         self._enroll(thunk)
         return thunk
@@ -330,6 +341,15 @@ class MelleaSession(Verbs):
             return f"<{type(self).__name__}>"
         state = " closed" if self._closed else ""
         return f"<{type(self).__name__}{state} {self.backend!r}>"
+
+
+def _conversation(ctx: Context) -> Context:
+    """The turns that prompts begin with, as a context, for validators.
+
+    A `SimpleContext` has the latest call's turn besides, which is in no prompt. With it each call
+    would keep the one before it in memory, and that one the one before.
+    """
+    return ctx.empty() if ctx.is_simple else ctx
 
 
 def _strategy_of(spec: CallOptions) -> SamplingStrategy | None:

@@ -21,10 +21,12 @@ from mellea_rx.stdlib.pipeline.structured_output import FORMAT
 from mellea_rx.stdlib.pipeline.unit_deciders import STREAM_JUDGE
 from mellea_rx.stdlib.pipeline.validation import JUDGE
 from mellea_rx.stdlib.prompts.renderer import NO_SOURCES, Sources, variables_of
+from mellea_rx.stdlib.requirements.preconditions import ARGUMENTS
 from mellea_rx.stdlib.sampling.repair import REPAIR, REPAIR_TURN
 from mellea_rx.stdlib.sampling.score_judge import SCORE_JUDGE
 
 _ALL = (
+    ARGUMENTS,
     CONTINUE,
     DOCUMENT,
     FORMAT,

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, Unpack, overload
 
 from mellea_rx.core.interfaces.component import Component, is_component
-from mellea_rx.core.interfaces.sampling import SamplingStrategy
+from mellea_rx.core.interfaces.sampling import Requirements, SamplingStrategy
 from mellea_rx.core.runtime.delivery import running_loop
 from mellea_rx.core.streams.thunk import ComputedThunk, ModelOutputThunk
 from mellea_rx.core.types.image import Images
 from mellea_rx.core.types.options import Options
 from mellea_rx.core.types.output_format import OutputFormat
-from mellea_rx.core.types.release import OnReject, Release, ReleaseWish
+from mellea_rx.core.types.release import OnReject, Release, as_wish
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.core.types.validation import kind_of
 from mellea_rx.errors import InvalidInputError
@@ -32,9 +32,9 @@ from mellea_rx.stdlib.session.call_options import (
     ModelKwargs,
     ModelOptions,
     QueryKwargs,
-    Requirements,
     SettledChatKwargs,
     StreamKwargs,
+    requirements_with,
     with_keywords,
 )
 from mellea_rx.stdlib.tools.method_calls import MethodCall, methods_of
@@ -137,7 +137,7 @@ class Verbs(ABC):
             MelleaRxError: (when read; from the sync verb at once) The generation failed.
         """
         model_options = with_keywords(self.ainstruct, model_options, options)
-        checks = as_requirements(requirements)
+        checks = requirements_with(requirements, strategy)
         stated = tuple([each.description for each in checks if not each.check_only])
         action = Instruction(
             description,
@@ -155,7 +155,7 @@ class Verbs(ABC):
             model_options,
             as_format(format),
             tool_calls,
-            release=ReleaseWish(release, on_reject),
+            release=as_wish(release, on_reject),
         )
         return self._start(action, spec)
 
@@ -312,7 +312,7 @@ class Verbs(ABC):
                 f"act takes a component (an object with template() and parse()), not "
                 f"{kind_of(action)}; for a task in words use instruct"
             )
-        checks = as_requirements(requirements)
+        checks = requirements_with(requirements, strategy)
         spec = CallOptions(
             checks,
             strategy,
@@ -320,7 +320,7 @@ class Verbs(ABC):
             model_options,
             as_format(format),
             tool_calls,
-            release=ReleaseWish(release, on_reject),
+            release=as_wish(release, on_reject),
         )
         return self._start(action, spec)
 
