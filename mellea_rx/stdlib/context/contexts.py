@@ -10,7 +10,7 @@ from mellea_rx.core.interfaces.component import Component
 from mellea_rx.core.interfaces.context import Compactor, Turn
 from mellea_rx.core.streams.thunk import GenerationView, ModelOutputThunk
 from mellea_rx.core.types.request import RequestMessage
-from mellea_rx.core.types.validation import require_positive_int, require_type
+from mellea_rx.core.types.validation import require_positive_int
 from mellea_rx.errors import InvalidInputError, MelleaRxError
 from mellea_rx.stdlib.context.message_import import Asked, turns_of
 from mellea_rx.stdlib.prompts.history import past_of
@@ -30,9 +30,6 @@ class SimpleContext:
     is_simple = True
     window_size = None
     compactor = None
-
-    def __post_init__(self) -> None:
-        require_type("last", self.last, (Turn, type(None)), "a turn")
 
     def history(self) -> tuple[Turn, ...]:
         """No turns."""
@@ -107,9 +104,11 @@ class ChatContext:
     is_simple = False
 
     def __post_init__(self) -> None:
-        require_type("turns", self.turns, tuple, "a tuple of turns (see ChatContext.from_messages)")
-        for turn in self.turns:
-            require_type("turns", turn, Turn, "a tuple of turns (see ChatContext.from_messages)")
+        if not isinstance(self.turns, tuple) or not all(isinstance(t, Turn) for t in self.turns):
+            raise InvalidInputError(
+                "turns must be a tuple of turns (see ChatContext.from_messages), "
+                f"not {self.turns!r:.80}"
+            )
         size = self.window_size
         if size is not None:
             require_positive_int("window_size", size)
