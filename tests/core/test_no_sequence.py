@@ -61,8 +61,8 @@ ITERATED: dict[str, Callable[[Any], object]] = {
 def test_a_thunk_is_no_sequence(made: Callable[[], Any], way: str) -> None:
     with pytest.raises(TypeError) as caught:
         ITERATED[way](made())
-    for advice in ("astream()", "stream()", "str(thunk)", "to_iterator"):
-        assert advice in str(caught.value)
+    for hint in ("astream()", "stream()", "str(thunk)", "to_iterator"):
+        assert hint in str(caught.value)
 
 
 THUNK = ["in", "list", "for"]
