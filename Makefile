@@ -64,7 +64,7 @@ bench: $(VENV)/.dev ## All goals and all peers that are there; writes benchmarks
 	@$(BIN)/python -m benchmarks
 
 bench-peers: $(VENV)/.dev ## Install the peers that `make bench` compares with, apart from the project
-	@$(BIN)/python -m benchmarks.homes
+	@$(BIN)/python -m benchmarks.environments
 
 # A measured Python is slower: what measures time and memory itself is left out.
 coverage: $(VENV)/.dev ## The tests, and the branches that they leave out; fails under 95 %

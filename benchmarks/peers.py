@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from benchmarks.clients import CLIENTS, Client
-from benchmarks.homes import version
+from benchmarks.environments import version
 from benchmarks.rows import Part, Row, Table, costs
 from benchmarks.turns import Runs, measure, median
 from benchmarks.work import Work

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.clients import CLIENTS, Client
-from benchmarks.homes import python_of, version
+from benchmarks.environments import python_of, version
 from benchmarks.reliability_client import KEY, PROMPT
 from benchmarks.reliability_faults import ELSEWHERE, FAULTS, Fault
 from tests.support.server_process import ROOT, ServerProcess
@@ -47,7 +47,7 @@ class Candidate:
     @property
     def python(self) -> str:
         """Its interpreter."""
-        return python_of(self.client.home)
+        return python_of(self.client.venv)
 
 
 _OURS = Client("mellea_rx", "ours", package="mellea-rx")

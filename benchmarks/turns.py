@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.clients import CLIENTS
-from benchmarks.homes import python_of
+from benchmarks.environments import python_of
 from benchmarks.work import Work
 
 __all__ = [
@@ -72,7 +72,7 @@ def measure(kind: str, client: str, work: Work, url: str) -> dict[str, float]:
     Raises:
         subprocess.CalledProcessError: It failed; what it said goes to stderr, and only then.
     """
-    python = python_of(CLIENTS[client].home)
+    python = python_of(CLIENTS[client].venv)
     command = [python, "-m", "benchmarks.measures", kind, client]
     command += [work.model, str(work.streams), str(work.repeats), url]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""Testing a program of one's own: a backend that plays what it is told, without a model."""
+"""Testing a program without a model: a backend that returns answers that you give it."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The house keeps its arrows: who may import whom, one home for each heavy dependency."""
+"""The architecture: allowed imports between packages, and one module for each heavy dependency."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Client:
         function: Its name there.
         wire: "ndjson" or "sse": whom it is compared with.
         package: The package that it measures, "" for none but the project's own.
-        home: Whose virtual environment that is in: "project", "peers" or "mellea".
+        venv: Whose virtual environment that is in: "project", "peers" or "mellea".
         loop: The event loop that the client's own code runs on: "asyncio", "uvloop", or "engine"
             for the library's engine on the same loop.
     """
@@ -38,7 +38,7 @@ class Client:
     function: str = "client"
     wire: str = "ndjson"
     package: str = ""
-    home: str = "project"
+    venv: str = "project"
     loop: str = "asyncio"
 
     @property
@@ -55,7 +55,7 @@ class Client:
         return result
 
     def open(self, url: str) -> AbstractAsyncContextManager[Answers]:
-        """Import it, and open it on a server. Only in a process of its home."""
+        """Import it, and open it on a server. Only in a process of its environment."""
         module = import_module(f"benchmarks.clients.{self.module}")
         opened: Callable[[str], AbstractAsyncContextManager[Answers]]
         opened = getattr(module, self.function)
@@ -88,13 +88,13 @@ _ALL = [
     Client("three operators", "ours", "chain"),
     Client("merge", "ours", "merged"),
     Client("three operators and merge", "ours", "merged_chains"),
-    Client("httpx", "httpx_lines", package="httpx", home="peers"),
-    Client("ollama", "ollama_python", package="ollama", home="peers"),
-    Client("langchain-ollama", "langchain", package="langchain-ollama", home="peers"),
-    Client("openai", "openai_python", wire="sse", package="openai", home="peers"),
-    Client("pydantic-ai", "pydantic_ai_agent", wire="sse", package=_PYDANTIC_AI, home="peers"),
-    Client("litellm", "litellm_completion", wire="sse", package="litellm", home="peers"),
-    Client("Mellea, Ollama", "mellea_session", "ollama", package="mellea", home="mellea"),
-    Client("Mellea, OpenAI", "mellea_session", "openai", "sse", package="mellea", home="mellea"),
+    Client("httpx", "httpx_lines", package="httpx", venv="peers"),
+    Client("ollama", "ollama_python", package="ollama", venv="peers"),
+    Client("langchain-ollama", "langchain", package="langchain-ollama", venv="peers"),
+    Client("openai", "openai_python", wire="sse", package="openai", venv="peers"),
+    Client("pydantic-ai", "pydantic_ai_agent", wire="sse", package=_PYDANTIC_AI, venv="peers"),
+    Client("litellm", "litellm_completion", wire="sse", package="litellm", venv="peers"),
+    Client("Mellea, Ollama", "mellea_session", "ollama", package="mellea", venv="mellea"),
+    Client("Mellea, OpenAI", "mellea_session", "openai", "sse", package="mellea", venv="mellea"),
 ]
 CLIENTS = {each.name: each for each in _ALL}

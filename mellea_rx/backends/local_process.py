@@ -96,7 +96,7 @@ def run_in_thread(work: Callable[[], None], stop: Callable[[], None], name: str)
     thread = threading.Thread(target=run, name=name, daemon=True)
     with _guard:
         if _exiting:
-            raise EngineStoppedError("the embedded model has stopped: the interpreter goes down")
+            raise EngineStoppedError("the embedded model has stopped, because the program exits")
         _threads[thread] = stop
         thread.start()
 
@@ -324,7 +324,7 @@ class Completion:
         except Exception as failure:
             error = _failed(failure)
         if error is None and self._stopped:
-            error = EngineStoppedError("the embedded model was stopped: the interpreter goes down")
+            error = EngineStoppedError("the embedded model was stopped, because the program exits")
         # This thread must not hold the last reference when the slot is returned: the server would
         # then be destroyed here.
         del server

@@ -27,7 +27,7 @@ from mellea_rx.errors import (
     OptionError,
     StatusError,
 )
-from mellea_rx.wire.error_text import told
+from mellea_rx.wire.error_text import message_of
 from mellea_rx.wire.http import open_client
 from mellea_rx.wire.json_payload import PayloadDecoder, as_count, as_text
 from mellea_rx.wire.line_decoder import LineDecoder
@@ -286,7 +286,7 @@ class OllamaDecoder:
     def _note(self, line: _Line) -> None:
         if line.error:
             self.error = GenerationFailedError(
-                f"{self._who} failed while it answered: {told(line.error)}", quotes=True
+                f"{self._who} failed while it answered: {message_of(line.error)}", quotes=True
             )
         self.done = self.done or bool(line.done)
 

@@ -17,7 +17,7 @@ from mellea_rx.errors import (
     ProtocolError,
     StreamInterruptedError,
 )
-from mellea_rx.wire.error_text import excerpt, printable, told
+from mellea_rx.wire.error_text import excerpt, message_of, printable
 from mellea_rx.wire.json_payload import PayloadDecoder, as_count, as_text
 from mellea_rx.wire.sse import SseDecoder
 from mellea_rx.wire.transport import Limits
@@ -321,7 +321,7 @@ class OpenAIDecoder:
 
     def _fail(self, event: _Event) -> None:
         why = event.error or event.message
-        said = told(why) if why else "it gave no reason"
+        said = message_of(why) if why else "it gave no reason"
         self.error = GenerationFailedError(
             f"{self._who} failed while it answered: {said}", quotes=bool(why)
         )

@@ -66,7 +66,7 @@ class Finding:
         says: The state in a few words.
         models: The names of its models.
         proxied: The names of those models that run in a cloud behind the server.
-        advice: The steps that make it usable.
+        hint: The steps that make it usable.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Finding:
     says: str
     models: list[str] = field(default_factory=list)
     proxied: list[str] = field(default_factory=list)
-    advice: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,19 +176,19 @@ async def _server(
     try:
         backend = make()
     except MelleaRxError as error:
-        return Finding(name, False, None, "its address is not valid", advice=in_options(f"{error}"))
+        return Finding(name, False, None, "its address is not valid", hint=in_options(f"{error}"))
     began = time.monotonic()
     try:
         models, proxied = await asyncio.wait_for(_listed(backend), PATIENCE)
     except (MelleaRxError, TimeoutError) as error:
         message = in_options(str(error)) or f"no answer within {PATIENCE:.0f} s"
-        says, _, advice = message.partition("\n")
-        return Finding(name, False, backend.origin, says, advice=advice.strip())
+        says, _, hint = message.partition("\n")
+        return Finding(name, False, backend.origin, says, hint=hint.strip())
     finally:
         backend.close()
     if not models:
         return Finding(
-            name, False, backend.origin, "answers, but has no models", advice=without_models
+            name, False, backend.origin, "answers, but has no models", hint=without_models
         )
     says = f"answers in {format_seconds(time.monotonic() - began)}"
     return Finding(name, True, backend.origin, says, models, proxied)
@@ -205,13 +205,13 @@ async def _listed(backend: OllamaBackend | OpenAIBackend) -> tuple[list[str], li
 def _embedded() -> Finding:
     if find_spec("xllamacpp") is None:
         install = "pip install 'mellea-rx[local]'"
-        return Finding("local", False, None, "xllamacpp is not installed", advice=install)
+        return Finding("local", False, None, "xllamacpp is not installed", hint=install)
     path = present_model()
     if path is not None:
         return Finding("local", True, str(path), "llama.cpp in this process", [DEFAULT_MODEL_NAME])
     says = "llama.cpp in this process; its model (93 MB) is downloaded on first use"
-    advice = "download it now with: python -m mellea_rx.backends.model_files"
-    return Finding("local", True, None, says, [DEFAULT_MODEL_NAME], advice=advice)
+    hint = "download it now with: python -m mellea_rx.backends.model_files"
+    return Finding("local", True, None, says, [DEFAULT_MODEL_NAME], hint=hint)
 
 
 def _auto(found: dict[str, Finding]) -> str:
@@ -247,8 +247,8 @@ def print_findings(found: Findings) -> None:
         line(each.name, f"{'usable' if each.usable else 'not usable'}{where}: {each.says}", style)
         if each.models:
             line("", "models: " + _some(each.models))
-        for advice in each.advice.splitlines():
-            line("", advice.strip())
+        for hint in each.hint.splitlines():
+            line("", hint.strip())
     line("key", f"OPENAI_API_KEY is {'set' if found.openai_key else 'not set'}")
     line("auto", f"selects {found.auto}")
 
@@ -284,7 +284,7 @@ async def list_models(backend: str | None, base_url: str | None, *, as_json: boo
         write("".join(lines))
     for each in found:
         if not each.models and (backend is not None or not answering):
-            print_error(f"{each.name}: {each.says}\n  {each.advice}")
+            print_error(f"{each.name}: {each.says}\n  {each.hint}")
     return SUCCESS if answering else NO_BACKEND
 
 

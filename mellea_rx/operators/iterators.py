@@ -56,7 +56,7 @@ def backlog(overflow: Overflow, maxsize: int | None) -> BoundedBacklog[Any]:
     if overflow == "coalesce":
         if maxsize is not None:
             raise InvalidInputError(
-                'maxsize is for the other kinds: "coalesce" joins the items that wait'
+                'maxsize= has no meaning with overflow="coalesce", which joins waiting items'
             )
         return _Joined()
     return _Queue(

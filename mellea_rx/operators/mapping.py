@@ -53,17 +53,21 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 
+# The parameter of a function is `Any`, not a type variable: type checkers would take that for the
+# type of a lambda's parameter, and accept nothing that the lambda does with it.
+
+
 @overload
 def map_async(
-    fn: Callable[[A], Coroutine[Any, Any, R]], *, max_concurrent: int, ordered: bool = True
-) -> Callable[[Inputs[A]], Observable[R]]: ...
+    fn: Callable[[Any], Coroutine[Any, Any, R]], *, max_concurrent: int, ordered: bool = True
+) -> Callable[[Inputs[Any]], Observable[R]]: ...
 @overload
 def map_async(
-    fn: Callable[[A], R], *, max_concurrent: int, ordered: bool = True
-) -> Callable[[Inputs[A]], Observable[R]]: ...
+    fn: Callable[[Any], R], *, max_concurrent: int, ordered: bool = True
+) -> Callable[[Inputs[Any]], Observable[R]]: ...
 def map_async(
-    fn: Callable[[A], Any], *, max_concurrent: int, ordered: bool = True
-) -> Callable[[Inputs[A]], Observable[Any]]:
+    fn: Callable[[Any], Any], *, max_concurrent: int, ordered: bool = True
+) -> Callable[[Inputs[Any]], Observable[Any]]:
     """Call a function with each input, with a limit on concurrent calls, and emit its results.
 
         source:                                             (4,2,9|)
@@ -104,7 +108,7 @@ def map_async(
     limit = require_positive_int("max_concurrent", max_concurrent)
     operation = _FunctionCalls(fn)
 
-    def mapped(inputs: Inputs[A]) -> Observable[Any]:
+    def mapped(inputs: Inputs[Any]) -> Observable[Any]:
         return ConcurrentMap(
             inputs_of("map_async", inputs),
             lambda: operation,
@@ -191,7 +195,7 @@ class Generated(Started[A]):
         return cast("str", self.thunk.value)  # a str, since the call has ended
 
 
-StartCall: TypeAlias = Callable[[A], Observable[Any] | Coroutine[Any, Any, Observable[Any]]]
+StartCall: TypeAlias = Callable[[Any], Observable[Any] | Coroutine[Any, Any, Observable[Any]]]
 """Makes a call for an input: a thunk, a cold call or another Observable, or a coroutine of one."""
 
 
@@ -209,7 +213,7 @@ def map_generate(
 ) -> Callable[[Inputs[A]], Observable[Generated[A]]]: ...
 @overload
 def map_generate(
-    call: StartCall[A],
+    call: StartCall,
     /,
     *,
     max_concurrent: int = DEFAULT_CONCURRENT,
@@ -232,7 +236,7 @@ def map_generate(
 ) -> Callable[[Inputs[A]], Observable[Started[A]]]: ...
 @overload
 def map_generate(
-    call: StartCall[A],
+    call: StartCall,
     /,
     *,
     max_concurrent: int = DEFAULT_CONCURRENT,
@@ -313,7 +317,7 @@ def map_thunks(
 ) -> Callable[[Inputs[A]], Observable[Started[A]]]: ...
 @overload
 def map_thunks(
-    call: StartCall[A],
+    call: StartCall,
     /,
     *,
     max_concurrent: int = DEFAULT_CONCURRENT,

@@ -99,8 +99,8 @@ class Stub:
         except TypeError as error:
             name = self.function.__name__
             settings = [each for each in kwargs if each in _SETTINGS]
-            advice = f"; {settings[0]} goes into {name}.using(...)" if settings else ""
-            raise InvalidInputError(f"{name}(): {error}{advice}") from None
+            hint = f"; {settings[0]} goes into {name}.using(...)" if settings else ""
+            raise InvalidInputError(f"{name}(): {error}{hint}") from None
         bound.apply_defaults()
         return bound.arguments
 

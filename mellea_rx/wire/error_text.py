@@ -32,11 +32,11 @@ def excerpt(data: bytes, limit: int = _EXCERPT) -> str:
     return printable(data[: 4 * limit].decode("utf-8", "replace"), limit)
 
 
-def told(error: Any) -> str:
+def message_of(error: Any) -> str:
     """The message of an error in JSON: its `error`, `message` or `detail`, else all of it.
 
     Example:
-        >>> told({"error": {"message": "no such model", "code": 404}})
+        >>> message_of({"error": {"message": "no such model", "code": 404}})
         'no such model'
     """
     for key in ("error", "message", "detail"):
@@ -56,4 +56,4 @@ def error_message(body: bytes) -> str:
         found = msgspec.json.decode(body)
     except (ValueError, RecursionError):
         return excerpt(body)
-    return told(found)
+    return message_of(found)

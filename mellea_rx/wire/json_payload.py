@@ -62,7 +62,7 @@ class PayloadDecoder(Generic[T]):
             return msgspec.convert(_without_surrogates(loose), self._type)
         except (ValueError, RecursionError) as error:
             raise ProtocolError(
-                f"{self._who} sent what its protocol does not have "
+                f"{self._who} sent JSON that its protocol does not define "
                 f"({type(error).__name__}): {excerpt(payload)}"
             ) from None
 

@@ -264,7 +264,7 @@ class TestRefusals:
         source = LocalBackend(tiny_model).stream(request_for("hello", {TOKENS: 1000}))
 
         async def main() -> None:
-            for take in (drain, _subscribe):
+            for take in (partial(drain, backend="local"), _subscribe):
                 with pytest.raises(ValueError, match="mine"):
                     await engine().run(partial(take, source, push))
             await until(lambda: generating() == 0)

@@ -16,7 +16,7 @@ from benchmarks.steps import ALL, STEPS, measured
 from benchmarks.turns import Ratio, measure, of_pairs, ratio, server, to_cheapest
 from benchmarks.work import Work
 
-OWN = [name for name, each in CLIENTS.items() if each.home == "project"]
+OWN = [name for name, each in CLIENTS.items() if each.venv == "project"]
 
 
 @pytest.fixture(scope="module")

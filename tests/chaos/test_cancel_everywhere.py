@@ -243,7 +243,7 @@ def test_the_seconds_of_a_budget_end_the_requests_on_the_server(
     backend = trial.backend()
     tasks = engine_tasks()
     m = MelleaSession(backend)
-    sampling = strategy(6, max_concurrent=3, budget=Budget(seconds=1))
+    sampling = strategy(6, max_concurrent=3, budget=Budget(seconds=4))
     with pytest.raises(TotalTimeoutError, match="budget") as caught:
         m.instruct("Go.", strategy=sampling)
     assert caught.value.text.startswith("once")

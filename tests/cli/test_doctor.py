@@ -1,4 +1,4 @@
-"""`mellea-rx doctor`: installed packages, usable backends, and advice for the others."""
+"""`mellea-rx doctor`: installed packages, usable backends, and hints for the others."""
 
 from __future__ import annotations
 

@@ -61,8 +61,8 @@ ITERATED: dict[str, Callable[[Any], object]] = {
 def test_a_thunk_is_no_sequence(made: Callable[[], Any], way: str) -> None:
     with pytest.raises(TypeError) as caught:
         ITERATED[way](made())
-    for advice in ("astream()", "stream()", "str(thunk)", "to_iterator"):
-        assert advice in str(caught.value)
+    for hint in ("astream()", "stream()", "str(thunk)", "to_iterator"):
+        assert hint in str(caught.value)
 
 
 THUNK = ["in", "list", "for"]
@@ -75,6 +75,7 @@ def test_joining_a_thunk_is_refused_in_pythons_words() -> None:
 
 OPERATORS: dict[str, Callable[[Observable[Any]], Any]] = {
     "accumulate": lambda s: s.pipe(rxo.accumulate()),
+    "apply_retractions": lambda s: s.pipe(rxo.apply_retractions()),
     "as_completed": lambda s: rxo.as_completed(s),
     "by_line": lambda s: s.pipe(rxo.by_line()),
     "by_paragraph": lambda s: s.pipe(rxo.by_paragraph()),

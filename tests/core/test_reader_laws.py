@@ -84,18 +84,18 @@ chunks = one_field | st.builds(Chunk, **FIELDS)
 
 
 @given(st.lists(chunks))
-def test_a_fold_is_all_text_and_all_calls_and_the_last_word_of_what_else_was_told(
+def test_the_sum_of_chunks_has_all_text_all_calls_and_the_latest_of_other_fields(
     given: list[Chunk],
 ) -> None:
-    fold = ChunkAccumulator()
+    accumulator = ChunkAccumulator()
     for chunk in given:
-        fold.add(chunk)
+        accumulator.add(chunk)
 
     def last(name: str) -> Any:
         return next((v for c in reversed(given) if (v := getattr(c, name)) is not None), None)
 
-    assert bool(fold) == bool(given)
-    assert fold.take() == Chunk(
+    assert bool(accumulator) == bool(given)
+    assert accumulator.take() == Chunk(
         "".join(chunk.text for chunk in given),
         "".join(chunk.thinking for chunk in given),
         tuple(call for chunk in given for call in chunk.tool_calls),
@@ -103,12 +103,12 @@ def test_a_fold_is_all_text_and_all_calls_and_the_last_word_of_what_else_was_tol
         last("finish_reason"),
         last("model"),
     )
-    assert not fold
-    assert fold.snapshot() == Chunk()
+    assert not accumulator
+    assert accumulator.snapshot() == Chunk()
 
 
 @given(st.lists(chunks), st.integers(0, 10))
-def test_folding_in_two_steps_is_folding_in_one(given: list[Chunk], cut: int) -> None:
+def test_adding_chunks_in_two_steps_is_adding_them_in_one(given: list[Chunk], cut: int) -> None:
     at_once, first, second, joined = (
         ChunkAccumulator(),
         ChunkAccumulator(),

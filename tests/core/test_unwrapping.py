@@ -12,13 +12,13 @@ from mellea_rx import Chunk, Usage
 from mellea_rx.core.text.unwrapping import FENCE, VALUE, StreamUnwrapper, WrapperPattern
 
 
-def peeled(shell: WrapperPattern, *pieces: str) -> list[str]:
+def unwrapped(wrapper: WrapperPattern, *pieces: str) -> list[str]:
     """The pieces that come out, "" for those that bring nothing left out."""
     out: list[str] = []
-    peeler = StreamUnwrapper(shell, lambda chunk: out.append(chunk.text))
+    unwrapper = StreamUnwrapper(wrapper, lambda chunk: out.append(chunk.text))
     for piece in pieces:
-        peeler.push(Chunk(piece))
-    peeler.end()
+        unwrapper.push(Chunk(piece))
+    unwrapper.end()
     return out
 
 
@@ -39,28 +39,30 @@ CUTS = st.lists(st.integers(min_value=0, max_value=200), max_size=12)
 
 @given(JSON, CUTS, st.sampled_from(["```json\n{}\n```", "```\n{}\n```\n", " \n```JSON\n{}```  "]))
 def test_a_fence_is_taken_off_wherever_it_is_cut(text: str, at: list[int], fence: str) -> None:
-    assert "".join(peeled(FENCE, *cut(fence.replace("{}", text), at))) == text
+    assert "".join(unwrapped(FENCE, *cut(fence.replace("{}", text), at))) == text
 
 
 @given(JSON, CUTS)
 def test_what_follows_a_fence_is_dropped(text: str, at: list[int]) -> None:
     said = f"```json\n{text}\n```\nI hope that `this` helps!"
-    assert "".join(peeled(FENCE, *cut(said, at))) == text
+    assert "".join(unwrapped(FENCE, *cut(said, at))) == text
 
 
 @given(JSON, CUTS, st.sampled_from(['{"value":%s}', '{"value": %s}\n', ' { "value" :\n %s\n}\n']))
 def test_a_value_comes_out_of_its_object(text: str, at: list[int], form: str) -> None:
-    assert "".join(peeled(VALUE, *cut(form.replace("%s", text), at))) == text
+    assert "".join(unwrapped(VALUE, *cut(form.replace("%s", text), at))) == text
 
 
 @given(JSON, CUTS, st.sampled_from([FENCE, VALUE]))
-def test_what_has_no_shell_passes_as_it_is(text: str, at: list[int], shell: WrapperPattern) -> None:
+def test_text_without_a_wrapper_is_unchanged(
+    text: str, at: list[int], wrapper: WrapperPattern
+) -> None:
     if not text.startswith('{"value"'):
-        assert "".join(peeled(shell, *cut(text, at))) == text
+        assert "".join(unwrapped(wrapper, *cut(text, at))) == text
 
 
 @pytest.mark.parametrize(
-    ("shell", "said", "left"),
+    ("wrapper", "said", "left"),
     [
         (FENCE, "", ""),
         (FENCE, "  \n ", ""),
@@ -76,21 +78,21 @@ def test_what_has_no_shell_passes_as_it_is(text: str, at: list[int], shell: Wrap
         (VALUE, '{"value": {"value": 1}}', '{"value": 1}'),
     ],
 )
-def test_what_is_half_a_shell_or_none(shell: WrapperPattern, said: str, left: str) -> None:
-    assert "".join(peeled(shell, said)) == left
-    assert "".join(peeled(shell, *said)) == left
+def test_what_is_half_a_shell_or_none(wrapper: WrapperPattern, said: str, left: str) -> None:
+    assert "".join(unwrapped(wrapper, said)) == left
+    assert "".join(unwrapped(wrapper, *said)) == left
 
 
 def test_the_text_comes_as_it_does_and_only_what_may_be_the_end_waits() -> None:
     pieces = ["```", "json\n", '{"a": 1,', "\n", '"b": 2}', "\n", "```"]
-    assert peeled(FENCE, *pieces) == ['{"a": 1,', '\n"b": 2}']
+    assert unwrapped(FENCE, *pieces) == ['{"a": 1,', '\n"b": 2}']
 
 
 def test_what_is_not_text_passes() -> None:
     out: list[Chunk] = []
-    peeler = StreamUnwrapper(FENCE, out.append)
+    unwrapper = StreamUnwrapper(FENCE, out.append)
     last = Chunk(usage=Usage(1, 2), finish_reason="stop")
     for chunk in (Chunk(thinking="hm"), Chunk("```json\n"), Chunk("1"), Chunk("\n```"), last):
-        peeler.push(chunk)
-    peeler.end()
+        unwrapper.push(chunk)
+    unwrapper.end()
     assert out == [Chunk(thinking="hm"), Chunk("1"), last]

@@ -30,12 +30,12 @@ def test_every_row_names_tests_that_exist() -> None:
         "## Faults",
         "## Random programs",
         "## Answers that are no text",
-        "## Functions of yours",
-        "## What is refused at the door",
-        "## Keys and strangers",
+        "## User functions",
+        "## Invalid input",
+        "## Keys and untrusted text",
         CONTROL_TOKENS,
         "## Connections",
-        "## Found by attack",
+        "## Former faults",
     ):
         for row in table_rows(PAGE, heading)[1:]:
             named = _TEST.findall(row[-1])

@@ -373,7 +373,7 @@ def test_only_observables_can_be_iterated_so(make: Any, wrong: Any) -> None:
         ({"overflow": "wait"}, "'coalesce', 'block', 'drop_oldest', 'error'"),
         ({"overflow": "block", "maxsize": 0}, "maxsize"),
         ({"overflow": "error", "maxsize": "2"}, "maxsize"),
-        ({"maxsize": 5}, "maxsize is for the other kinds"),
+        ({"maxsize": 5}, "maxsize= has no meaning with"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(make: Any, how: Any, what: str) -> None:

@@ -29,7 +29,6 @@ from mellea_rx import (
     RecordingError,
     RequirementsNotMetError,
     ScriptedBackend,
-    SimpleContext,
     TemplateError,
     generative,
     start_session,
@@ -278,9 +277,8 @@ WRONG_TYPES: dict[str, Callable[[], object]] = {
     "delay of ScriptedBackend": lambda: ScriptedBackend(delay="x"),  # type: ignore[arg-type]
     "accept of race": lambda: race(rx.of("a"), accept=3),  # type: ignore[arg-type]
     "on of fallback": lambda: fallback(rx.of("a"), on=3),  # type: ignore[arg-type]
-    "turns of ChatContext": lambda: ChatContext(0),  # type: ignore[arg-type]
+    "turns of ChatContext": lambda: ChatContext(3),  # type: ignore[arg-type]
     "turns of another ChatContext": lambda: ChatContext((3,)),  # type: ignore[arg-type]
-    "last of SimpleContext": lambda: SimpleContext(3),  # type: ignore[arg-type]
 }
 
 

@@ -151,6 +151,13 @@ def mapped(m: MelleaSession, texts: Iterable[str]) -> None:
     assert_type(map_thunks(ask, max_concurrent=1)(texts), Observable[Started[str]])
     assert_type(map_generate(ask, emit="started")(texts), Observable[Started[str]])
     assert_type(map_generate(ask, emit="generated")(texts), Observable[Generated[str]])
+    lengths = map_async(lambda text: len(text) + 1, max_concurrent=2)(texts)
+    lengths.subscribe(print)
+    told = map_generate(lambda city: m.ainstruct(city), max_concurrent=4)(texts)
+    assert_type(told, Observable[Generated[str]])
+    telling = map_generate(lambda city: m.ainstruct(city), emit="started")(texts)
+    assert_type(telling, Observable[Started[str]])
+    assert_type(map_thunks(lambda city: m.ainstruct(city))(texts), Observable[Started[str]])
     running = map_generate(m, "In {{ city }}.", emit="started")(rows)
     assert_type(running, Observable[Started[dict[str, str]]])
     map_generate(ask, emit="thunks")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mellea_rx.wire.error_text import error_message, excerpt, printable, told
+from mellea_rx.wire.error_text import error_message, excerpt, message_of, printable
 
 
 @pytest.mark.parametrize(
@@ -56,17 +56,17 @@ def test_an_excerpt_of_bytes_is_text_whatever_they_are() -> None:
     ],
 )
 def test_an_error_says_what_it_says_however_it_is_wrapped(error: object, words: str) -> None:
-    assert told(error) == words
+    assert message_of(error) == words
 
 
 def test_an_error_without_words_is_shown_in_part() -> None:
-    assert told(["a" * 300]) == '["' + "a" * 198 + "…"
+    assert message_of(["a" * 300]) == '["' + "a" * 198 + "…"
 
 
 def test_an_error_that_no_json_can_show_does_not_fail() -> None:
     circle: list[object] = []
     circle.append(circle)
-    assert told(circle) == "something that cannot be shown"
+    assert message_of(circle) == "something that cannot be shown"
 
 
 def test_a_body_that_is_no_json_is_shown_as_it_is() -> None:

@@ -67,7 +67,7 @@ def test_bad_characters_do_not_lose_the_answer(payload: bytes, text: str) -> Non
     ],
 )
 def test_what_is_not_of_the_protocol_is_told(payload: bytes) -> None:
-    with pytest.raises(ProtocolError, match="the server sent what its protocol does not have"):
+    with pytest.raises(ProtocolError, match="sent JSON that its protocol does not define"):
         decode(payload)
 
 
@@ -83,7 +83,7 @@ def test_the_message_says_what_is_wrong(payload: bytes, kind: str) -> None:
     with pytest.raises(ProtocolError) as caught:
         decode(payload)
     assert str(caught.value) == (
-        f"the server sent what its protocol does not have ({kind}): {excerpt(payload)}"
+        f"the server sent JSON that its protocol does not define ({kind}): {excerpt(payload)}"
     )
 
 

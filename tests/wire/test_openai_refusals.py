@@ -18,12 +18,12 @@ from tests.wire.openai_frames import CALLED, DONE, END, STOP, call, decoder, del
 def whole(*frames: bytes, at: tuple[int, ...] = ()) -> Chunk:
     """The chunks of these frames, as one answer."""
     one = decoder()
-    fold = ChunkAccumulator()
+    accumulator = ChunkAccumulator()
     for chunk in fed(one, cut(b"".join(frames), at)):
-        fold.add(chunk)
+        accumulator.add(chunk)
     assert one.error is None, one.error
     assert one.done
-    return fold.snapshot()
+    return accumulator.snapshot()
 
 
 @given(st.lists(st.text("I can't.", max_size=6), min_size=1), places)

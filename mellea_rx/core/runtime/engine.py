@@ -81,6 +81,8 @@ class Engine:
         self.batched_calls = BatchedCalls(loop)
         self._stopping = False
         self._ident: int | None = None
+        self.is_left = False
+        """Whether the thread that ran the loop for it does that no more."""
         self.is_parents = False
         """Whether this process is a fork of the one that ran it: it does not exist here."""
         _engines.add(self)
@@ -88,20 +90,17 @@ class Engine:
     def enter(self) -> None:
         """The calling thread is the one that runs the loop, from now on."""
         self._ident = threading.get_ident()
+        self.is_left = False
 
     def leave(self) -> None:
         """No thread runs the loop any more."""
         self._ident = None
+        self.is_left = True
 
     @property
     def is_current(self) -> bool:
         """Whether the calling thread is the engine's own."""
         return threading.get_ident() == self._ident
-
-    @property
-    def is_left(self) -> bool:
-        """Whether no thread runs the loop for it."""
-        return self._ident is None
 
     @property
     def has_stopped(self) -> bool:

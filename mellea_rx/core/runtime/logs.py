@@ -442,14 +442,14 @@ class PlaceholderLeft(LogEvent):
 
     Attributes:
         place: The argument that the text was given as.
-        advice: The remedy.
+        hint: The remedy.
     """
 
     level: ClassVar[int] = logging.WARNING
     template: ClassVar[str] = "%s has a placeholder in double braces, which stays as it is: %s"
 
     place: str
-    advice: str
+    hint: str
 
 
 @dataclass(frozen=True, slots=True)

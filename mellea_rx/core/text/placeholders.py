@@ -89,18 +89,18 @@ def placeholder_in(text: str) -> str | None:
     return None if found is None else found.group()
 
 
-def warn_of_placeholders(place: str, text: object, advice: str) -> None:
+def warn_of_placeholders(place: str, text: object, hint: str) -> None:
     """Log a warning, once for each place, of a placeholder in a text that is never rendered.
 
     Args:
         place: The argument that the text belongs to.
         text: The text; a value of another type is ignored.
-        advice: The advice in the warning.
+        hint: The hint in the warning.
     """
     found = placeholder_in(text) if isinstance(text, str) else None
     # `next` on a counter is atomic, so that of several threads only one logs the warning.
     if found is not None and next(_warnings_of(place)) == 0:
-        log(PlaceholderLeft(place, advice))
+        log(PlaceholderLeft(place, hint))
 
 
 @lru_cache(maxsize=64)

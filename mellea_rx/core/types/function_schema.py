@@ -24,7 +24,7 @@ def models_into(shared: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
 
     def model_schema(model: Any) -> dict[str, Any]:
         if not hasattr(model, "model_json_schema"):
-            raise TypeError(f"JSON has nothing for {getattr(model, '__name__', model)}")
+            raise TypeError(f"{getattr(model, '__name__', model)} has no JSON form")
         schema: dict[str, Any] = model.model_json_schema()
         shared.update(schema.pop("$defs", {}))
         return schema

@@ -212,7 +212,7 @@ class Options:
     They can be copied and pickled where their tools can.
 
     Example:
-        >>> Options({"temperature": 0}) == Options({ModelOption.TEMPERATURE: 0})
+        >>> Options({"top_k": 4}) == Options({"top_k": 4})
         True
 
     Args:

@@ -11,7 +11,7 @@ from mellea_rx.core.interfaces.context import Compactor, Turn
 from mellea_rx.core.streams.generation_view import GenerationView
 from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.core.types.request import RequestMessage
-from mellea_rx.core.types.validation import require_positive_int, require_type
+from mellea_rx.core.types.validation import require_positive_int
 from mellea_rx.errors import InvalidInputError, MelleaRxError
 from mellea_rx.stdlib.context.message_import import Asked, turns_of
 from mellea_rx.stdlib.prompts.history import past_of
@@ -31,9 +31,6 @@ class SimpleContext:
     is_simple = True
     window_size = None
     compactor = None
-
-    def __post_init__(self) -> None:
-        require_type("last", self.last, (Turn, type(None)), "a turn")
 
     def history(self) -> tuple[Turn, ...]:
         """No turns."""
@@ -108,9 +105,11 @@ class ChatContext:
     is_simple = False
 
     def __post_init__(self) -> None:
-        require_type("turns", self.turns, tuple, "a tuple of turns (see ChatContext.from_messages)")
-        for turn in self.turns:
-            require_type("turns", turn, Turn, "a tuple of turns (see ChatContext.from_messages)")
+        if not isinstance(self.turns, tuple) or not all(isinstance(t, Turn) for t in self.turns):
+            raise InvalidInputError(
+                "turns must be a tuple of turns (see ChatContext.from_messages), "
+                f"not {self.turns!r:.80}"
+            )
         size = self.window_size
         if size is not None:
             require_positive_int("window_size", size)

@@ -37,12 +37,12 @@ def checked(name: str, decode: Callable[[str], T]) -> Callable[[str], T]:
         try:
             return decode(text)
         except (ValueError, RecursionError) as error:
-            raise _misfit(name, text, error) from error
+            raise _format_error(name, text, error) from error
 
     return decoded
 
 
-def _misfit(name: str, text: str, error: Exception) -> FormatError:
+def _format_error(name: str, text: str, error: Exception) -> FormatError:
     why = str(error)
     if why == "Input data was truncated":
         cut = "it ends before the JSON does (was it cut off by ModelOption.MAX_NEW_TOKENS?)"

@@ -122,7 +122,7 @@ def describe_object(obj: object) -> Template:
         CallbackError: Its `stringify` raised.
     """
     if description_of(obj) is None and isinstance(obj, PLAIN):
-        return described(obj) or _listed("", {}, obj)
+        return own_description(obj) or _listed("", {}, obj)
     shown = _description(obj, ())
     parts = shown.variables
     if shown.name == OBJECT.name and not parts["attributes"] and parts["text"] is None:
@@ -130,7 +130,7 @@ def describe_object(obj: object) -> Template:
     return shown
 
 
-def described(value: object) -> Template | None:
+def own_description(value: object) -> Template | None:
     """The text of a value that has a description, or whose items have one; None for any other."""
     shown = _shown(value, ())
     return shown if isinstance(shown, Template) else None

@@ -132,7 +132,7 @@ def _description(kind: type, own: Iterable[str], how: _How) -> ObjectDescription
     methods = _names("methods_include", how.get("methods_include"), all_methods, kind)
     excluded = _names("methods_exclude", how.get("methods_exclude"), all_methods, kind)
     if excluded is not None:
-        methods = frozenset(_told(kind)) - excluded
+        methods = frozenset(_documented_methods(kind)) - excluded
     return ObjectDescription(
         _names("fields_include", how.get("fields_include"), fields, kind),
         _names("fields_exclude", how.get("fields_exclude"), fields, kind) or frozenset(),
@@ -179,8 +179,8 @@ def _methods(kind: type) -> Iterator[str]:
             yield name
 
 
-def _told(kind: type) -> Iterator[str]:
-    """Those of them that are public and have a docstring, for the model to read."""
+def _documented_methods(kind: type) -> Iterator[str]:
+    """The methods of a class that are public and have a docstring, which the model reads."""
     for name in _methods(kind):
         if not name.startswith("_") and getattr(kind, name).__doc__:
             yield name

@@ -46,7 +46,7 @@ from mellea_rx.stdlib.pipeline.preconditions import PreconditionCheck
 from mellea_rx.stdlib.pipeline.retries import generate_with_retries
 from mellea_rx.stdlib.pipeline.sampler import CallSampler
 from mellea_rx.stdlib.pipeline.structured_output import (
-    refused,
+    explain_schema_error,
     require_answer,
     with_format_instructions,
 )
@@ -113,7 +113,7 @@ class CallPipeline(msgspec.Struct, frozen=True):
             if self.strategy is None:
                 await self._require_format(generation.answer())
         except BackendError as error:
-            raise refused(self.format, error) from error.__cause__
+            raise explain_schema_error(self.format, error) from error.__cause__
 
     def _generate(
         self, generation: Generation, backend: Backend, request: Request

@@ -77,7 +77,7 @@ def for_one_call(format: OutputFormat[Any]) -> OutputFormat[Any]:
     return replace(format, decode=decode)
 
 
-def fits(format: OutputFormat[Any]) -> Requirement:
+def format_requirement(format: OutputFormat[Any]) -> Requirement:
     """The requirement that an answer fits a format."""
 
     def is_of_format(output: Output) -> ValidationResult:
@@ -108,7 +108,7 @@ def with_format_instructions(
     return replace(request, messages=tuple(messages), schema=format.schema)
 
 
-def refused(format: OutputFormat[Any], error: BackendError) -> BackendError:
+def explain_schema_error(format: OutputFormat[Any], error: BackendError) -> BackendError:
     """The error, with a hint to the call's format where the server's message is about a schema."""
     if not _ABOUT_SCHEMAS.search(str(error)):
         return error

@@ -164,7 +164,7 @@ def render(template: Template, sources: Sources = NO_SOURCES) -> str:
     except MelleaRxError:
         raise
     except jinja.exceptions.SecurityError as error:
-        raise TemplateError(f"the template does what it may not: {error}") from None
+        raise TemplateError(f"the template uses what its sandbox forbids: {error}") from None
     except jinja.TemplateError as error:
         raise TemplateError(f"the template cannot be rendered: {error.message}") from None
     except Exception as error:

@@ -44,7 +44,7 @@ from mellea_rx.stdlib.pipeline import generate as answers
 from mellea_rx.stdlib.pipeline.call import CallPipeline, start_call, start_validation
 from mellea_rx.stdlib.pipeline.preconditions import PreconditionCheck
 from mellea_rx.stdlib.pipeline.release import policy_of
-from mellea_rx.stdlib.pipeline.structured_output import fits, for_one_call
+from mellea_rx.stdlib.pipeline.structured_output import for_one_call, format_requirement
 from mellea_rx.stdlib.prompts import renderer as template
 from mellea_rx.stdlib.prompts.prompt import prompt_for
 from mellea_rx.stdlib.session.call_options import (
@@ -246,7 +246,7 @@ class MelleaSession(Verbs):
         self._require_open()
         strategy = _strategy_of(spec)
         form = None if spec.format is None else for_one_call(spec.format)
-        own = () if form is None or strategy is None else (fits(form),)
+        own = () if form is None or strategy is None else (format_requirement(form),)
         requirements = (*spec.requirements, *own)
         policy = ACCEPTED
         if strategy is not None:

@@ -13,7 +13,7 @@ from mellea_rx.core.types.events import ToolReturned
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.tool import Tool, ToolResult
 from mellea_rx.errors import ToolCallError
-from mellea_rx.stdlib.objects.description import Mified, described, description_of
+from mellea_rx.stdlib.objects.description import Mified, description_of, own_description
 from mellea_rx.stdlib.prompts import renderer as template
 from mellea_rx.stdlib.tools.tool_calls import run_calls
 
@@ -84,5 +84,5 @@ class MethodCall(BaseStrategy):
 
 def _text_of(result: ToolResult) -> str:
     """A result as text; an object with a description as prompts show it, since models read it."""
-    description = described(result.value)
+    description = own_description(result.value)
     return result.content if description is None else template.render(description)

@@ -1,7 +1,7 @@
 """The virtual environments that clients run in: what is compared must not touch the project's.
 
-`python -m benchmarks.homes` makes those of the peers. What does not install is left out, with a
-word.
+`python -m benchmarks.environments` makes those of the peers. It reports what does not install, and
+leaves it out.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ HERE = Path(__file__).resolve().parent
 _ASK = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
 
 
-def python_of(home: str) -> str:
-    """The interpreter of a home; that of the project is the one that runs this."""
-    if home == "project":
+def python_of(environment: str) -> str:
+    """The interpreter of an environment; that of the project is the one that runs this."""
+    if environment == "project":
         return sys.executable
-    return str(HERE / f".venv-{home}" / "bin" / "python")
+    return str(HERE / f".venv-{environment}" / "bin" / "python")
 
 
 def _name(package: str) -> str:
@@ -32,26 +32,27 @@ def _name(package: str) -> str:
 
 def version(client: Client) -> str | None:
     """The version of what a client measures; None where it is not installed."""
-    if not Path(python_of(client.home)).exists():
+    if not Path(python_of(client.venv)).exists():
         return None
-    command = [python_of(client.home), "-c", _ASK, _name(client.package)]
+    command = [python_of(client.venv), "-c", _ASK, _name(client.package)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _install(home: str, package: str) -> bool:
-    if not Path(python_of(home)).exists():
-        venv.create(HERE / f".venv-{home}", with_pip=True)
-    command = [python_of(home), "-m", "pip", "install", "--quiet", "--quiet", package]
+def _install(environment: str, package: str) -> bool:
+    if not Path(python_of(environment)).exists():
+        venv.create(HERE / f".venv-{environment}", with_pip=True)
+    command = [python_of(environment), "-m", "pip", "install", "--quiet", "--quiet", package]
     return subprocess.run(command, check=False).returncode == 0
 
 
 def main() -> int:
     """Install every peer; the exit code says whether all are there."""
     missing = []
-    for home, package in dict.fromkeys((c.home, c.package) for c in CLIENTS.values() if c.package):
-        print(f"{package}, in benchmarks/.venv-{home}", flush=True)
-        if not _install(home, package):
+    peers = (each for each in CLIENTS.values() if each.package)
+    for environment, package in dict.fromkeys((each.venv, each.package) for each in peers):
+        print(f"{package}, in benchmarks/.venv-{environment}", flush=True)
+        if not _install(environment, package):
             missing.append(package)
             print(f"{package} does not install here: it will be left out", flush=True)
     return 1 if missing else 0
