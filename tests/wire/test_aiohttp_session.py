@@ -448,7 +448,7 @@ def test_an_answer_that_breaks_off_says_why() -> None:
         with pytest.raises(StreamInterruptedError) as caught:
             await (await MelleaSession(backend, model_options=ONCE).ainstruct("Go.")).avalue()
         why = "the connection closed before its end, or its bytes were no HTTP"
-        assert why in str(caught.value)
+        assert f" broke off ({why})" in str(caught.value)
 
     with RawServer(serve) as broken:
         with_session(test)
@@ -486,19 +486,20 @@ def test_a_message_that_does_not_end_after_a_complete_answer_has_a_moment() -> N
 
     def serve(peer: Peer) -> None:
         peer.request()
-        line = b'{"message":{"content":"ok"},"done":true,"done_reason":"stop"}\n'
-        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", line)
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"the end")
         peer.wait_for_close()
         closed.set()
 
-    async def test(session: aiohttp.ClientSession) -> None:
+    async def main(url: str) -> None:
         limits = Limits(trailing=0.1)
-        backend = OllamaBackend("m", base_url=endless.url, http_session=session, limits=limits)
-        assert await (await MelleaSession(backend).ainstruct("Go.")).avalue() == "ok"
+        transport = SessionTransport(limits, Faults(url, limits))
+        head = RequestHead("GET", URL(f"{url}/list"), {})
+        assert await transport.send(head, None, lambda _: True, lambda _: None) is None
         assert await asyncio.to_thread(closed.wait, 10)
+        await transport.aclose()
 
     with RawServer(serve) as endless:
-        with_session(test)
+        asyncio.run(main(endless.url))
 
 
 def test_a_parents_session_stays_open_and_is_not_used() -> None:
@@ -529,3 +530,38 @@ def test_a_parents_session_stays_open_and_is_not_used() -> None:
             await parents.close()  # this process is also the parent
 
     asyncio.run(main())
+
+
+def test_a_close_ends_requests_and_those_that_wait_and_the_next_opens_a_session() -> None:
+    silent = threading.Event()
+
+    def serve(peer: Peer) -> None:
+        while peer.request():
+            if not silent.is_set():
+                silent.set()
+                peer.wait_for_close()
+                return
+            peer.send(answer(b"[]"))
+
+    async def main(url: str) -> None:
+        limits = Limits(connections=1)
+        transport = SessionTransport(limits, Faults(url, limits))
+        head = RequestHead("GET", URL(f"{url}/list"), {})
+
+        async def ask() -> None:
+            await transport.send(head, None, lambda _: False, lambda _: None)
+
+        asked = [asyncio.create_task(ask()) for _ in range(2)]
+        await until(silent.is_set)
+        own = transport._session()
+        await transport.aclose()
+        assert own.closed
+        for each in asked:
+            with pytest.raises(ConnectionFailedError, match="were closed"):
+                await asyncio.wait_for(each, 10)
+        await asyncio.wait_for(ask(), 10)
+        for _ in range(2):
+            await transport.aclose()
+
+    with RawServer(serve) as here:
+        asyncio.run(main(here.url))
