@@ -379,6 +379,18 @@ def test_who_lets_go_last_ends_it() -> None:
     asyncio.run(main())
 
 
+def test_a_reader_that_has_not_read_yet_keeps_it_running() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        reader = thunk.astream()
+        thunk.hold().dispose()
+        assert not thunk.cancelled
+        answer.say("a").end()
+        assert [piece async for piece in reader] == ["a"]
+
+    asyncio.run(main())
+
+
 def test_a_hold_keeps_a_thunk_that_is_dropped() -> None:
     async def main() -> None:
         thunk, answer = started()

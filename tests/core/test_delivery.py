@@ -248,6 +248,16 @@ def test_a_late_subscriber_gets_the_text_so_far_as_one_chunk_then_the_live_ones(
     asyncio.run(main())
 
 
+def test_the_size_of_a_calls_arguments_is_that_of_all_its_pieces() -> None:
+    thunk, answer = started()
+    answer.say(*(Chunk(arguments_size=size) for size in (6, 2, 5)), "a").end()
+    assert str(thunk) == "a"
+    recorder = Recorder()
+    recorder.to(thunk)
+    assert recorder.ended.wait(PATIENCE)
+    assert recorder.chunks == [Chunk("a", arguments_size=13)]
+
+
 @pytest.mark.parametrize("options", [{}, STREAM])
 def test_after_the_end_a_subscriber_gets_the_whole_as_one_chunk_each_time(
     options: dict[Any, bool],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ from mellea_rx.events import (
     load_events,
 )
 from mellea_rx.stdlib.requirements import req, simple_validate
-from tests.core.hand import PATIENCE, STREAM, soon, started, until
+from tests.core.hand import PATIENCE, STREAM, engine_has_told, soon, started, until
 
 
 def kinds(events: list[Event]) -> list[str]:
@@ -290,6 +291,38 @@ def test_disposing_ends_only_that_subscription() -> None:
         assert len(gone) == before
 
     asyncio.run(main())
+
+
+def test_a_subscription_that_is_disposed_keeps_no_call() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        subscription = thunk.events.subscribe(lambda _: None)
+        subscription.dispose()
+        del thunk
+        gc.collect()
+        assert await asyncio.to_thread(answer.closed.wait, PATIENCE)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("text", ["a", ""])
+def test_a_thunk_whose_events_were_looked_at_is_released_without_the_garbage_collector(
+    text: str,
+) -> None:
+    async def main() -> weakref.ref[Any]:
+        thunk, answer = started()
+        answer.say(text).end()
+        await soon(thunk.avalue())
+        await all_events(thunk)
+        await asyncio.to_thread(engine_has_told)
+        return weakref.ref(thunk._generation)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(main())() is None
+    finally:
+        gc.enable()
 
 
 def test_a_subscription_keeps_the_call_running_and_its_end_is_not_a_reading() -> None:

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from mellea_rx import MelleaSession, ModelOption, ScriptedBackend
+from mellea_rx import GenerationFailedError, MelleaSession, ModelOption, ScriptedBackend
+from mellea_rx.core.runtime.delivery import loop_dispatcher
 from tests.core.hand import STREAM, engine_has_told, soon, started, until, until_blocking
 
 
@@ -143,5 +144,115 @@ def test_repr_never_waits_and_says_what_there_is() -> None:
         answer.say("x").end()
         await soon(thunk.avalue())
         assert repr(thunk) == f"<ComputedThunk computed '{'x' * 39}…'>"
+
+    asyncio.run(main())
+
+
+def test_after_a_wait_that_was_given_up_the_first_look_finds_the_end() -> None:
+    async def main() -> None:
+        thunk, answer = started(stream=False)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(thunk.avalue(), 0.01)
+        answer.say("all").end()
+        until_blocking(lambda: repr(thunk).startswith("<ModelOutputThunk computed"))
+        await asyncio.to_thread(engine_has_told)
+        assert thunk.value == "all"
+
+    asyncio.run(main())
+
+
+def test_a_wait_that_is_cancelled_when_the_end_is_there_finds_it() -> None:
+    async def main() -> None:
+        thunk, answer = started(stream=False)
+        looks: list[bool] = []
+
+        async def wait() -> None:
+            try:
+                await thunk.avalue()
+            except asyncio.CancelledError:
+                looks.append(thunk.is_computed())
+
+        waiting = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        answer.say("all").end()  # this loop stands still: the cancellation comes first
+        until_blocking(lambda: repr(thunk).startswith("<ModelOutputThunk computed"))
+        engine_has_told()
+        await waiting
+        await asyncio.to_thread(engine_has_told)
+        assert [*looks, thunk.is_computed()] == [True, True]
+
+    asyncio.run(main())
+
+
+def test_with_stream_a_wait_that_is_cancelled_at_the_end_does_not_count_as_taking_it() -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        waiting = asyncio.create_task(thunk.avalue())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        answer.say("all").end()
+        until_blocking(lambda: repr(thunk).startswith("<ModelOutputThunk computed"))
+        engine_has_told()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await asyncio.to_thread(engine_has_told)
+        assert [thunk.is_computed() for _ in range(2)] == [False, False]
+        assert await soon(thunk.astream()) == "all"
+        assert thunk.is_computed()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_callback_of_the_end_finds_it_computed(fails: bool) -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        looks: list[bool] = []
+        dispatcher = loop_dispatcher(asyncio.get_running_loop())
+        thunk.when_ended(dispatcher, lambda: looks.append(thunk.is_computed()), looks.clear)
+        answer.say("all")
+        if fails:
+            answer.fail(GenerationFailedError("crashed"))
+        else:
+            answer.end()
+        assert await until(lambda: looks) == [True]
+        assert (thunk.error is not None) == fails
+
+    asyncio.run(main())
+
+
+def test_a_callback_that_is_disposed_when_the_end_is_on_its_way_is_not_called(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        thunk, answer = started()
+        calls: list[str] = []
+        wait = thunk.when_ended(
+            loop_dispatcher(asyncio.get_running_loop()),
+            lambda: calls.append("ended"),
+            lambda: calls.append("lost"),
+        )
+        answer.say("all").end()
+        until_blocking(lambda: repr(thunk).startswith("<ModelOutputThunk computed"))
+        engine_has_told()
+        wait.dispose()
+        await asyncio.to_thread(engine_has_told)
+        assert calls == []
+
+    asyncio.run(main())
+    assert caplog.text == ""
+
+
+def test_a_callback_that_is_disposed_keeps_nothing_running() -> None:
+    async def main() -> None:
+        thunk, _ = started()
+        dispatcher = loop_dispatcher(asyncio.get_running_loop())
+        wait = thunk.when_ended(dispatcher, lambda: None, lambda: None)
+        thunk.keep_alive().dispose()
+        assert not thunk.cancelled
+        wait.dispose()
+        thunk.keep_alive().dispose()
+        assert thunk.cancelled
 
     asyncio.run(main())

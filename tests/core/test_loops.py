@@ -111,6 +111,25 @@ def test_the_first_look_at_a_thunk_whose_loop_is_closed_finds_its_value() -> Non
     assert thunk.value == "all"
 
 
+def test_the_first_look_finds_the_value_where_the_loop_was_closed_under_a_wait() -> None:
+    loop = asyncio.new_event_loop()
+
+    async def start() -> tuple[ModelOutputThunk[str], Answer, asyncio.Task[str]]:
+        thunk, answer = started(stream=False)
+        waiting = asyncio.create_task(thunk.avalue())
+        await asyncio.sleep(0)
+        return thunk, answer, waiting
+
+    thunk, answer, waiting = loop.run_until_complete(start())
+    loop.close()
+    answer.say("all").end()
+    until_blocking(lambda: repr(thunk).startswith("<ModelOutputThunk computed"))
+    engine_has_told()
+    assert thunk.value == "all"
+    assert not waiting.done()
+    waiting._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
 def test_a_reader_that_waits_on_a_loop_that_is_closed_under_it_leaves_the_reader_free() -> None:
     thunk, answer = started()
     went_on: list[object] = []

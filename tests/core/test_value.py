@@ -310,3 +310,25 @@ def test_a_thunk_of_a_pipeline_alone_gives_the_whole_once_and_needs_nothing() ->
         assert counted.parsed == 2
 
     asyncio.run(main())
+
+
+def test_a_thunk_takes_the_format_of_a_text() -> None:
+    thunk, answer = started()
+    answer.say("all").end()
+    assert f"{thunk:>5}|{thunk:.2}|{thunk}" == "  all|al|all"
+
+
+def test_the_error_of_a_subscriber_is_its_own() -> None:
+    thunk, answer = started()
+    first, second = Recorder(), Recorder()
+    first.to(thunk)
+    second.to(thunk)
+    answer.fail(FAILURE)
+    for recorder in (first, second):
+        assert recorder.ended.wait(PATIENCE)
+        assert recorder.error is not None
+        with pytest.raises(GenerationFailedError, match="the model crashed"):
+            raise recorder.error
+    assert first.error is not second.error
+    assert thunk.error is not None
+    assert thunk.error.__traceback__ is None

@@ -109,6 +109,7 @@ PARTS = {
             "tests/session/test_cycles.py",
             "tests/session/test_pickles.py",
             "tests/session/test_retries.py",
+            "tests/session/test_sessions.py",
             "tests/session/test_transform.py",
         ),
     ),

@@ -25,6 +25,7 @@ from mellea_rx import (
     WaitTimeoutError,
 )
 from mellea_rx.backends import Options, Request
+from mellea_rx.core.runtime.delivery import loop_dispatcher
 from mellea_rx.core.streams.chunk_source import ChunkSource, Push
 from mellea_rx.stdlib.components import Template
 from mellea_rx.stdlib.requirements import Requirement, req, simple_validate
@@ -100,8 +101,16 @@ async def in_a_thread(thunk: Thunk) -> None:
     await asyncio.to_thread(str, thunk)
 
 
+async def be_called(thunk: Thunk) -> None:
+    """Wait by a callback of the end, as a stream of calls does."""
+    ended = asyncio.Event()
+    dispatcher = loop_dispatcher(asyncio.get_running_loop())
+    thunk.when_ended(dispatcher, ended.set, ended.set)
+    await ended.wait()
+
+
 ASYNC_WAITS: list[Callable[[Thunk], Awaitable[Any]]] = [
-    *(ModelOutputThunk.avalue, piece_of, pieces_of, with_others, as_a_task),
+    *(ModelOutputThunk.avalue, piece_of, pieces_of, with_others, as_a_task, be_called),
 ]
 
 
@@ -408,6 +417,29 @@ def test_a_wait_that_was_given_up_is_none() -> None:
 
         thunk = await m.ainstruct("Go.", requirements=after(give_up), strategy=ONCE)
         assert await soon(thunk.avalue()) == "slow"
+        assert thunk._generation.waits_for == ()
+        slow.cancel()
+
+    asyncio.run(main())
+
+
+async def take_it_back(thunk: Thunk) -> None:
+    """Begin to wait by a callback of the end, and give it up."""
+    dispatcher = loop_dispatcher(asyncio.get_running_loop())
+    thunk.when_ended(dispatcher, lambda: None, lambda: None).dispose()
+
+
+def test_a_callback_of_the_end_is_a_wait_until_it_is_called_or_disposed() -> None:
+    async def main() -> None:
+        slow = await MelleaSession(ScriptedBackend("a", delay=30)).ainstruct("Slow.")
+        quick = await session("quick").ainstruct("Quick.")
+
+        async def both() -> None:
+            await take_it_back(slow)
+            await be_called(quick)
+
+        thunk = await session().ainstruct("Go.", requirements=after(both), strategy=ONCE)
+        assert await soon(thunk.avalue()) == "a"
         assert thunk._generation.waits_for == ()
         slow.cancel()
 

@@ -136,8 +136,16 @@ def test_an_answer_that_cannot_be_parsed_still_cannot(way: Way) -> None:
     with MelleaSession(ScriptedBackend("a")) as m:
         again = way(m.act(Unparsable()))
     assert again.value == "a"
-    with pytest.raises(CallbackError):
+    with pytest.raises(CallbackError) as caught:
         _ = again.parsed
+    assert str(caught.value) == "the component cannot parse this answer: ValueError: no"
+    assert caught.value.text == "a"
+
+
+STILL_RUNS = (
+    r" still runs.* cannot be copied or pickled: "
+    r"wait for its end first, with `await thunk\.avalue\(\)` or `thunk\.wait\(\)`$"
+)
 
 
 @WAYS
@@ -146,7 +154,7 @@ def test_what_still_runs_says_what_to_do(way: Way) -> None:
         with MelleaSession(ScriptedBackend("a", delay=30), ChatContext()) as m:
             thunk = await m.ainstruct("Go.")
             for running in (thunk, m.ctx):
-                with pytest.raises(InvalidInputError, match=r"still runs.*thunk\.wait\(\)"):
+                with pytest.raises(InvalidInputError, match=STILL_RUNS):
                     way(running)
 
     asyncio.run(main())
@@ -221,3 +229,9 @@ def test_dir_shows_the_thunks_own_names_first() -> None:
     assert max(place[name] for name in own) < min(place[name] for name in rx)
     assert max(place[name] for name in rx) < place["__class__"]
     assert sorted(names) == names
+    plain = [str(name) for name in names]
+    assert plain.index("tools") < plain.index("wait") < plain.index("amb")
+    for group in (plain[: plain.index("wait") + 1], plain[plain.index("amb") : plain.index("zip")]):
+        assert group == sorted(group)
+    hidden = [name for name in plain if name.startswith("_")]
+    assert hidden == sorted(hidden) == plain[-len(hidden) :]

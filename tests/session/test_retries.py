@@ -34,7 +34,7 @@ from mellea_rx.backends import Capabilities, Pause
 from mellea_rx.events import Retrying
 from mellea_rx.stdlib.requirements import check, req, simple_validate
 from mellea_rx.stdlib.sampling import RejectionSampling
-from tests.core.hand import STREAM, Hand, Recorder, soon, until
+from tests.core.hand import STREAM, Hand, Recorder, engine_has_told, soon, until
 from tests.support.server_process import ServerProcess
 
 QUICK = RetryPolicy(initial=0.001, maximum=0.001)
@@ -310,6 +310,24 @@ def test_a_restart_takes_back_what_was_on_its_way() -> None:
         assert "".join([piece async for piece in reader]) == "Twice"
         await until(lambda: recorder.terminals)
         assert (recorder.text, recorder.terminals) == ("Twice", ["completed"])
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("second", ["Twice", ""])
+def test_a_reader_that_was_woken_for_text_that_is_taken_back_waits_on(second: str) -> None:
+    async def main() -> None:
+        hand = Hand(2)
+        how = options(STREAM=True, ON_INTERRUPT="restart")
+        thunk = await MelleaSession(hand).ainstruct("Go.", model_options=how)
+        reading = asyncio.create_task(anext(thunk.astream(), "the end"))
+        await asyncio.sleep(0)
+        hand.answers[0].say("Once ").fail(broken())
+        assert hand.answers[1].asked.wait(30)  # and all the while, this loop stands still
+        await asyncio.to_thread(engine_has_told)
+        assert not reading.done()
+        hand.answers[1].say(second).end()
+        assert await soon(reading) == (second or "the end")
 
     asyncio.run(main())
 

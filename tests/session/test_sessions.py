@@ -13,6 +13,7 @@ from mellea_rx import (
     GenerationCancelledError,
     InvalidInputError,
     MelleaSession,
+    ModelOutputThunk,
     NoSessionError,
     OllamaBackend,
     ScriptedBackend,
@@ -147,6 +148,27 @@ def test_aclose_waits_until_the_work_of_its_calls_has_ended() -> None:
             await m.ainstruct("Go.")
         await m.aclose()
         m.close()
+
+    asyncio.run(main())
+
+
+def test_aclose_waits_for_work_that_takes_its_time_to_end() -> None:
+    cleaned = threading.Event()
+
+    async def pipeline(_: Any) -> None:
+        try:
+            await asyncio.sleep(30)
+        finally:
+            await asyncio.sleep(0.05)
+            cleaned.set()
+
+    async def main() -> None:
+        m = session()
+        thunk: ModelOutputThunk[str] = ModelOutputThunk(pipeline)
+        m._running.add(thunk)
+        await asyncio.sleep(0.01)
+        await m.aclose()
+        assert cleaned.is_set()
 
     asyncio.run(main())
 

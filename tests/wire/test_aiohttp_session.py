@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import subprocess
 import sys
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from mellea_rx import (
     BlockingWaitError,
@@ -26,10 +29,13 @@ from mellea_rx import (
     OllamaBackend,
     OpenAIBackend,
     RetryPolicy,
+    StreamInterruptedError,
     start_session,
 )
 from mellea_rx.backends import Limits
 from mellea_rx.core.runtime.engine import engine
+from mellea_rx.wire.aiohttp_session import SessionTransport
+from mellea_rx.wire.transport import Faults, RequestHead
 from tests.core.hand import STREAM, until, until_blocking
 from tests.core.python import ROOT
 from tests.support.raw_server import Peer, RawServer, answer
@@ -126,10 +132,14 @@ def test_a_proxy_that_is_not_there_is_told(server: ServerProcess) -> None:
 
 
 @both
-@pytest.mark.parametrize("given", [7, "session", aiohttp.ClientSession, object()])
-def test_what_is_no_session_is_refused_by_name(kind: str, given: Any) -> None:
-    with pytest.raises(InvalidInputError, match=r"http_session must be an aiohttp\.ClientSession"):
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [(7, "a int"), ("session", "a str"), (aiohttp.ClientSession, "the class ClientSession")],
+)
+def test_what_is_no_session_is_refused_by_name(kind: str, given: Any, named: str) -> None:
+    with pytest.raises(InvalidInputError) as refused:
         KINDS[kind]("m", base_url="http://here", http_session=given)
+    assert str(refused.value) == f"http_session must be an aiohttp.ClientSession, not {named}"
 
 
 @both
@@ -387,3 +397,171 @@ def test_an_error_of_the_sessions_own_code_is_told_and_not_tried_again(
 
     with_session(test, middlewares=[vault])
     assert next(calls) == 1
+
+
+def test_closing_ends_requests_that_wait_for_a_connection_and_the_backend_goes_on(
+    server: ServerProcess,
+) -> None:
+    server.script("m", [{"chunks": ["a", "b"], "stall_after": 1}, {"chunks": ["ok"]}])
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        limits = Limits(connections=1)
+        backend = OllamaBackend("m", base_url=server.url, http_session=session, limits=limits)
+        m = MelleaSession(backend, model_options=ONCE)
+        reading = await m.ainstruct("Go.", model_options=STREAM)
+        await until(lambda: reading.text == "a")
+        waiting = await m.ainstruct("Go.")
+        await asyncio.sleep(0.05)
+        await backend.aclose()
+        for thunk in (reading, waiting):
+            with pytest.raises(ConnectionFailedError, match="were closed"):
+                await asyncio.wait_for(thunk.avalue(), 30)
+        assert await (await m.ainstruct("Go.")).avalue() == "ok"
+        await backend.aclose()
+
+    with_session(test)
+
+
+def test_closing_where_the_loop_of_the_session_is_gone_is_nothing(server: ServerProcess) -> None:
+    server.script("m", chunks=["ok"])
+    kept: list[Any] = []
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        kept.append(OllamaBackend("m", base_url=server.url, http_session=session))
+        assert await (await MelleaSession(kept[0]).ainstruct("Go.")).avalue() == "ok"
+
+    with_session(test)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncio.run(kept[0].aclose())
+        gc.collect()
+
+
+def test_an_answer_that_breaks_off_says_why() -> None:
+    def serve(peer: Peer) -> None:
+        while peer.request():
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+            return
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        backend = OllamaBackend("m", base_url=broken.url, http_session=session)
+        with pytest.raises(StreamInterruptedError) as caught:
+            await (await MelleaSession(backend, model_options=ONCE).ainstruct("Go.")).avalue()
+        why = "the connection closed before its end, or its bytes were no HTTP"
+        assert f" broke off ({why})" in str(caught.value)
+
+    with RawServer(serve) as broken:
+        with_session(test)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError("the tunnel is " + "x" * 300), "the tunnel is " + "x" * 186 + "…"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_an_answer_that_the_sessions_own_code_breaks_off_says_why(
+    error: OSError, why: str, server: ServerProcess
+) -> None:
+    server.script("m", chunks=["ok"])
+
+    async def tunnel(request: Any, handler: Any) -> Any:
+        response = await handler(request)
+        response.content.set_exception(error)
+        return response
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        backend = OllamaBackend("m", base_url=server.url, http_session=session)
+        with pytest.raises(StreamInterruptedError) as caught:
+            await (await MelleaSession(backend, model_options=ONCE).ainstruct("Go.")).avalue()
+        assert why in str(caught.value)
+        assert "x" * 187 not in str(caught.value)
+
+    with_session(test, middlewares=[tunnel])
+
+
+def test_a_message_that_does_not_end_after_a_complete_answer_has_a_moment() -> None:
+    closed = threading.Event()
+
+    def serve(peer: Peer) -> None:
+        peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"the end")
+        peer.wait_for_close()
+        closed.set()
+
+    async def main(url: str) -> None:
+        limits = Limits(trailing=0.1)
+        transport = SessionTransport(limits, Faults(url, limits))
+        head = RequestHead("GET", URL(f"{url}/list"), {})
+        assert await transport.send(head, None, lambda _: True, lambda _: None) is None
+        assert await asyncio.to_thread(closed.wait, 10)
+        await transport.aclose()
+
+    with RawServer(serve) as endless:
+        asyncio.run(main(endless.url))
+
+
+def test_a_parents_session_stays_open_and_is_not_used() -> None:
+    async def main() -> None:
+        def serve(peer: Peer) -> None:
+            while peer.request():
+                peer.send(answer(b"[]"))
+
+        with RawServer(serve) as here:
+            faults = Faults(here.url, Limits())
+            transport = SessionTransport(Limits(), faults)
+            head = RequestHead("GET", URL(f"{here.url}/list"), {})
+
+            async def ask() -> None:
+                await transport.send(head, None, lambda _: False, lambda _: None)
+
+            transport.after_fork_in_child()  # there is no session
+            await ask()
+            left = weakref.ref(transport._session())
+            transport.after_fork_in_child()
+            assert not transport.is_open
+            gc.collect()
+            await ask()
+            await transport.aclose()
+            parents = left()
+            assert parents is not None
+            assert not parents.closed
+            await parents.close()  # this process is also the parent
+
+    asyncio.run(main())
+
+
+def test_a_close_ends_requests_and_those_that_wait_and_the_next_opens_a_session() -> None:
+    silent = threading.Event()
+
+    def serve(peer: Peer) -> None:
+        while peer.request():
+            if not silent.is_set():
+                silent.set()
+                peer.wait_for_close()
+                return
+            peer.send(answer(b"[]"))
+
+    async def main(url: str) -> None:
+        limits = Limits(connections=1)
+        transport = SessionTransport(limits, Faults(url, limits))
+        head = RequestHead("GET", URL(f"{url}/list"), {})
+
+        async def ask() -> None:
+            await transport.send(head, None, lambda _: False, lambda _: None)
+
+        asked = [asyncio.create_task(ask()) for _ in range(2)]
+        await until(silent.is_set)
+        own = transport._session()
+        await transport.aclose()
+        assert own.closed
+        for each in asked:
+            with pytest.raises(ConnectionFailedError, match="were closed"):
+                await asyncio.wait_for(each, 10)
+        await asyncio.wait_for(ask(), 10)
+        for _ in range(2):
+            await transport.aclose()
+
+    with RawServer(serve) as here:
+        asyncio.run(main(here.url))

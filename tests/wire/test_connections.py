@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import gc
 import os
@@ -11,10 +12,12 @@ import select
 import socket
 import subprocess
 import sys
+import threading
 import timeit
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import uvloop
@@ -493,3 +496,91 @@ def test_the_zone_of_an_address_stays_on_this_machine() -> None:
     head = written_head(RequestHead("GET", URL("http://[fe80::1%25eth0]:80/list"), {}))
     assert b"Host: [fe80::1]" in bytes(head)
     assert b"eth0" not in bytes(head)
+
+
+async def asked_of(client: HttpClient) -> ConnectionFailedError:
+    """The error of a request that finds no server."""
+    with pytest.raises(ConnectionFailedError) as failed:
+        await client.get_json("/list", timeout=30)
+    await client.transport.aclose()
+    return failed.value
+
+
+def test_a_name_whose_addresses_all_refuse_is_no_server() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        origin = f"http://localhost:{taken.getsockname()[1]}"
+        error = asyncio.run(asked_of(open_client(origin, {}, (), Limits())))
+    assert str(error).startswith(f"no server answers at {origin} (")
+
+
+def test_a_lookup_that_fails_for_another_reason_than_the_name_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lookup(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "no file left")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    error = asyncio.run(asked_of(open_client("http://host.example", {}, (), Limits())))
+    assert str(error) == "no server answers at http://host.example (too many open files)"
+
+
+def test_the_addresses_of_a_name_are_looked_up_once_for_many_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, looked_up = socket.getaddrinfo, []
+
+    def lookup(host: str, *args: Any, **more: Any) -> Any:
+        looked_up.append(host)
+        return real("127.0.0.1", *args, **more)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ANSWER.replace(b"200 OK\r\n", b"200 OK\r\nConnection: close\r\n"))
+
+    async def main() -> None:
+        async with served(answer) as other:
+            port = URL(other.origin).port
+            client = open_client(f"http://host.example:{port}", {}, (), Limits())
+            for _ in range(3):
+                assert await client.get_json("/list", timeout=30) == []
+            await client.transport.aclose()
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    asyncio.run(main())
+    assert looked_up.count("host.example") == 1
+
+
+@pytest.mark.parametrize("loop_is_gone", [False, True])
+def test_a_lookup_that_nobody_waits_for_any_more_fails_in_silence(
+    loop_is_gone: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fail, raised = threading.Event(), []
+
+    def lookup(*_: object, **__: object) -> None:
+        assert fail.wait(30)
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    def lookups() -> list[threading.Thread]:
+        return [each for each in threading.enumerate() if each.name == "mellea-rx-lookup"]
+
+    async def main() -> None:
+        client = open_client("http://host.example", {}, (), Limits())
+        asking = asyncio.create_task(client.get_json("/list", timeout=30))
+        await until(lookups)
+        asking.cancel()
+        await asyncio.wait({asking})
+        if not loop_is_gone:
+            fail.set()
+            await until(lambda: not lookups())
+            await asyncio.sleep(0.01)
+        await client.transport.aclose()
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    asyncio.run(main())
+    fail.set()
+    for thread in lookups():
+        thread.join(30)
+    gc.collect()
+    assert (raised, caplog.text) == ([], "")
