@@ -8,6 +8,7 @@ import pytest
 
 from mellea_rx import GenerationFailedError, MelleaSession, ModelOption, ScriptedBackend
 from mellea_rx.core.runtime.delivery import loop_dispatcher
+from mellea_rx.core.streams.thunk import when_ended
 from tests.core.hand import STREAM, engine_has_told, soon, started, until, until_blocking
 
 
@@ -210,7 +211,7 @@ def test_a_callback_of_the_end_finds_it_computed(fails: bool) -> None:
         thunk, answer = started()
         looks: list[bool] = []
         dispatcher = loop_dispatcher(asyncio.get_running_loop())
-        thunk.when_ended(dispatcher, lambda: looks.append(thunk.is_computed()), looks.clear)
+        when_ended(thunk, dispatcher, lambda: looks.append(thunk.is_computed()), looks.clear)
         answer.say("all")
         if fails:
             answer.fail(GenerationFailedError("crashed"))
@@ -228,7 +229,8 @@ def test_a_callback_that_is_disposed_when_the_end_is_on_its_way_is_not_called(
     async def main() -> None:
         thunk, answer = started()
         calls: list[str] = []
-        wait = thunk.when_ended(
+        wait = when_ended(
+            thunk,
             loop_dispatcher(asyncio.get_running_loop()),
             lambda: calls.append("ended"),
             lambda: calls.append("lost"),
@@ -248,7 +250,7 @@ def test_a_callback_that_is_disposed_keeps_nothing_running() -> None:
     async def main() -> None:
         thunk, _ = started()
         dispatcher = loop_dispatcher(asyncio.get_running_loop())
-        wait = thunk.when_ended(dispatcher, lambda: None, lambda: None)
+        wait = when_ended(thunk, dispatcher, lambda: None, lambda: None)
         thunk.keep_alive().dispose()
         assert not thunk.cancelled
         wait.dispose()

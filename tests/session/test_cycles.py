@@ -27,6 +27,7 @@ from mellea_rx import (
 from mellea_rx.backends import Options, Request
 from mellea_rx.core.runtime.delivery import loop_dispatcher
 from mellea_rx.core.streams.chunk_source import ChunkSource, Push
+from mellea_rx.core.streams.thunk import when_ended
 from mellea_rx.stdlib.components import Template
 from mellea_rx.stdlib.requirements import Requirement, req, simple_validate
 from mellea_rx.stdlib.sampling import RejectionSampling
@@ -105,7 +106,7 @@ async def be_called(thunk: Thunk) -> None:
     """Wait by a callback of the end, as a stream of calls does."""
     ended = asyncio.Event()
     dispatcher = loop_dispatcher(asyncio.get_running_loop())
-    thunk.when_ended(dispatcher, ended.set, ended.set)
+    when_ended(thunk, dispatcher, ended.set, ended.set)
     await ended.wait()
 
 
@@ -426,7 +427,7 @@ def test_a_wait_that_was_given_up_is_none() -> None:
 async def take_it_back(thunk: Thunk) -> None:
     """Begin to wait by a callback of the end, and give it up."""
     dispatcher = loop_dispatcher(asyncio.get_running_loop())
-    thunk.when_ended(dispatcher, lambda: None, lambda: None).dispose()
+    when_ended(thunk, dispatcher, lambda: None, lambda: None).dispose()
 
 
 def test_a_callback_of_the_end_is_a_wait_until_it_is_called_or_disposed() -> None:
