@@ -14,6 +14,7 @@ TIMEOUT = 300
 _SLOW_STEP = re.compile(r"Executing <.*> took \d+\.\d+ seconds$")
 _HELD_LOOP = re.compile(r"\S+:\d+: a blocking wait held the running event loop for ")
 _UNMET = re.compile(r"call \d+: no answer met the requirements in \d+ attempts; ")
+_CUT = re.compile(r"an answer of the embedded model was cut at \d+ tokens")
 
 
 def run_program(*command: str | Path) -> str:
@@ -42,8 +43,8 @@ def run_program(*command: str | Path) -> str:
     )
     # asyncio's debug mode tells of each step over 0.1 s, and the library's log of a `str(thunk)` on
     # a running loop (the published page has one) and of requirements that a small model may not
-    # meet: whether it does is chance.
-    usual = (_SLOW_STEP, _HELD_LOOP, _UNMET)
+    # meet, or whose answer is cut at its limit: both are chance.
+    usual = (_SLOW_STEP, _HELD_LOOP, _UNMET, _CUT)
     told = [line for line in ran.stderr.splitlines() if not any(u.match(line) for u in usual)]
     assert (ran.returncode, told) == (0, []), f"code {ran.returncode}: {ran.stderr}"
     return ran.stdout
