@@ -78,7 +78,6 @@ class BatchedCalls:
             context: The context variables that it is called with; two calls with the same context
                 must not run at once.
             done: Called on the loop with its result, or its exception.
-
         """
         call = BatchedCall(function, args, context, done, self._loop.time())
         with self._lock:
@@ -145,8 +144,12 @@ class BatchedCalls:
     def _next(self, last: BatchedCall | None) -> BatchedCall | None:
         """The next call for this thread; None where it has to stop."""
         with self._lock:
-            if last is not None and not last.counts:
-                return None  # another thread may have taken its place
+            if last is not None:
+                if not last.counts:
+                    return None  # another thread may have taken its place
+                # It has ended. Its result may not be delivered yet: if it is given up now, this
+                # thread counts on.
+                last.counts = False
             while self._waiting:
                 call = self._waiting.popleft()
                 if call.done is not None:
