@@ -128,23 +128,6 @@ def _first_line(text: str) -> str:
     return " ".join(text.split("\n\n")[0].split())
 
 
-def _text_below(module: ModuleType, name: str) -> str:
-    """The text below the assignment of a name, in the module that defines it; "" for none."""
-    body = ast.parse(inspect.getsource(module)).body
-    for statement, following in pairwise(body):
-        match statement, following:
-            case ast.ImportFrom(module=str(source), names=names), _ if any(
-                each.name == name for each in names
-            ):
-                return _text_below(import_module(source), name)
-            case (
-                ast.AnnAssign(target=ast.Name(id=target)),
-                ast.Expr(value=ast.Constant(value=str(text))),
-            ) if target == name:
-                return text
-    return ""
-
-
 def main() -> None:
     """Write the page."""
     PAGE.write_text(api_page())

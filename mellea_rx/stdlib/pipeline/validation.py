@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.component import Template
+from mellea_rx.core.runtime.run_all import run_all
 from mellea_rx.core.runtime.user_functions import call_user_function
 from mellea_rx.core.text.judge_answers import JUDGE_TOKENS, judge_schema, reason_of
 from mellea_rx.core.types.chunk import Chunk
@@ -86,7 +87,6 @@ async def validate_all(
         ValidatorError: A function raised, or did not return a verdict; the cause is its exception.
         BackendError: The judge failed.
     """
-
     counted = UsageTally() if tally is None else tally
     of_the_judge = given.over(_BRIEF.over(options_beside(options)))
 
@@ -98,30 +98,7 @@ async def validate_all(
             )
         return await _call(requirement, function, output, loop, where)
 
-    return await _all_of([decide(each) for each in requirements])
-
-
-async def _all_of(deciding: list[Coroutine[Any, Any, ValidationResult]]) -> list[ValidationResult]:
-    """The results of coroutines that run at once. The first that fails ends the others.
-
-    Raises:
-        Exception: That of the first one that failed.
-    """
-    tasks: list[asyncio.Task[ValidationResult]] = []
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks += [group.create_task(each) for each in deciding]
-        return [task.result() for task in tasks]
-    except BaseExceptionGroup as failed:
-        error = failed.exceptions[0]
-        # A frame that the error passes through must not refer to it: the two would keep each other,
-        # and the output's context, alive until the garbage collector runs.
-        failed.__traceback__ = None
-        tasks.clear()
-    try:
-        raise error
-    finally:
-        del error
+    return await run_all([decide(each) for each in requirements])
 
 
 async def _call(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from mellea_rx.core.interfaces.sampling import Requirements, Sampler
+from mellea_rx.core.runtime.run_all import run_all
 from mellea_rx.core.types.output import Output
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.validation import require_number
@@ -185,10 +185,5 @@ class MajorityVoting(SideBySide):
             sums[one] += degree
             sums[other] += degree
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for one, other in combinations(voters, 2):
-                    group.create_task(compare(one, other))
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from failed.exceptions[0].__cause__
+        await run_all([compare(one, other) for one, other in combinations(voters, 2)])
         return sums

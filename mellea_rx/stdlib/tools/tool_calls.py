@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from mellea_rx.core.runtime.delivery import running_loop
+from mellea_rx.core.runtime.run_all import run_all
 from mellea_rx.core.runtime.user_functions import call_user_function, loops_required_by
 from mellea_rx.core.streams.generation import Generation
 from mellea_rx.core.streams.thunk import ModelOutputThunk
@@ -56,12 +57,7 @@ async def run_calls(
         except ToolCallError as error:
             return ToolResult(call, str(error), error=error)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(run(call)) for call in answer.tool_calls]
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from failed.exceptions[0].__cause__
-    return [task.result() for task in tasks]
+    return await run_all([run(call) for call in answer.tool_calls])
 
 
 def loops_of(
