@@ -49,6 +49,34 @@ def test_the_first_unit_that_fails_ends_the_request_and_the_next_attempt_starts(
     asyncio.run(main())
 
 
+def test_no_unit_after_a_rejected_one_is_given_to_the_function() -> None:
+    for _ in range(50):  # it would need a thread that is still awake
+        seen: list[str] = []
+
+        def good(unit: str, seen: list[str] = seen) -> bool:
+            seen.append(unit)
+            return "Bad" not in unit
+
+        backend = ScriptedBackend("One. Bad. Two. Three. ", "Good. ")
+        requirements = [check("good", stream_validate=good)]
+        assert MelleaSession(backend).instruct("Go.", requirements=requirements).value == "Good. "
+        assert seen == ["One. ", "Bad. ", "Good. "]
+
+
+def test_no_unit_after_one_whose_function_raised_is_given_to_it() -> None:
+    for _ in range(50):
+        seen: list[str] = []
+
+        def failing(unit: str, seen: list[str] = seen) -> bool:
+            seen.append(unit)
+            raise ZeroDivisionError("no")
+
+        session = MelleaSession(ScriptedBackend("One. Two. Three. "))
+        with pytest.raises(ValidatorError, match="sentence 1 of attempt 1"):
+            session.instruct("Go.", requirements=[check("good", stream_validate=failing)])
+        assert seen == ["One. "]
+
+
 def test_with_restart_readers_see_nothing_of_the_rejected_attempt() -> None:
     async def main() -> None:
         backend = ScriptedBackend(sentences("One", "Two", "Bad", "x"), sentences("Good", "end"))

@@ -130,8 +130,8 @@ class _Lane:
         self.units = unit_feed(requirement.unit, self._put, self._complete, self._failed)
 
     def begin(self) -> None:
-        """Begin to decide units: the decider is ready."""
-        self._is_ready = True
+        """Begin to decide units, unless it was stopped: the decider is ready."""
+        self._is_ready = self._judge is not None
         self._advance()
 
     def stop(self) -> None:
@@ -345,7 +345,7 @@ class StreamJudge:
             return
         if verdict.result is False:
             self._failure = self._failure or _failed(lane, unit, verdict)
-            self._end.set_result(None)
+            self._finish()
         lane.add(unit, verdict)
         self._decided(lane.requirement, verdict, unit)
         if lane.is_done:
@@ -354,14 +354,25 @@ class StreamJudge:
     def look_for_end(self) -> None:
         """End the run where all units are decided. Called by the lanes."""
         if not self._end.done() and all(lane.is_done for lane in self._lanes):
+            self._finish()
+
+    def _finish(self, error: Exception | None = None) -> None:
+        """End the run, with an error or without one."""
+        # At once, and not when `run` goes on: a lane would begin its next unit meanwhile, after one
+        # that was rejected.
+        for lane in self._lanes:
+            lane.stop()
+        if error is None:
             self._end.set_result(None)
+        else:
+            self._end.set_exception(error)
 
     def splitter_failed(self, lane: _Lane, error: Exception) -> None:
         """End the run with the error of a user's splitter. Called by the lane."""
         if not self._end.done():
             raised = splitter_failed(lane.requirement, error, self._where)
             raised.__cause__ = error
-            self._end.set_exception(raised)
+            self._finish(raised)
 
     def _fail(self, lane: _Lane, unit: str, error: Exception) -> None:
         if self._end.done():
@@ -372,7 +383,7 @@ class StreamJudge:
             cause = error
             error = validator_failed(requirement, function, cause, unit, where)
             error.__cause__ = cause
-        self._end.set_exception(error)
+        self._finish(error)
 
 
 def _ignored(requirement: Requirement, verdict: UnitVerdict, unit: str) -> None:
