@@ -13,12 +13,11 @@ import argparse
 import asyncio
 import json
 import subprocess
-import sys
 import time
 from statistics import median
 from typing import Any
 
-from benchmarks.homes import python_of
+from benchmarks.environments import python_of
 from tests.support.server_process import ROOT, ServerProcess
 
 PACE = 0.1
@@ -116,10 +115,11 @@ def main() -> None:
     print("| | sentence 1 is read after | the request is closed after | text that was read |")
     print("|---|---|---|---|")
     for name, rows in times.items():
-        first, closed = (median(row[at] for row in rows) for at in (0, 1))
+        first = median(row[0] for row in rows)
+        closed = median(row[1] for row in rows)
         print(f"| {name} | {first:.1f} ms | {closed:.1f} ms | {rows[0][2]!r} |")
 
 
 if __name__ == "__main__":
     assert ROOT.exists()
-    sys.exit(main())
+    main()

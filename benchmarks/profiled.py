@@ -30,7 +30,12 @@ def both_threads() -> Iterator[None]:
 
     def on_engine(function: Callable[[], None]) -> None:
         done = threading.Event()
-        engine().call(lambda: (function(), done.set()))
+
+        def call() -> None:
+            function()
+            done.set()
+
+        engine().call(call)
         done.wait()
 
     on_engine(profiles["engine"].enable)

@@ -18,7 +18,9 @@ import sys
 import threading
 import time
 from collections import deque
-from typing import cast
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, cast
 
 SLICE = 1 << 16
 """Bytes of a burst that are handed to the transport at a time."""
@@ -235,14 +237,11 @@ def main() -> None:
     # uvloop is cheap, but lets what a timer writes wait, now and then, for what wakes it next.
     parser.add_argument("--at-once", action="store_true", help="write stamped chunks at once")
     arguments = parser.parse_args()
-    try:
-        import uvloop
-    except ImportError:
-        uvloop = None
-    if uvloop is None or arguments.at_once:
-        asyncio.run(serve(arguments.port))
-    else:
-        uvloop.run(serve(arguments.port))
+    run: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run
+    if not arguments.at_once:
+        with suppress(ImportError):
+            from uvloop import run
+    run(serve(arguments.port))
 
 
 if __name__ == "__main__":

@@ -137,7 +137,12 @@ def _points(passed: Callable[[], _Passed]) -> Iterator[None]:
 
 def _on_engine(function: Callable[[], object]) -> None:
     done = threading.Event()
-    engine().call(lambda: (function(), done.set()))
+
+    def call() -> None:
+        function()
+        done.set()
+
+    engine().call(call)
     done.wait()
 
 

@@ -45,7 +45,7 @@ class _Connection(asyncio.Protocol):
         self._loop = loop
         self._parser = httptools.HttpResponseParser(self)
         self._rest = b""
-        self._take: Take = len  # replaced by each request
+        self._take: Callable[[bytes], object] = len  # replaced by each request
         self._ended: asyncio.Future[None] = loop.create_future()
         self._transport: asyncio.Transport | None = None
 
@@ -87,7 +87,7 @@ class _Pool:
 
     def __init__(self, url: str, path: str) -> None:
         parts = urlsplit(url)
-        self._address = (parts.hostname, parts.port)
+        self._address = (parts.hostname or "", parts.port or 80)
         self._head = (
             f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
         ).encode()
@@ -100,7 +100,8 @@ class _Pool:
             connection = self._idle.pop()
         else:
             loop = asyncio.get_running_loop()
-            made: Any = await loop.create_connection(lambda: _Connection(loop), *self._address)
+            host, port = self._address
+            made: Any = await loop.create_connection(lambda: _Connection(loop), host, port)
             connection = made[1]
         await connection.ask(self._head, self._encode(body(model)), take)
         self._idle.append(connection)

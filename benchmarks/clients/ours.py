@@ -13,7 +13,7 @@ from reactivex import Observable
 from reactivex import operators as ops
 
 from benchmarks.work import AT_A_TIME, Answers, each
-from mellea_rx import MelleaSession, ModelOption, ModelOutputThunk, start_session
+from mellea_rx import Chunk, MelleaSession, ModelOption, ModelOutputThunk, start_session
 from mellea_rx.operators import map_generate, merge, to_async_iterator
 from mellea_rx.stdlib.requirements import check
 
@@ -135,11 +135,12 @@ async def avalue(url: str) -> AsyncIterator[Answers]:
 
 
 def _three_operators(thunk: ModelOutputThunk[str]) -> Observable[str]:
-    return thunk.pipe(
-        ops.map(str),
-        ops.filter(bool),
-        ops.take_while(lambda text: "STOP" not in text),
-    )
+    def goes_on(text: str) -> bool:
+        return "STOP" not in text
+
+    text_of: Callable[[Chunk], str] = str
+    has_text: Callable[[str], bool] = bool
+    return thunk.pipe(ops.map(text_of), ops.filter(has_text), ops.take_while(goes_on))
 
 
 async def _ended(source: Observable[Any], take: Callable[[Any], None]) -> None:
