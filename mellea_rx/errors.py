@@ -1,4 +1,4 @@
-"""All errors that this library raises, as one tree, and the helpers that copy or print them.
+"""All errors that this library raises, as one tree, and the escaping of texts in messages.
 
 Users import the classes to catch them; every package of this library imports them to raise them.
 
@@ -67,7 +67,7 @@ Each has `text`: the answer up to the failure ("" if nothing had arrived).
 from __future__ import annotations
 
 import copy
-from typing import Self, TypeVar
+from typing import Self
 
 __all__ = [
     "AsyncioRequiredError",
@@ -129,8 +129,6 @@ __all__ = [
     "VirtualTimeError",
     "WaitTimeoutError",
 ]
-
-E = TypeVar("E", bound=Exception)
 
 
 class MelleaRxError(Exception):
@@ -448,7 +446,25 @@ class IdleTimeoutError(GenerationTimeoutError):
 
 
 class TotalTimeoutError(GenerationTimeoutError):
-    """The whole answer took longer than its deadline, or than the seconds of a `Budget`."""
+    """The whole answer took longer than its deadline, or than the seconds of a `Budget`.
+
+    Args:
+        message: The limit, and its place.
+        text: The text of the answer so far.
+        unfinished: The user's functions, and the judges, that had not returned then: the message
+            names them, too. Empty where the model itself had not ended.
+
+    Attributes:
+        unfinished: As given.
+    """
+
+    unfinished: tuple[str, ...]
+
+    def __init__(self, message: str, *, text: str = "", unfinished: tuple[str, ...] = ()) -> None:
+        if unfinished:
+            message = f"{message}\n  unfinished then: {'; '.join(unfinished)}"
+        super().__init__(message, text=text)
+        self.unfinished = unfinished
 
 
 class StreamInterruptedError(BackendError):
@@ -541,33 +557,6 @@ def _status_error(kind: type[StatusError], message: str, status: int) -> StatusE
     return kind(message, status=status)
 
 
-# Helpers.
-
-
-def raisable(error: E) -> E:
-    """A copy of a stored error, to be raised instead of it.
-
-    A raised error refers to the frames that it passed through, and those to their variables. If a
-    failed thunk stored the raised error itself, a frame of the program that holds this thunk would
-    be in a reference cycle with it. Other thunks of that frame would then be released, and their
-    requests ended, only by the next run of Python's garbage collector.
-
-    Args:
-        error: Stored by a thunk, an iterator or the like. An error of another library or of the
-            user is returned without its traceback, not copied: a copy may be impossible.
-    """
-    if not isinstance(error, MelleaRxError):
-        return error.with_traceback(None)
-    kind = type(error)
-    copied = kind.__new__(kind, *error.args)
-    copied.args = error.args  # an OSError takes them in `__init__`, which is not called here
-    copied.__dict__.update(error.__dict__)
-    copied.__cause__ = error.__cause__
-    copied.__context__ = error.__context__
-    copied.__suppress_context__ = error.__suppress_context__
-    return copied
-
-
 def escaped(text: str) -> str:
     """A text with its non-printable characters escaped: control characters, line ends, marks that
     change the direction of text, lone surrogates.
@@ -580,8 +569,6 @@ def escaped(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(each if each.isprintable() else _escape(each) for each in text)
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode()
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )

@@ -15,8 +15,8 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
 
+from mellea_rx.core.runtime.stored_errors import raisable
 from mellea_rx.core.types.validation import require_positive_int
-from mellea_rx.errors import raisable
 from mellea_rx.operators.items import Outcome, Tagged
 from mellea_rx.operators.sources import (
     CombinatorSource,

@@ -7,8 +7,8 @@ from typing import Any, Generic, TypeVar
 
 from reactivex import Observable
 
+from mellea_rx.core.runtime.stored_errors import raisable
 from mellea_rx.core.types.chunk import Chunk, Retracted
-from mellea_rx.errors import raisable
 
 S = TypeVar("S", bound=Observable[Any])
 

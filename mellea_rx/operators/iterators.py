@@ -16,13 +16,14 @@ from reactivex.scheduler import EventLoopScheduler
 
 from mellea_rx.core.runtime.delivery import running_loop
 from mellea_rx.core.runtime.engine import engine, engine_loop
+from mellea_rx.core.runtime.stored_errors import raisable
 from mellea_rx.core.runtime.waiting import Pending
 from mellea_rx.core.streams.broadcast import Buffer
 from mellea_rx.core.streams.buffers import ChunkAccumulator
 from mellea_rx.core.streams.reader import PullReader
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.validation import require_choice, require_positive_int
-from mellea_rx.errors import BackpressureError, BlockingWaitError, InvalidInputError, raisable
+from mellea_rx.errors import BackpressureError, BlockingWaitError, InvalidInputError
 from mellea_rx.operators.items import Tagged, is_retraction
 
 T = TypeVar("T")

@@ -8,7 +8,8 @@ import pickle
 import pytest
 
 from mellea_rx import errors
-from mellea_rx.errors import MelleaRxError, StatusError, raisable
+from mellea_rx.core.runtime.stored_errors import raisable
+from mellea_rx.errors import MelleaRxError, StatusError
 
 KINDS = [getattr(errors, name) for name in errors.__all__]
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from mellea_rx.core.runtime.engine import engine
+from mellea_rx.core.runtime.stored_errors import raisable
 from mellea_rx.core.runtime.wait_graph import Waiter, begin_wait, end_wait
 from mellea_rx.core.runtime.waiting import LoopWait, Pending, ThreadWait
 from mellea_rx.core.streams.buffers import TextBuffer
@@ -17,7 +18,7 @@ from mellea_rx.core.streams.generation import Generation
 from mellea_rx.core.streams.retraction import Retraction
 from mellea_rx.core.streams.subscriptions import refuse_deadlock
 from mellea_rx.core.types.chunk import Chunk, Retracted
-from mellea_rx.errors import ConcurrentReaderError, MelleaRxError, raisable
+from mellea_rx.errors import ConcurrentReaderError, MelleaRxError
 
 S = TypeVar("S")
 T = TypeVar("T")

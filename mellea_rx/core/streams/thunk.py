@@ -12,6 +12,7 @@ from reactivex.disposable import Disposable
 
 from mellea_rx.core.runtime.delivery import Dispatcher, dispatcher_for, running_loop
 from mellea_rx.core.runtime.fork import ForkSafeLock
+from mellea_rx.core.runtime.stored_errors import raisable
 from mellea_rx.core.streams.broadcast import Queue
 from mellea_rx.core.streams.buffers import ChunkBuffer
 from mellea_rx.core.streams.generation import Generation, Pipeline, report_unseen
@@ -29,7 +30,7 @@ from mellea_rx.core.types.chunk import Chunk, Retracted, ToolCall, Usage
 from mellea_rx.core.types.events import Event
 from mellea_rx.core.types.sampling_result import SamplingResult
 from mellea_rx.core.types.tool import Tool
-from mellea_rx.errors import InvalidInputError, MelleaRxError, raisable
+from mellea_rx.errors import InvalidInputError, MelleaRxError
 
 T = TypeVar("T")
 

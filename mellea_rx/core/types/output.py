@@ -10,9 +10,10 @@ from typing import Any, Self
 
 import msgspec
 
+from mellea_rx.core.runtime.stored_errors import raisable
 from mellea_rx.core.types.chunk import Chunk, ToolCall, Usage
 from mellea_rx.core.types.validation import kind_of, require_positive_int
-from mellea_rx.errors import CallbackError, InvalidInputError, MelleaRxError, raisable
+from mellea_rx.errors import CallbackError, InvalidInputError, MelleaRxError
 
 
 def parsed_by(parse: Callable[[str], Any], text: str) -> Any:

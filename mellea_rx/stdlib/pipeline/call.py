@@ -18,6 +18,7 @@ from mellea_rx.core.interfaces.component import Component
 from mellea_rx.core.interfaces.sampling import SamplingStrategy, backends_of, callables_of
 from mellea_rx.core.runtime.delivery import running_loop
 from mellea_rx.core.runtime.logs import RequirementsUnmet, log
+from mellea_rx.core.runtime.time_limit import unfinished, within
 from mellea_rx.core.runtime.user_functions import call_user_function, loops_required_by
 from mellea_rx.core.streams.generation import Generation
 from mellea_rx.core.streams.generation_view import GenerationView
@@ -50,7 +51,6 @@ from mellea_rx.stdlib.pipeline.structured_output import (
     require_answer,
     with_format_instructions,
 )
-from mellea_rx.stdlib.pipeline.time_limit import within
 from mellea_rx.stdlib.pipeline.validation import validate_all
 from mellea_rx.stdlib.prompts.prompt import Prompt
 from mellea_rx.stdlib.prompts.renderer import Sources
@@ -157,12 +157,13 @@ class CallPipeline(msgspec.Struct, frozen=True):
         if self.format is None or answer.tool_calls:  # an answer with tool calls is not final
             return
         require_answer(answer)
+        name = self.format.name
         try:
-            await call_user_function(self.format.decode, answer.text, loop=self.loop)
+            with unfinished(lambda: f"the code of format {name}"):
+                await call_user_function(self.format.decode, answer.text, loop=self.loop)
         except FormatError:
             raise
         except Exception as error:
-            name = self.format.name
             raise CallbackError(
                 f"the code of format {name} raised {type(error).__name__}: {error}",
                 text=answer.text,

@@ -9,6 +9,7 @@ from typing import Any
 from mellea_rx.core.interfaces.backend import Backend, capabilities_of, require_backend
 from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.runtime.logs import AttemptRejected, log
+from mellea_rx.core.runtime.time_limit import unfinished, within
 from mellea_rx.core.runtime.user_functions import call_user_function
 from mellea_rx.core.streams.generation import Generation
 from mellea_rx.core.types.chunk import Chunk, Usage, with_text
@@ -19,14 +20,13 @@ from mellea_rx.core.types.release import Release, ReleasePolicy
 from mellea_rx.core.types.request import Request
 from mellea_rx.core.types.requirement import Requirement
 from mellea_rx.core.types.sampling_result import Attempt
-from mellea_rx.core.types.validation import require_number
+from mellea_rx.core.types.validation import name_of, require_number
 from mellea_rx.errors import InvalidInputError, MelleaRxError
 from mellea_rx.stdlib.pipeline.asking import ask_model, options_beside, resolve_beside
 from mellea_rx.stdlib.pipeline.attempt import AttemptSettings, RunningAttempt
 from mellea_rx.stdlib.pipeline.generate import check, resolve
 from mellea_rx.stdlib.pipeline.prefill import with_prefill
 from mellea_rx.stdlib.pipeline.release import ReleasedText
-from mellea_rx.stdlib.pipeline.time_limit import within
 from mellea_rx.stdlib.pipeline.validation import Judge
 from mellea_rx.stdlib.prompts.renderer import render
 from mellea_rx.stdlib.requirements.unit_judge import UnitJudge
@@ -64,7 +64,8 @@ class CallSampler:
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a user's function; see `Sampler.call`."""
-        return await call_user_function(function, *args, loop=self._setting.loop)
+        with unfinished(lambda: f"the function {name_of(function)!r} of the strategy"):
+            return await call_user_function(function, *args, loop=self._setting.loop)
 
     @property
     def usage(self) -> Usage:

@@ -14,6 +14,7 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
+from mellea_rx.core.runtime.time_limit import unfinished
 from mellea_rx.core.text.units import label_of
 from mellea_rx.core.types.requirement import (
     Requirement,
@@ -21,6 +22,7 @@ from mellea_rx.core.types.requirement import (
     UnitVerdict,
     ValidationResult,
 )
+from mellea_rx.core.types.validation import name_of
 from mellea_rx.stdlib.pipeline.unit_deciders import UnitDecider
 from mellea_rx.stdlib.pipeline.unit_feed import unit_feed
 from mellea_rx.stdlib.requirements.factories import splitter_failed, validator_failed
@@ -128,6 +130,15 @@ class _Lane:
         """Whether a unit did not pass, so that the whole answer has to be judged."""
         self.scores: list[float] = []
         self.units = unit_feed(requirement.unit, self._put, self._complete, self._failed)
+
+    def unfinished(self, where: str) -> str:
+        """The function or judge that has not returned, as a noun phrase; "" for none."""
+        if self.units.is_splitting:
+            return f"the splitter {name_of(self.requirement.unit)!r} in {where}"
+        name = f"{self.decider.name} of requirement {self.requirement.description!r}"
+        if not self._is_ready:
+            return f"the copy of {name} for {where}"
+        return f"{name} at {self.label} {self.count + 1} of {where}" if self._running else ""
 
     def begin(self) -> None:
         """Begin to decide units, unless it was stopped: the decider is ready."""
@@ -300,7 +311,8 @@ class StreamJudge:
         getting_ready = [self._begin(lane) for lane in self._lanes]
         tasks = [asyncio.ensure_future(each) for each in getting_ready if each is not None]
         try:
-            await self._end
+            with unfinished(self._unfinished):
+                await self._end
         finally:
             for lane in self._lanes:
                 lane.stop()
@@ -310,6 +322,10 @@ class StreamJudge:
             await asyncio.gather(*tasks, *closing, return_exceptions=True)
             if self._end.done() and not self._end.cancelled():
                 self._end.exception()  # where this run was cancelled, nobody else reads it
+
+    def _unfinished(self) -> str:
+        """The functions and judges that have not decided a unit."""
+        return "; ".join(filter(None, (each.unfinished(self._where) for each in self._lanes)))
 
     def _begin(self, lane: _Lane) -> Coroutine[Any, Any, None] | None:
         ready = lane.decider.begin()

@@ -21,6 +21,7 @@ from mellea_rx.core.runtime.user_functions import call_user_function, is_async
 from mellea_rx.core.types.options import Options
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.core.types.stream_context import StreamContext, Units, takes_context
+from mellea_rx.core.types.validation import name_of
 from mellea_rx.errors import MelleaRxError
 from mellea_rx.stdlib.pipeline.asking import resolve_beside
 from mellea_rx.stdlib.pipeline.validation import Judge
@@ -63,9 +64,13 @@ class UnitDecider(Protocol):
     """Decides the units of one answer, in order.
 
     Attributes:
+        name: The function or judge, as a noun phrase for messages.
         width: The number of units that it can decide at once.
         own_errors: The errors that are not of a user's function.
     """
+
+    @property
+    def name(self) -> str: ...
 
     @property
     def width(self) -> int: ...
@@ -156,6 +161,10 @@ class FunctionDecider:
         self._context = copy_context()
         self._call: BatchedCall | None = None
 
+    @property
+    def name(self) -> str:
+        return f"the validation function {name_of(self._function)!r}"
+
     def begin(self) -> Awaitable[None] | None:
         """Make the copy of a function that has state."""
         return self._copied() if self._is_stateful else None
@@ -219,6 +228,7 @@ class JudgeDecider:
         ask: Asks a model for its verdict.
     """
 
+    name = "the judge"
     own_errors = (MelleaRxError,)
 
     def __init__(

@@ -7,18 +7,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 from mellea_rx.core.runtime.user_functions import in_worker_thread
 from mellea_rx.core.text.units import is_ready_made, splitter
 from mellea_rx.core.types.unit import ListSplitter, Unit
+
+_T = TypeVar("_T")
 
 OnUnits = Callable[[list[str]], object]
 """Called with units, in order."""
 
 
 class UnitFeed(Protocol):
-    """Splits one answer into units."""
+    """Splits one answer into units.
+
+    Attributes:
+        is_splitting: Whether a splitter of the user's is being called.
+    """
+
+    @property
+    def is_splitting(self) -> bool: ...
 
     def feed(self, text: str) -> None:
         """Take a piece of the answer."""
@@ -58,6 +68,8 @@ class _Feed:
 
     __slots__ = ("_on_end", "_on_units", "_splitter")
 
+    is_splitting = False
+
     def __init__(
         self, ready_made: ListSplitter, on_units: OnUnits, on_end: Callable[[], object]
     ) -> None:
@@ -84,7 +96,16 @@ class _WorkerFeed:
     The text that comes meanwhile is its next piece.
     """
 
-    __slots__ = ("_has_ended", "_on_end", "_on_error", "_on_units", "_pieces", "_task", "_unit")
+    __slots__ = (
+        "_has_ended",
+        "_on_end",
+        "_on_error",
+        "_on_units",
+        "_pieces",
+        "_task",
+        "_unit",
+        "is_splitting",
+    )
 
     def __init__(
         self,
@@ -100,6 +121,7 @@ class _WorkerFeed:
         self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
         """Text that was not split yet; None for its end."""
         self._has_ended = False
+        self.is_splitting = False
         self._task = asyncio.ensure_future(self._run())
 
     def feed(self, text: str) -> None:
@@ -110,16 +132,22 @@ class _WorkerFeed:
 
     async def _run(self) -> None:
         try:
-            own = await in_worker_thread(splitter, self._unit)
+            own = await self._call(partial(splitter, self._unit))
             while not self._has_ended:
                 text = await self._next_piece()
                 if text:
-                    self._on_units(await in_worker_thread(own.feed, text))
-            self._on_units(await in_worker_thread(own.flush))
+                    self._on_units(await self._call(partial(own.feed, text)))
+            self._on_units(await self._call(own.flush))
         except Exception as error:
             self._on_error(error)
         else:
             self._on_end()
+
+    async def _call(self, function: Callable[[], _T]) -> _T:
+        self.is_splitting = True
+        result = await in_worker_thread(function)
+        self.is_splitting = False
+        return result
 
     async def _next_piece(self) -> str:
         """All text that has come."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from mellea_rx.core.interfaces.backend import Backend
 from mellea_rx.core.interfaces.component import Template
 from mellea_rx.core.runtime.run_all import run_all
+from mellea_rx.core.runtime.time_limit import unfinished
 from mellea_rx.core.runtime.user_functions import call_user_function
 from mellea_rx.core.text.judge_answers import JUDGE_TOKENS, judge_schema, reason_of
 from mellea_rx.core.types.chunk import Chunk
@@ -20,7 +21,7 @@ from mellea_rx.stdlib.pipeline.asking import ask_model, options_beside
 from mellea_rx.stdlib.pipeline.structured_output import refusal_reason
 from mellea_rx.stdlib.pipeline.usage_tally import UsageTally
 from mellea_rx.stdlib.prompts.renderer import Sources, render
-from mellea_rx.stdlib.requirements.factories import validator_failed, verdict
+from mellea_rx.stdlib.requirements.factories import validator_failed, validator_name, verdict
 
 JUDGE = Template(
     """\
@@ -109,7 +110,8 @@ async def _call(
     where: str,
 ) -> ValidationResult:
     try:
-        return verdict(await call_user_function(function, output, loop=loop))
+        with unfinished(lambda: f"{validator_name(requirement, function)} in {where}"):
+            return verdict(await call_user_function(function, output, loop=loop))
     except Exception as error:
         if _is_parse_error(error, output):
             return ValidationResult(False, reason=str(error))
@@ -136,7 +138,10 @@ async def _judge(
     prompt = render(JUDGE.given(text=text, requirement=requirement.description), sources)
     # A user's function may look for more than a yes or no.
     schema = _YES_OR_NO if read is None else None
-    asked = await ask_model(backend, prompt, options, schema=schema, sources=sources, tally=tally)
+    with unfinished(lambda: f"the judge of requirement {requirement.description!r} in {where}"):
+        asked = await ask_model(
+            backend, prompt, options, schema=schema, sources=sources, tally=tally
+        )
     if read is None:
         return _yes_or_no(asked)
     refused = _refused(asked)
@@ -144,7 +149,8 @@ async def _judge(
         return refused
     answer = asked.text
     try:
-        passed = bool(await call_user_function(read, answer, loop=loop))
+        with unfinished(lambda: f"{validator_name(requirement, read)} in {where}"):
+            passed = bool(await call_user_function(read, answer, loop=loop))
     except Exception as error:
         raise validator_failed(requirement, read, error, text, where) from error
     return ValidationResult(passed, reason=reason_of(answer))

@@ -14,6 +14,7 @@ import msgspec
 
 from mellea_rx.core.interfaces.component import Component, Said, messages_of, thunks_in
 from mellea_rx.core.interfaces.context import Exchange, Turn
+from mellea_rx.core.runtime.time_limit import unfinished
 from mellea_rx.core.runtime.user_functions import in_worker_thread
 from mellea_rx.core.streams.generation_view import GenerationView
 from mellea_rx.core.streams.thunk import ModelOutputThunk
@@ -78,12 +79,14 @@ class Prompt(msgspec.Struct, frozen=True):
             _require_output(thunk)
         if None in (self.messages, *map(_messages, self.history)):
             # In a worker thread: values may run the user's code (attributes, __str__).
-            past, current = await in_worker_thread(self._rendered)
+            with unfinished(lambda: "the rendering of the prompt"):
+                past, current = await in_worker_thread(self._rendered)
         else:
             past, current = self._rendered()
         recalled = past.closed
         if recalled and self.recall is not None:
-            recalled = await self.recall(recalled)
+            with unfinished(lambda: "the compaction of the history"):
+                recalled = await self.recall(recalled)
         before = [message for exchange in recalled for message in exchange.messages]
         messages = [*self._system(), *past.system, *before, *past.open, *current]
         return Request(joined_system(messages), self.options)

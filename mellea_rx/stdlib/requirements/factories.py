@@ -51,11 +51,17 @@ def validator_failed(
     """
     if isinstance(error, CallerLoopClosedError):
         return error
-    name = name_of(function)
     return ValidatorError(
-        f"the validation function {name!r} of requirement {requirement.description!r} "
+        f"{validator_name(requirement, function)} "
         f"raised {type(error).__name__} in {where}: {error}",
         text=text,
+    )
+
+
+def validator_name(requirement: Requirement, function: Callable[..., Any] | None) -> str:
+    """The name of a validation function in messages."""
+    return (
+        f"the validation function {name_of(function)!r} of requirement {requirement.description!r}"
     )
 
 

@@ -160,7 +160,7 @@ class AttemptLoop:
             left = self._meter.seconds_left
             if left is None or left > _RESOLUTION:  # an error of the backend
                 raise
-            return failed(self._meter.timed_out(error.text))
+            return failed(self._meter.timed_out(error.text, error.unfinished))
 
     async def following(
         self,

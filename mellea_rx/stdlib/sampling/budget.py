@@ -90,11 +90,12 @@ class BudgetMeter:
                 self.spent = "tokens"
         return self.spent is None
 
-    def timed_out(self, text: str) -> TotalTimeoutError:
+    def timed_out(self, text: str, unfinished: tuple[str, ...] = ()) -> TotalTimeoutError:
         """Note that the seconds ended an attempt.
 
         Args:
             text: The text of the attempt so far.
+            unfinished: The functions and judges that had not returned.
 
         Returns:
             The error of that attempt.
@@ -104,4 +105,5 @@ class BudgetMeter:
             f"the attempt was ended, since the {self._seconds:g} s of the strategy's budget are "
             "over: give Budget(seconds=...) more",
             text=text,
+            unfinished=unfinished,
         )
