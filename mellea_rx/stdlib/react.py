@@ -150,7 +150,8 @@ class _ReAct(BaseStrategy):
                 return SamplingResult(True, tuple(attempts), index)
             results = await run_calls(answer, self.tools, self.loop)
             at = sampler.event_log.now()
-            sampler.event_log.add(*(_event(index, at, each) for each in results))
+            for each in results:
+                sampler.event_log.add(_event(index, at, each))
             steps.append(ReactStep(answer, tuple(results)))
             request = replace(request, messages=(*request.messages, *_exchange(steps[-1])))
         raise LoopBudgetError(

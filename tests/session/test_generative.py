@@ -225,7 +225,7 @@ def test_using_sets_a_release_policy_as_a_verb_does() -> None:
         assert retracted.characters == len("One. ")
 
     asyncio.run(main())
-    with pytest.raises(InvalidInputError, match="release is one of"):
+    with pytest.raises(InvalidInputError, match="release must be one of"):
         story.using(release="soon")  # type: ignore[arg-type]
 
 

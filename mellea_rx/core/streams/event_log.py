@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from mellea_rx.core.streams.broadcast import Broadcast, Subscriber, wake_all
+from mellea_rx.core.streams.broadcast import Broadcast, Subscriber
 from mellea_rx.core.streams.buffers import TextBuffer
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.events import (
@@ -35,10 +35,6 @@ class _TextRun:
         self.text = TextBuffer()
         self.text.add(event.text)
 
-    def is_continued_by(self, event: TextAdded | ThinkingAdded) -> bool:
-        """Whether an event is of the same kind and attempt."""
-        return self.kind is type(event) and self.attempt == event.attempt
-
     def event(self) -> Event:
         """The whole text as one event."""
         return self.kind(self.at, self.attempt, str(self.text))
@@ -53,14 +49,18 @@ class _EventHistory:
         self._entries: list[Event | _TextRun] = []
 
     def add(self, event: Event) -> None:
-        if not isinstance(event, (TextAdded, ThinkingAdded)):
-            self._entries.append(event)
-            return
-        last = self._entries[-1] if self._entries else None
-        if isinstance(last, _TextRun) and last.is_continued_by(event):
-            last.text.add(event.text)
-        else:
-            self._entries.append(_TextRun(event))
+        if isinstance(event, (TextAdded, ThinkingAdded)) and self._entries:
+            last = self._entries[-1]
+            if isinstance(last, _TextRun):
+                if last.kind is type(event) and last.attempt == event.attempt:
+                    last.text.add(event.text)
+                    return
+            # Between two verdicts there is often one event of text: it is kept as it is.
+            elif isinstance(last, type(event)) and last.attempt == event.attempt:
+                run = self._entries[-1] = _TextRun(last)
+                run.text.add(event.text)
+                return
+        self._entries.append(event)
 
     def replay(self) -> Iterable[Event]:
         return [each.event() if isinstance(each, _TextRun) else each for each in self._entries]
@@ -86,11 +86,8 @@ class EventLog(Broadcast[Event]):
         """Seconds since the call."""
         return self._clock() - self._started_at
 
-    def add(self, *events: Event) -> None:
-        """Record events. Ignored after a `Completed` or `Failed`."""
-        with self.lock:
-            woken = self.record(events)
-        wake_all(woken)
+    add = Broadcast[Event].write
+    """Record an event. Ignored after the end."""
 
     def chunk(self, attempt: int, chunk: Chunk) -> None:
         """Record the events of a chunk.
@@ -101,25 +98,18 @@ class EventLog(Broadcast[Event]):
         """
         now = self._clock() - self._started_at
         if chunk.text and not (chunk.thinking or chunk.tool_calls or chunk.usage):
-            events: Sequence[Event] = (TextAdded(now, attempt, chunk.text),)
-        else:
-            events = tuple(events_of(attempt, now, chunk))
-        with self.lock:
-            woken = self.record(events)
-        if woken:
-            wake_all(woken)
+            self.write(TextAdded(now, attempt, chunk.text))
+            return
+        for event in events_of(attempt, now, chunk):
+            self.write(event)
 
-    def record(self, events: Sequence[Event]) -> Sequence[Subscriber[Any]]:
-        """Do as `add`, for a caller that holds the lock.
+    def record(self, events: Iterable[Event]) -> Sequence[Subscriber[Any]]:
+        """Record events, for a caller that holds the lock. Ignored after the end.
 
         Returns:
             The subscribers that the caller has to wake when it has released the lock.
         """
         if self.has_ended:
-            return ()
-        if not self._subscribers and not _ends(events):
-            for event in events:
-                self._history.add(event)
             return ()
         woken: dict[int, Subscriber[Any]] = {}
         for event in events:
@@ -127,11 +117,11 @@ class EventLog(Broadcast[Event]):
             for subscriber in self._subscribers:
                 if subscriber.add(event):
                     woken[id(subscriber)] = subscriber
-        if _ends(events):
-            woken.update((id(each), each) for each in self._close(None))
         return list(woken.values())
 
-
-def _ends(events: Sequence[Event]) -> bool:
-    """Whether the last of these events ends a call."""
-    return bool(events) and isinstance(events[-1], (Completed, Failed))
+    def record_end(self, event: Completed | Failed) -> Sequence[Subscriber[Any]]:
+        """Record the last event, and end, as `record` does."""
+        if self.has_ended:
+            return ()
+        woken = [*self.record((event,)), *self._close(None)]
+        return list({id(each): each for each in woken}.values())

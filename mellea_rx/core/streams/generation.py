@@ -324,10 +324,10 @@ class Generation(ChunkBroadcast):
         if notice is not None and notice.end():
             woken.append(notice)
         if self._event_log is not None:
-            woken += self._event_log.record((self._last_event(),))
+            woken += self._event_log.record_end(self._last_event())
         return woken
 
-    def _last_event(self) -> Event:
+    def _last_event(self) -> Completed | Failed:
         error = self.error
         if error is None:
             return Completed(self.duration, self._history.snapshot().finish_reason)
@@ -428,9 +428,9 @@ class Generation(ChunkBroadcast):
                 log = self._event_log = self._new_log()
                 past: list[Event] = [] if self._opening is None else [self._opening]
                 past += events_of(0, self.ttft or 0.0, self._value or self._history.snapshot())
-                if self.has_ended:
-                    past.append(self._last_event())
                 log.record(past)
+                if self.has_ended:
+                    log.record_end(self._last_event())
                 self._set_tap()
             return self._event_log
 

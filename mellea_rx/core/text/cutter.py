@@ -6,14 +6,14 @@ The units of this library are finders; `Cutter` keeps the text for them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import ClassVar, Protocol
 
 
 class Finder(Protocol):
     """Finds the beginnings of units in one text, taken in pieces."""
 
-    def starts(self, text: str) -> Iterator[int]:
+    def starts(self, text: str) -> Iterable[int]:
         """The indexes at which new units begin, relative to `text`, the newest piece.
 
         An index is negative where a unit began in an earlier piece and only `text` proves it.
@@ -34,19 +34,18 @@ class Cutter:
 
     def feed(self, text: str, /) -> list[str]:
         """Take a piece of the text; return the units that it completes."""
-        starts = list(self._finder.starts(text))
         before = self._size
         self._parts.append(text)
         self._size += len(text)
-        if not starts:
-            return []
-        pending = "".join(self._parts)
-        units = []
-        cut = 0
-        for start in starts:
+        units: list[str] = []
+        pending, cut = "", 0
+        for start in self._finder.starts(text):
+            if not units:
+                pending = "".join(self._parts)
             units.append(pending[cut : before + start])
             cut = before + start
-        self._keep(pending[cut:])
+        if units:
+            self._keep(pending[cut:])
         return units
 
     def flush(self) -> list[str]:

@@ -7,7 +7,7 @@ the white space that follows it, and is returned with the first character that p
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,11 +20,37 @@ class _Lines:
 
     __slots__ = ()
 
-    def starts(self, text: str) -> Iterator[int]:
+    def starts(self, text: str) -> Iterable[int]:
         at = text.find("\n")
         while at >= 0:
             yield at + 1
             at = text.find("\n", at + 1)
+
+
+_WORD_STARTS = re.compile(r"(?<!\S)\S")
+
+
+class _Words:
+    """A word begins with each character that stands after white space, but for the first one."""
+
+    __slots__ = ("_in_gap", "_inked")
+
+    def __init__(self) -> None:
+        self._inked = False
+        self._in_gap = True
+
+    def starts(self, text: str) -> list[int]:
+        if not text:
+            return []
+        starts = [found.start() for found in _WORD_STARTS.finditer(text)]
+        # Alone, a piece seems to begin with a word; it may go on with one.
+        if starts and not starts[0] and not self._in_gap:
+            del starts[0]
+        if starts and not self._inked:
+            self._inked = True
+            del starts[0]
+        self._in_gap = text[-1].isspace()
+        return starts
 
 
 _RUNS = re.compile(r"\s+|\S+")
@@ -68,7 +94,7 @@ class _Gaps:
 
     def _ends_unit(self, first: str) -> bool:
         """Whether the gap ends a unit; `first` is the character after the gap."""
-        return True
+        raise NotImplementedError
 
     def _hang(self) -> int:
         """The number of characters of the gap that belong to the unit after it."""
@@ -192,7 +218,7 @@ class _Sentences(_Gaps):
 
 
 _FINDERS: dict[UnitName, Callable[[], Finder]] = {
-    "word": _Gaps,
+    "word": _Words,
     "sentence": _Sentences,
     "line": _Lines,
     "paragraph": _Paragraphs,

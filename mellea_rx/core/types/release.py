@@ -6,9 +6,9 @@ Strategies, sessions and calls name a policy; the pipeline of a call follows it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal
 
-from mellea_rx.errors import InvalidInputError
+from mellea_rx.core.types.validation import require_choice
 
 Release = Literal["accepted", "validated", "live"]
 """The time at which readers get text: "accepted" after its whole attempt is accepted, "validated"
@@ -46,12 +46,6 @@ class ReleasePolicy:
 ACCEPTED = ReleasePolicy()
 
 
-def _require_one_of(name: str, value: Any, known: tuple[str, ...]) -> None:
-    if value is not None and value not in known:
-        listed = ", ".join(map(repr, known))
-        raise InvalidInputError(f"{name} is one of {listed}, not {value!r}")
-
-
 @dataclass(frozen=True, slots=True)
 class ReleaseWish:
     """A release policy of which each part may be left open.
@@ -68,11 +62,15 @@ class ReleaseWish:
     on_reject: OnReject | None = None
 
     def __post_init__(self) -> None:
-        _require_one_of("release", self.release, get_args(Release))
-        _require_one_of("on_reject", self.on_reject, get_args(OnReject))
+        if self.release is not None:
+            require_choice("release", self.release, Release)
+        if self.on_reject is not None:
+            require_choice("on_reject", self.on_reject, OnReject)
 
     def over(self, base: ReleaseWish) -> ReleaseWish:
         """This wish, with the other one's parts where it leaves one open."""
+        if base is OPEN or self is OPEN:  # most calls: no new object to be checked
+            return base if self is OPEN else self
         return ReleaseWish(self.release or base.release, self.on_reject or base.on_reject)
 
     @property

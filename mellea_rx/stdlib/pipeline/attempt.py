@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from mellea_rx.core.interfaces.backend import Backend
-from mellea_rx.core.streams.buffers import ChunkAccumulator, TextBuffer
+from mellea_rx.core.runtime.first_done import first_done
+from mellea_rx.core.streams.buffers import ChunkAccumulator
 from mellea_rx.core.streams.event_log import EventLog
+from mellea_rx.core.text.waiting_text import WaitingText
 from mellea_rx.core.types.chunk import Chunk
 from mellea_rx.core.types.events import Retrying, Validated
 from mellea_rx.core.types.options import Options
@@ -99,7 +101,7 @@ class RunningAttempt:
         self._has_calls = False
         self.has_content = False
         """Whether the model has generated anything."""
-        self._waiting = TextBuffer()
+        self._waiting = WaitingText()
         """Text that was not released yet."""
         self._judge = StreamJudge(
             setting.requirements,
@@ -161,7 +163,7 @@ class RunningAttempt:
         writing = asyncio.ensure_future(answering)
         judging = asyncio.ensure_future(judge.run())
         try:
-            await asyncio.wait({writing, judging}, return_when=asyncio.FIRST_COMPLETED)
+            await first_done(writing, judging)
             if not judging.done():
                 await writing  # raises the generation's error
                 # Only after the last chunk: `flush` ends each lane's queue of units.
@@ -223,12 +225,11 @@ class RunningAttempt:
 
     def _release_validated(self) -> None:
         """Release text that no streaming validation rejected."""
-        known = self._judge.unobjected(self._size) - self._released
-        if self._release == "validated" and known > 0:
-            waiting, self._waiting = str(self._waiting), TextBuffer()
-            self._waiting.add(waiting[known:])
-            self._released += known
-            self._readers.add(Chunk(waiting[:known]))
+        if self._release == "validated":
+            known = self._judge.unobjected(self._size) - self._released
+            if known > 0:
+                self._released += known
+                self._readers.add(Chunk(self._waiting.take(known)))
 
     def _decider(self, requirement: Requirement, function: StreamValidation) -> UnitDecider:
         setting = self._setting
@@ -244,9 +245,17 @@ class RunningAttempt:
         return StreamContext(units, self._number + 1, calls, seconds)
 
     def _record_unit(self, requirement: Requirement, verdict: UnitVerdict, unit: str) -> None:
-        found = (self._number, requirement.description, verdict.result, verdict.reason, unit)
-        event = Validated(self._event_log.now(), *found, verdict.score)
-        self._event_log.add(event)
+        log = self._event_log
+        event = Validated(
+            log.now(),
+            self._number,
+            requirement.description,
+            verdict.result,
+            verdict.reason,
+            unit,
+            verdict.score,
+        )
+        log.add(event)
         self._release_validated()
 
     async def _decided(self, answer: Chunk) -> tuple[tuple[Requirement, ValidationResult], ...]:

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from mellea_rx.core.interfaces.sampling import SamplingStrategy, policy_refusal, wish_of
-from mellea_rx.core.streams.buffers import TextBuffer
 from mellea_rx.core.streams.generation import Generation
 from mellea_rx.core.types.chunk import Chunk, Retracted
 from mellea_rx.core.types.release import ACCEPTED, ReleasePolicy, ReleaseWish
@@ -69,14 +68,8 @@ class ReleasedText:
     def __init__(self, generation: Generation, policy: ReleasePolicy) -> None:
         self._generation = generation
         self._policy = policy
-        self._text = TextBuffer()
-        self._thinking = TextBuffer()
-
-    def add(self, chunk: Chunk) -> None:
-        """Pass a chunk to readers."""
-        self._text.add(chunk.text)
-        self._thinking.add(chunk.thinking)
-        self._generation.push(chunk)
+        self.add = generation.push
+        """Passes a chunk to readers."""
 
     def become(self, value: Chunk, reason: str) -> None:
         """Retract what differs from a text, and pass the rest of it to readers.
@@ -89,17 +82,13 @@ class ReleasedText:
             UnexpectedError: Text was released that does not stand, by a strategy whose call
                 releases text only when it is accepted.
         """
-        before = str(self._text)
+        before = self._generation.text
         kept = _common(before, value.text)
         if len(kept) < len(before):
             self._retract(before, len(before) - len(kept), reason)
-            self._text = TextBuffer()
-            self._text.add(kept)
-            if not kept:
-                self._thinking = TextBuffer()
         thinking = value.thinking
         # Of a live attempt, readers have its reasoning already.
-        if str(self._thinking).endswith(thinking):
+        if self._generation.answer().thinking.endswith(thinking):
             thinking = ""
         rest = replace(value, text=value.text[len(kept) :], thinking=thinking)
         if rest != _NOTHING:

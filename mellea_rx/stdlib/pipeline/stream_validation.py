@@ -152,10 +152,9 @@ class _Lane:
         self._running.clear()
         self._judge = None  # it has this lane: no circle
 
-    async def close(self) -> None:
-        """End what runs."""
-        await self.units.close()
-        await self.decider.close()
+    def cancel(self) -> list[asyncio.Future[Any]]:
+        """End what runs; return the futures of calls that have not ended."""
+        return [*self.units.cancel(), *self.decider.cancel()]
 
     @property
     def is_done(self) -> bool:
@@ -190,10 +189,12 @@ class _Lane:
 
     def _decided(self, unit: _Unit, value: Any, error: Exception | None) -> None:
         unit.is_decided, unit.value, unit.error = True, value, error
+        running = self._running
         # In order: a verdict waits for those of the units before it.
-        while self._running and self._running[0].is_decided:
-            self._note(self._running.popleft())
-        self._advance()
+        while running and running[0].is_decided:
+            self._note(running.popleft())
+        if self._waiting:
+            self._advance()
 
     def _note(self, unit: _Unit) -> None:
         if unit.is_recalled and unit.error is None:
@@ -318,8 +319,9 @@ class StreamJudge:
                 lane.stop()
             for task in tasks:
                 task.cancel()
-            closing = [lane.close() for lane in self._lanes]
-            await asyncio.gather(*tasks, *closing, return_exceptions=True)
+            ending = [*tasks, *(each for lane in self._lanes for each in lane.cancel())]
+            if ending:
+                await asyncio.gather(*ending, return_exceptions=True)
             if self._end.done() and not self._end.cancelled():
                 self._end.exception()  # where this run was cancelled, nobody else reads it
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol
@@ -95,8 +95,8 @@ class UnitDecider(Protocol):
         verdict is known. Calls `done` now or later."""
         ...
 
-    async def close(self) -> None:
-        """End what runs: no `done` is called any more."""
+    def cancel(self) -> Collection[asyncio.Future[Any]]:
+        """Call no `done` any more; return the futures of requests and calls that have not ended."""
         ...
 
 
@@ -122,12 +122,12 @@ class Tasks:
         elif error is None:
             done(task.result(), None)
 
-    async def close(self) -> None:
-        """Cancel all, and wait for their ends: only then their requests have ended as well."""
+    def cancel(self) -> Collection[asyncio.Future[Any]]:
+        """Cancel all; return those that have not ended: their requests end with them."""
         running, self._running = self._running, set()
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        return running
 
 
 class FunctionDecider:
@@ -208,12 +208,12 @@ class FunctionDecider:
         else:
             done(value, error)
 
-    async def close(self) -> None:
+    def cancel(self) -> Collection[asyncio.Future[Any]]:
         """Give up the call that runs."""
         call, self._call = self._call, None
         if call is not None:
             self._calls.give_up(call)
-        await self._tasks.close()
+        return self._tasks.cancel()
 
 
 class JudgeDecider:
@@ -273,6 +273,6 @@ class JudgeDecider:
     def _remember(self, text: str) -> None:
         self._before = (self._before + text)[-_SHOWN_BEFORE:]
 
-    async def close(self) -> None:
+    def cancel(self) -> Collection[asyncio.Future[Any]]:
         """End the requests that run."""
-        await self._tasks.close()
+        return self._tasks.cancel()

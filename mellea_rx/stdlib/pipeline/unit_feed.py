@@ -6,9 +6,9 @@ Used on the engine by the lanes of a `StreamJudge`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mellea_rx.core.runtime.user_functions import in_worker_thread
 from mellea_rx.core.text.units import is_ready_made, splitter
@@ -38,8 +38,8 @@ class UnitFeed(Protocol):
         """Take the end of the answer."""
         ...
 
-    async def close(self) -> None:
-        """End what runs: no function is called any more."""
+    def cancel(self) -> Collection[asyncio.Future[Any]]:
+        """Call no function any more; return the futures of calls that have not ended."""
         ...
 
 
@@ -86,8 +86,8 @@ class _Feed:
         self._on_units(self._splitter.flush())
         self._on_end()
 
-    async def close(self) -> None:
-        pass
+    def cancel(self) -> Collection[asyncio.Future[Any]]:
+        return ()
 
 
 class _WorkerFeed:
@@ -157,6 +157,6 @@ class _WorkerFeed:
         self._has_ended = pieces[-1] is None
         return "".join(each for each in pieces if each is not None)
 
-    async def close(self) -> None:
+    def cancel(self) -> Collection[asyncio.Future[Any]]:
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        return (self._task,)

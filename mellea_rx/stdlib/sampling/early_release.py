@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mellea_rx.core.types.release import OnReject, Release, ReleasePolicy, ReleaseWish
+from mellea_rx.core.types.release import OnReject, Release, ReleasePolicy, ReleaseWish, as_wish
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.sampling.loop_strategy import LoopStrategy
 
@@ -47,7 +47,7 @@ class EarlyRelease(LoopStrategy):
     @property
     def wish(self) -> ReleaseWish:
         """The release policy that it asks for."""
-        return ReleaseWish(self.release, self.on_reject)
+        return as_wish(self.release, self.on_reject)
 
     def policy_refusal(self, policy: ReleasePolicy) -> str:
         """Several attempts at once are whole when one is chosen."""

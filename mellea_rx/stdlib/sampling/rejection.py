@@ -10,7 +10,7 @@ from typing import Literal
 
 from mellea_rx.core.interfaces.backend import Backend, require_backend
 from mellea_rx.core.interfaces.sampling import Requirements, Sampler
-from mellea_rx.core.types.release import OnReject, Release, ReleaseWish
+from mellea_rx.core.types.release import OnReject, Release, ReleaseWish, as_wish
 from mellea_rx.core.types.sampling_result import Attempt, SamplingResult
 from mellea_rx.core.types.validation import require_positive_int
 from mellea_rx.errors import InvalidInputError
@@ -104,7 +104,7 @@ class RejectionSampling(EarlyRelease, CountedStrategy):
     def wish(self) -> ReleaseWish:
         """The release policy that it asks for."""
         continues = self.repair == "continue"
-        return ReleaseWish(self.release, "continue" if continues else self.on_reject)
+        return as_wish(self.release, "continue" if continues else self.on_reject)
 
     async def sample(self, sampler: Sampler) -> SamplingResult:
         """Make attempts until one succeeds."""

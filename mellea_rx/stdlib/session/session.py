@@ -28,7 +28,7 @@ from mellea_rx.core.streams.generation_view import GenerationView
 from mellea_rx.core.streams.thunk import ModelOutputThunk
 from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.output import Origin
-from mellea_rx.core.types.release import ACCEPTED, OnReject, Release, ReleaseWish
+from mellea_rx.core.types.release import ACCEPTED, OnReject, Release, as_wish
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.core.types.validation import kind_of
 from mellea_rx.errors import (
@@ -115,7 +115,7 @@ class MelleaSession(Verbs):
         # Loaded here, so that the first call is as fast as any other.
         template.load()
         load_engine()
-        self._wish = ReleaseWish(release, on_reject)
+        self._wish = as_wish(release, on_reject)
         self._sources = read_templates(templates)
         self.backend = backend
         self._own_options = Options(with_keywords(type(self), model_options, options))
