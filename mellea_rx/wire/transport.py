@@ -201,7 +201,8 @@ class Faults:
 
     def tls(self, error: SSLError) -> TLSError:
         """Map a TLS failure during the handshake or after it."""
-        where, reason = self.origin, error.reason or ""
+        # An error that Python code raises has no reason.
+        where, reason = self.origin, getattr(error, "reason", None) or ""
         if isinstance(error, SSLCertVerificationError):
             why = printable(error.verify_message)
             return TLSError(f"the certificate of {where} is not trusted ({why})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,9 +17,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+import trustme
 from yarl import URL
 
 from mellea_rx import (
+    BadRequestError,
     BlockingWaitError,
     CallerLoopClosedError,
     ConnectionFailedError,
@@ -26,10 +29,13 @@ from mellea_rx import (
     InvalidInputError,
     MelleaSession,
     ModelOption,
+    NameResolutionError,
     OllamaBackend,
     OpenAIBackend,
     RetryPolicy,
     StreamInterruptedError,
+    TLSError,
+    run,
     start_session,
 )
 from mellea_rx.backends import Limits
@@ -565,3 +571,114 @@ def test_a_close_ends_requests_and_those_that_wait_and_the_next_opens_a_session(
 
     with RawServer(serve) as here:
         asyncio.run(main(here.url))
+
+
+def own_session(url: str) -> tuple[SessionTransport, Callable[[], Awaitable[object]]]:
+    """A transport with a session of its own, and a function that sends a request."""
+    transport = SessionTransport(Limits(), Faults(url, Limits()))
+    head = RequestHead("GET", URL(f"{url}/list"), {})
+    return transport, lambda: transport.send(head, None, lambda _: False, lambda _: None)
+
+
+def test_a_session_of_its_own_keeps_neither_cookies_nor_connections() -> None:
+    heads: list[bytes] = []
+
+    def serve(peer: Peer) -> None:
+        while peer.request():
+            heads.append(peer.head)
+            peer.send(answer(b"[]", "Set-Cookie: a=b; Path=/"))
+
+    async def main(url: str) -> None:
+        transport, ask = own_session(url)
+        for _ in range(2):
+            await ask()
+        await transport.aclose()
+
+    with RawServer(serve) as here:
+        asyncio.run(main(here.url.replace("127.0.0.1", "localhost")))
+        assert here.accepted == 2
+    assert not any(b"cookie" in head.lower() for head in heads)
+
+
+def test_a_session_of_its_own_has_no_limit_but_ours() -> None:
+    """No request is answered before more are there than aiohttp allows by default."""
+    arrived = threading.Barrier(120)
+
+    def serve(peer: Peer) -> None:
+        peer.request()
+        arrived.wait(30)
+        peer.send(answer(b"[]"))
+
+    async def main(url: str) -> None:
+        transport, ask = own_session(url)
+        await asyncio.wait_for(asyncio.gather(*(ask() for _ in range(120))), 30)
+        await transport.aclose()
+
+    with RawServer(serve) as here:
+        asyncio.run(main(here.url))
+
+
+@both
+def test_a_session_that_raises_for_each_status_changes_no_error(
+    kind: str, server: ServerProcess
+) -> None:
+    server.script("m", status=400, body={"error": {"message": "too odd"}})
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        backend = KINDS[kind]("m", base_url=server.url, http_session=session)
+        with pytest.raises(BadRequestError, match="too odd"):
+            await (await MelleaSession(backend).ainstruct("Go.")).avalue()
+
+    with_session(test, raise_for_status=True)
+
+
+def test_a_host_without_an_address_is_told() -> None:
+    async def test(session: aiohttp.ClientSession) -> None:
+        url = "http://nowhere.invalid"
+        backend = OllamaBackend("m", base_url=url, http_session=session)
+        with pytest.raises(NameResolutionError, match=r"nowhere\.invalid"):
+            await (await MelleaSession(backend, model_options=ONCE).ainstruct("Go.")).avalue()
+
+    with_session(test)
+
+
+def test_a_certificate_that_is_not_trusted_is_told() -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        backend = OllamaBackend("m", base_url=here.url, http_session=session)
+        with pytest.raises(TLSError, match="is not trusted"):
+            await (await MelleaSession(backend, model_options=ONCE).ainstruct("Go.")).avalue()
+
+    with RawServer(lambda peer: peer.request(), tls=tls) as here:
+        with_session(test)
+
+
+@both
+def test_on_the_programs_own_loop_a_session_is_used_without_a_handover(
+    kind: str, server: ServerProcess
+) -> None:
+    server.script("m", chunks=["Once ", "upon"])
+
+    async def main() -> None:
+        async with aiohttp.ClientSession() as session:
+            m = MelleaSession(KINDS[kind]("m", base_url=server.url, http_session=session))
+            thunk = await m.ainstruct("Go.", model_options=STREAM)
+            assert "".join([piece async for piece in thunk.astream()]) == "Once upon"
+
+    run(main())
+
+
+def test_a_session_of_a_loop_that_is_closed_is_refused(server: ServerProcess) -> None:
+    kept: list[aiohttp.ClientSession] = []
+
+    async def main() -> None:
+        kept.append(aiohttp.ClientSession())
+
+    asyncio.run(main())
+    with pytest.raises(
+        InvalidInputError, match=r"^http_session belongs to an event loop that is closed$"
+    ):
+        OllamaBackend("m", base_url=server.url, http_session=kept[0])
+    asyncio.run(kept[0].close())

@@ -180,13 +180,14 @@ def test_only_connections_that_were_unused_for_long_are_closed() -> None:
         assert isinstance(pool, Pool)
         oldest, *newer = pool._free
         oldest.kept_since -= IDLE
+        newer[1].kept_since += 5
         sweep_now(pool)
         await until(lambda: here.open == 2)
         assert pool._free == newer
         assert pool._sweeper is not None
         assert pool._sweeper.when() == pytest.approx(newer[0].kept_since + IDLE)
         for connection in newer:
-            connection.kept_since -= IDLE
+            connection.kept_since -= IDLE + 5
         sweep_now(pool)
         await until(lambda: not here.open)
         assert pool._free == []

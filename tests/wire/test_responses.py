@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 import time
@@ -95,6 +96,38 @@ def test_every_framing_is_read(loop: str, kind: str, cut: str) -> None:
     whole = GOOD[kind]
     pieces = [whole] if cut == "in one go" else [bytes([byte]) for byte in whole]
     assert fetched(loop, *pieces, wait=0 if len(pieces) == 1 else 0.0002) == b"hi"
+
+
+BROKEN = {
+    "chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\nhi\r\n",
+    "a length": b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi",
+    "a length in another case": b"HTTP/1.1 200 OK\r\ncontent-LENGTH: 3\r\n\r\nhi",
+}
+
+
+@on_both_loops
+@pytest.mark.parametrize("kind", BROKEN)
+def test_an_answer_with_a_framing_is_not_complete_when_the_connection_ends(
+    loop: str, kind: str
+) -> None:
+    with pytest.raises(
+        StreamInterruptedError, match=r"broke off \(the connection closed before its end\)"
+    ):
+        fetched(loop, BROKEN[kind])
+
+
+@on_both_loops
+def test_json_may_be_posted(loop: str) -> None:
+    def serve(peer: Peer) -> None:
+        peer.request()
+        asked = [peer.head.split()[0].decode(), peer.body.decode()]
+        peer.send(answer(json.dumps(asked).encode()))
+
+    async def main(client: HttpClient) -> None:
+        assert await client.get_json("/", timeout=30, body=b'{"a": 1}') == ["POST", '{"a": 1}']
+
+    with RawServer(serve) as server:
+        run_on(loop, server, main)
 
 
 CODED = [b"gzip", b"gzip, chunked", b"deflate"]

@@ -190,6 +190,41 @@ def test_a_connection_whose_message_does_not_end_is_not_used_again(loop: str) ->
 
 
 @on_both_loops
+def test_a_connection_whose_message_does_not_end_is_closed_after_a_moment(loop: str) -> None:
+    closed = threading.Event()
+
+    def serve(peer: Peer) -> None:
+        peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ndone\r\n")
+        peer.wait_for_close()
+        closed.set()
+
+    async def main(client: HttpClient) -> None:
+        await client.exchange("POST", "/", b"{}", lambda block: block == b"done")
+        assert await asyncio.to_thread(closed.wait, 20)
+
+    with RawServer(serve) as server:
+        run_on(loop, server, main, Limits(trailing=0.01))
+
+
+@on_both_loops
+def test_a_connection_that_the_server_says_it_closes_is_not_used_again(loop: str) -> None:
+    """Though the server leaves it open, and would answer."""
+
+    def serve(peer: Peer) -> None:
+        while peer.request():
+            peer.send(answer(b"[]", "Connection: close"))
+
+    async def main(client: HttpClient) -> None:
+        for _ in range(2):
+            assert await client.get_json("/", timeout=30) == []
+
+    with RawServer(serve) as server:
+        run_on(loop, server, main)
+        assert server.accepted == 2
+
+
+@on_both_loops
 @pytest.mark.parametrize(("method", "asked"), [("GET", 2), ("POST", 1)])
 def test_only_a_get_is_sent_again_where_nothing_of_an_answer_came(
     loop: str, method: str, asked: int
