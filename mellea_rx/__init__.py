@@ -87,7 +87,17 @@ __all__ = [
 __all__ += _errors.__all__
 
 
-_MODULES = ("backends", "errors", "events", "helpers", "logs", "operators", "stdlib", "testing")
+_MODULES = (
+    "backends",
+    "errors",
+    "events",
+    "helpers",
+    "logs",
+    "operators",
+    "stdlib",
+    "testing",
+    "web",
+)
 
 # What not every program needs is loaded on use; backends bring aiohttp or llama.cpp with them.
 _HOMES = {

@@ -18,7 +18,7 @@ NAMES = list(TREE.files)
 HOMES: dict[str, set[str]] = {
     "httptools": {"wire/http1.py"},
     "aiohappyeyeballs": {"wire/connector.py"},
-    "aiohttp": {"wire/aiohttp_session.py"},
+    "aiohttp": {"wire/aiohttp_session.py", "web/respond.py"},
     "yarl": {"wire/connector.py", "wire/http.py", "wire/http1.py", "wire/transport.py"},
     "multidict": {"wire/http1.py"},
     "jinja2": {"stdlib/prompts/renderer.py"},

@@ -35,6 +35,7 @@ PUBLIC_MODULES = [
     "mellea_rx.stdlib.sampling",
     "mellea_rx.stdlib.session",
     "mellea_rx.stdlib.tools",
+    "mellea_rx.web",
     "mellea_rx.testing",
     "mellea_rx.testing.conformance",
     "mellea_rx.helpers.async_helpers",

@@ -57,6 +57,7 @@ ARROWS: dict[str, set[str]] = {
     "stdlib": {"errors", *CORE, "helpers", "stdlib.components", "stdlib.formats"}
     | {"stdlib.objects", "stdlib.requirements", "stdlib.sampling", "stdlib.session"}
     | {"stdlib.tools"},
+    "web": {"errors", *CORE, "operators"},
     "testing": {"errors", *CORE, "backends", "operators", "stdlib.session"},
 }
 """The packages that each package may import besides itself (docs/design.md, "Packages and arrows").

@@ -432,9 +432,13 @@ class AsyncItems(_Reader[T], AsyncIterator[T]):
     ) -> None:
         await self.aclose()
 
-    async def aclose(self) -> None:
-        """End the subscription. Idempotent."""
+    def close(self) -> None:
+        """End the subscription, and the wait of a reader. Idempotent; from any thread."""
         self._channel.close()
+
+    async def aclose(self) -> None:
+        """Do as `close`."""
+        self.close()
 
 
 class Items(_Reader[T], Iterator[T]):

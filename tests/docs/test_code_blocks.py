@@ -19,7 +19,7 @@ import pytest
 from mellea_rx.cli.app import start
 from tests.docs.pages import NAMES, ROOT, Block, blocks_of
 
-LANGUAGES = {"python", "console", "marbles", "text"}
+LANGUAGES = {"python", "console", "marbles", "text", "javascript"}
 WITH_PYTHON = [name for name in NAMES if any(b.language == "python" for b in blocks_of(name))]
 WITH_MISTAKES = ["docs/troubleshooting.md"]
 """Its blocks show what goes wrong: `test_troubleshooting.py` runs them."""
