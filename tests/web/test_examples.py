@@ -19,13 +19,14 @@ import pytest
 
 from tests.core.hand import PATIENCE
 from tests.support.server_process import ServerProcess
+from tests.support.timing import assert_in_time
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "web"
 QUESTION = {"question": "Hello?"}
 CHAT = {"messages": [{"role": "user", "parts": [{"type": "text", "text": "Hello?"}]}]}
-NEWS_AT_ONCE = 0.2
+AT_ONCE = 0.2
 """Seconds from the client's leaving to the end of the request to the model."""
 
 ASKED: dict[str, Callable[[aiohttp.ClientSession, str], Any]] = {
@@ -73,6 +74,14 @@ def serving(name: str, model: ServerProcess) -> Iterator[str]:
     assert b"Traceback" not in told, told.decode()
 
 
+def left_after(model: ServerProcess, left: float) -> float:
+    """Seconds from a client's leaving to the end of the request to the model."""
+    entry = model.wait_for(lambda: next((e for e in model.log("poet") if e["client_closed"]), None))
+    model.clear_log()
+    closed_at: float = entry["client_closed_at"]
+    return closed_at - left
+
+
 def test_every_example_is_run() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(ASKED)
 
@@ -88,7 +97,7 @@ async def leave(name: str, url: str) -> float:
     """Read the beginning of an answer, and leave; the time of that."""
     async with aiohttp.ClientSession() as client:
         response = await ASKED[name](client, url)
-        await response.content.readany()
+        await response.content.readuntil(b"Once ")
         left = time.monotonic()
         response.close()
         return left
@@ -99,15 +108,11 @@ def test_clients_read_whole_answers_and_leave_others(name: str, server: ServerPr
     server.script("poet", chunks=["Once ", "upon ", "a time"], delay=0.01)
     with serving(name, server) as url:
         whole = asyncio.run(read(name, url))
+        server.clear_log()
         assert whole.index("Once ") < whole.index("upon ") < whole.index("a time")
         for script in (TALKING, SILENT):
-            server.clear_log()
             server.script("poet", **script)
-            left = asyncio.run(leave(name, url))
-            entry = server.wait_for(
-                lambda: next((e for e in server.log("poet") if e["client_closed"]), None)
-            )
-            assert entry["client_closed_at"] - left < NEWS_AT_ONCE
+            assert_in_time(AT_ONCE, lambda: left_after(server, asyncio.run(leave(name, url))))
         server.script("poet", chunks=["still ", "there"])
         assert "still " in asyncio.run(read(name, url))
 
@@ -135,19 +140,13 @@ def test_over_a_websocket_a_client_asks_cancels_and_asks_again(
             left = time.monotonic()
             await connection.send_json({"type": "cancel"})
             assert await connection.receive_json(timeout=PATIENCE) == {"type": "cancelled"}
-            await asyncio.to_thread(is_left, left)
+            await asyncio.to_thread(left_after, server, left)
 
             server.clear_log()
             await connection.send_str("Once more?")
             assert (await connection.receive_json(timeout=PATIENCE))["text"] == "Once "
             left = time.monotonic()
-        await asyncio.to_thread(is_left, left)
-
-    def is_left(left: float) -> None:
-        entry = server.wait_for(
-            lambda: next((e for e in server.log("poet") if e["client_closed"]), None)
-        )
-        assert entry["client_closed_at"] - left < NEWS_AT_ONCE
+        await asyncio.to_thread(left_after, server, left)
 
     server.script("poet", chunks=["Once ", "upon ", "a time"], delay=0.01)
     with serving(name, server) as url:
