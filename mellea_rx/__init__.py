@@ -26,6 +26,7 @@ from mellea_rx.core.types.options import ModelOption
 from mellea_rx.core.types.output import Output
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.core.types.retry_policy import RetryPolicy
+from mellea_rx.core.types.session_budget import SessionBudget
 from mellea_rx.core.types.session_usage import ModelUsage, Price, SessionUsage
 from mellea_rx.core.types.tool import Tool
 from mellea_rx.errors import *  # noqa: F403
@@ -67,6 +68,7 @@ __all__ = [
     "Retracted",
     "RetryPolicy",
     "ScriptedBackend",
+    "SessionBudget",
     "SessionUsage",
     "SimpleContext",
     "ThunkStream",

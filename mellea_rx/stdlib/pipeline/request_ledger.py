@@ -10,6 +10,7 @@ from types import MappingProxyType
 from mellea_rx.core.interfaces.backend import Backend, model_of
 from mellea_rx.core.streams.chunk_source import Push
 from mellea_rx.core.types.chunk import Chunk, Usage
+from mellea_rx.core.types.session_budget import SessionBudget
 from mellea_rx.core.types.session_usage import ModelUsage, Price, SessionUsage
 
 ledger_of_call: ContextVar[RequestLedger | None] = ContextVar("mellea_rx_ledger", default=None)
@@ -35,10 +36,12 @@ class RequestLedger:
 
     Args:
         prices: The price of each model.
+        budget: The limit on the session's usage; None for none.
     """
 
-    def __init__(self, prices: Mapping[str, Price]) -> None:
+    def __init__(self, prices: Mapping[str, Price], budget: SessionBudget | None = None) -> None:
         self.prices = prices
+        self.budget = budget
         self._models: dict[str, ModelUsage] = {}
 
     def snapshot(self) -> SessionUsage:
@@ -46,7 +49,15 @@ class RequestLedger:
         return SessionUsage(MappingProxyType(self._models))
 
     def begin(self, model: str, push: Push) -> Push:
-        """Count a request to a model; the function returned also counts the chunks' tokens."""
+        """Count a request to a model; the function returned also counts the chunks' tokens.
+
+        Raises:
+            BudgetExceededError: The budget is spent.
+            InvalidInputError: The budget limits the cost, and the model has no price.
+        """
+        if self.budget is not None:
+            has_price = model in self.prices
+            self.budget.require_left(self.snapshot(), model, has_price=has_price)
         known = self._models.get(model) or ModelUsage(cost=0.0 if model in self.prices else None)
         self._set(model, replace(known, requests=known.requests + 1))
         latest: Usage | None = None

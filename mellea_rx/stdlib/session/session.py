@@ -30,6 +30,7 @@ from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.output import Origin
 from mellea_rx.core.types.release import ACCEPTED, OnReject, Release, ReleaseWish
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
+from mellea_rx.core.types.session_budget import SessionBudget
 from mellea_rx.core.types.session_usage import Price, SessionUsage, checked_prices
 from mellea_rx.core.types.validation import kind_of
 from mellea_rx.errors import (
@@ -82,7 +83,9 @@ class MelleaSession(Verbs):
             says one: "accepted" by default, "validated" or "live".
         on_reject: The fate of text that they have got, when it is rejected, likewise: "fail" by
             default, "marker" or "continue".
-        prices: The price of each model, by the name that the backend asks for it, for `usage.cost`.
+        prices: The price of each model by the name that its backend asks for, for `usage.cost`.
+        budget: The limit on what all calls spend together; None for none. A clone has
+            the same limit for its own calls.
         options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
     Example:
@@ -109,6 +112,7 @@ class MelleaSession(Verbs):
         release: Release | None = None,
         on_reject: OnReject | None = None,
         prices: Mapping[str, Price] | None = None,
+        budget: SessionBudget | None = None,
         **options: Unpack[StreamKwargs],
     ) -> None:
         require_backend(backend, "a session")
@@ -120,7 +124,9 @@ class MelleaSession(Verbs):
         template.load()
         load_engine()
         self._wish = ReleaseWish(release, on_reject)
-        self._ledger = RequestLedger(checked_prices(prices))
+        if budget is not None and not isinstance(budget, SessionBudget):
+            raise InvalidInputError(f"budget must be a SessionBudget, not {kind_of(budget)}")
+        self._ledger = RequestLedger(checked_prices(prices), budget)
         self._sources = read_templates(templates)
         self.backend = backend
         self._own_options = Options(with_keywords(type(self), model_options, options))
@@ -165,7 +171,7 @@ class MelleaSession(Verbs):
         twin._own_options, twin._base_options = self._own_options, self._base_options
         twin._sources = self._sources
         twin._wish = self._wish
-        twin._ledger = RequestLedger(self._ledger.prices)
+        twin._ledger = RequestLedger(self._ledger.prices, self._ledger.budget)
         twin._memory = self._memory.copy()
         return twin
 
