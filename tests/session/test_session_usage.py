@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from mellea_rx import (
@@ -9,19 +11,21 @@ from mellea_rx import (
     Chunk,
     InvalidInputError,
     MelleaSession,
+    Output,
     Price,
     ScriptedBackend,
     SessionBudget,
     SessionUsage,
     Usage,
+    ValidationResult,
     start_session,
 )
 from mellea_rx.errors import ConnectionFailedError
 from mellea_rx.stdlib.requirements import req
 
 
-def rejected(_: str) -> bool:
-    return False
+def rejected(_: Output) -> ValidationResult:
+    return ValidationResult(False)
 
 
 def test_a_new_session_has_used_nothing() -> None:
@@ -119,15 +123,16 @@ def test_a_spent_budget_refuses_the_next_request_before_it_is_sent(
 
 def test_of_20_concurrent_calls_as_many_are_sent_as_the_budget_allows() -> None:
     backend = ScriptedBackend("one two", delay=0.01)
-    with MelleaSession(backend, budget=SessionBudget(requests=7)) as m:
-        thunks = [m.instruct("Say.") for _ in range(20)]
-        refused = 0
-        for thunk in thunks:
-            try:
-                thunk.wait()
-            except BudgetExceededError:
-                refused += 1
-        assert (refused, len(backend.requests)) == (13, 7)
+
+    async def call_20_times() -> list[str | BaseException]:
+        async with MelleaSession(backend, budget=SessionBudget(requests=7)) as m:
+            thunks = [await m.ainstruct("Say.") for _ in range(20)]
+            waits = (thunk.avalue() for thunk in thunks)
+            return await asyncio.gather(*waits, return_exceptions=True)
+
+    ended = asyncio.run(call_20_times())
+    refused = [each for each in ended if isinstance(each, BudgetExceededError)]
+    assert (len(refused), len(backend.requests)) == (13, 7)
 
 
 def test_a_limit_of_the_cost_needs_a_price() -> None:
