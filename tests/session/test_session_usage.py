@@ -135,6 +135,17 @@ def test_of_20_concurrent_calls_as_many_are_sent_as_the_budget_allows() -> None:
     assert (len(refused), len(backend.requests)) == (13, 7)
 
 
+def test_an_attempt_beyond_the_budget_fails_its_call() -> None:
+    backend = ScriptedBackend("one two")
+    no = req("no", validation_fn=rejected)
+    with (
+        MelleaSession(backend, budget=SessionBudget(requests=1)) as m,
+        pytest.raises(BudgetExceededError),
+    ):
+        m.instruct("Say.", requirements=[no])
+    assert len(backend.requests) == 1
+
+
 def test_a_limit_of_the_cost_needs_a_price() -> None:
     backend = ScriptedBackend(model_id="m")
     with (
