@@ -26,6 +26,8 @@ from mellea_rx.core.types.options import ModelOption
 from mellea_rx.core.types.output import Output
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
 from mellea_rx.core.types.retry_policy import RetryPolicy
+from mellea_rx.core.types.session_budget import SessionBudget
+from mellea_rx.core.types.session_usage import ModelUsage, Price, SessionUsage
 from mellea_rx.core.types.tool import Tool
 from mellea_rx.errors import *  # noqa: F403
 from mellea_rx.helpers.async_helpers import wait_for_all_mots
@@ -55,15 +57,19 @@ __all__ = [
     "MelleaSession",
     "ModelOption",
     "ModelOutputThunk",
+    "ModelUsage",
     "OllamaBackend",
     "OpenAIBackend",
     "Output",
+    "Price",
     "ReactStep",
     "Requirement",
     "RetractableStream",
     "Retracted",
     "RetryPolicy",
     "ScriptedBackend",
+    "SessionBudget",
+    "SessionUsage",
     "SimpleContext",
     "ThunkStream",
     "Tool",

@@ -33,6 +33,7 @@ Users import the classes to catch them; every package of this library imports th
     ├── CallbackError                       a function of the user raised an exception
     │   ├── ToolError
     │   └── ValidatorError
+    ├── BudgetExceededError                 the session's budget is spent
     ├── PreconditionError                   arguments that do not meet a function's preconditions
     ├── FormatError                         an answer that does not fit its format
     ├── ModelRefusedError                   a refusal, where a format or requirements were given
@@ -76,6 +77,7 @@ __all__ = [
     "BackpressureError",
     "BadRequestError",
     "BlockingWaitError",
+    "BudgetExceededError",
     "CallbackError",
     "CallerLoopClosedError",
     "ConcurrentReaderError",
@@ -344,6 +346,10 @@ class RetractedError(MelleaRxError):
         super().__init__(message, text=text)
         self.characters = characters
         self.reason = reason
+
+
+class BudgetExceededError(MelleaRxError):
+    """The session's budget is spent, so a request was not sent."""
 
 
 class PreconditionError(MelleaRxError):

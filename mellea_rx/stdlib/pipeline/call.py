@@ -44,6 +44,7 @@ from mellea_rx.stdlib.pipeline.attempt import AttemptSettings
 from mellea_rx.stdlib.pipeline.call_log import log_call, log_prompt
 from mellea_rx.stdlib.pipeline.generate import resolve
 from mellea_rx.stdlib.pipeline.preconditions import PreconditionCheck
+from mellea_rx.stdlib.pipeline.request_ledger import RequestLedger, ledger_of_call
 from mellea_rx.stdlib.pipeline.retries import generate_with_retries
 from mellea_rx.stdlib.pipeline.sampler import CallSampler
 from mellea_rx.stdlib.pipeline.structured_output import (
@@ -75,6 +76,7 @@ class CallPipeline(msgspec.Struct, frozen=True):
         format: The format of the answer; None for plain text.
         policy: The time at which readers get text of an attempt, and its fate when it is rejected.
         preconditions: The check of the call's own arguments before it generates; None for none.
+        ledger: Counts the requests and tokens; None to count none.
     """
 
     backend: Backend
@@ -88,6 +90,7 @@ class CallPipeline(msgspec.Struct, frozen=True):
     format: OutputFormat[Any] | None = None
     policy: ReleasePolicy = ACCEPTED
     preconditions: PreconditionCheck | None = None
+    ledger: RequestLedger | None = None
 
     def run(self, generation: Generation) -> Awaitable[None]:
         """Generate. Runs on the engine."""
@@ -97,6 +100,7 @@ class CallPipeline(msgspec.Struct, frozen=True):
         return self._run(generation) if limit is None else _in_time(limit, self._run(generation))
 
     async def _run(self, generation: Generation) -> None:
+        ledger_of_call.set(self.ledger)
         request = await self.prompt.request()
         log_prompt(generation, request)
         backend, request = await resolve(self.backend, request)
@@ -250,6 +254,7 @@ def start_validation(
     base: Options,
     sources: Sources,
     origin: Origin,
+    ledger: RequestLedger | None = None,
 ) -> ModelOutputThunk[list[ValidationResult]]:
     """Start to validate an output; the thunk's `parsed` is the list of results.
 
@@ -261,12 +266,14 @@ def start_validation(
         base: The session's model options.
         sources: The user's templates by name, which replace the library's own.
         origin: The context and session of the validation.
+        ledger: Counts the requests and tokens; None to count none.
     """
     loop = running_loop()
     results: list[ValidationResult] = []
     options = given.over(base)
 
     async def validate() -> None:
+        ledger_of_call.set(ledger)
         judged = await _output_of(output, origin)
         judge, request = backend, Request((), options)
         if any(each.answer_function is None for each in requirements):  # else no model judges

@@ -31,6 +31,7 @@ from mellea_rx.stdlib.pipeline.prompted_tools import (
     has_tools,
     without_tools,
 )
+from mellea_rx.stdlib.pipeline.request_ledger import counted
 from mellea_rx.stdlib.prompts.renderer import Sources
 
 
@@ -89,7 +90,7 @@ def generate(
     if needs_filters or _needs_prompted_tools(backend, request):
         return _generate_filtered(backend, request, sink, sources)
     # No coroutine of its own: it would live as long as the answer streams.
-    return drain(backend.stream(request), sink.push, backend.name)
+    return drain(backend.stream(request), counted(backend, sink.push), backend.name)
 
 
 def _needs_prompted_tools(backend: Backend, request: Request) -> bool:
@@ -123,7 +124,7 @@ async def _generate_filtered(
         unwrapper = StreamUnwrapper(FENCE, push)
         push = unwrapper.push
     try:
-        await drain(backend.stream(request), push, backend.name)
+        await drain(backend.stream(request), counted(backend, push), backend.name)
     finally:
         if unwrapper is not None:
             unwrapper.end()

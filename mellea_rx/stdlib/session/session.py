@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar, Token
 from functools import partial
 from types import TracebackType
@@ -30,6 +30,8 @@ from mellea_rx.core.types.options import ModelOption, Options
 from mellea_rx.core.types.output import Origin
 from mellea_rx.core.types.release import ACCEPTED, OnReject, Release, as_wish
 from mellea_rx.core.types.requirement import Requirement, ValidationResult
+from mellea_rx.core.types.session_budget import SessionBudget
+from mellea_rx.core.types.session_usage import Price, SessionUsage, checked_prices
 from mellea_rx.core.types.validation import kind_of
 from mellea_rx.errors import (
     EngineStoppedError,
@@ -44,6 +46,7 @@ from mellea_rx.stdlib.pipeline import generate as answers
 from mellea_rx.stdlib.pipeline.call import CallPipeline, start_call, start_validation
 from mellea_rx.stdlib.pipeline.preconditions import PreconditionCheck
 from mellea_rx.stdlib.pipeline.release import policy_of
+from mellea_rx.stdlib.pipeline.request_ledger import RequestLedger
 from mellea_rx.stdlib.pipeline.structured_output import for_one_call, format_requirement
 from mellea_rx.stdlib.prompts import renderer as template
 from mellea_rx.stdlib.prompts.prompt import prompt_for
@@ -80,6 +83,8 @@ class MelleaSession(Verbs):
             says one: "accepted" by default, "validated" or "live".
         on_reject: The fate of text that they have got, when it is rejected, likewise: "fail" by
             default, "marker" or "continue".
+        prices: The price of each model by the name that its backend asks for, for `usage.cost`.
+        budget: The limit on what all calls spend together, those of clones too; None for none.
         options: Model options as keywords (`temperature=0`); see `ModelKwargs`.
 
     Example:
@@ -105,6 +110,8 @@ class MelleaSession(Verbs):
         templates: str | os.PathLike[str] | None = None,
         release: Release | None = None,
         on_reject: OnReject | None = None,
+        prices: Mapping[str, Price] | None = None,
+        budget: SessionBudget | None = None,
         **options: Unpack[StreamKwargs],
     ) -> None:
         require_backend(backend, "a session")
@@ -116,6 +123,9 @@ class MelleaSession(Verbs):
         template.load()
         load_engine()
         self._wish = as_wish(release, on_reject)
+        if budget is not None and not isinstance(budget, SessionBudget):
+            raise InvalidInputError(f"budget must be a SessionBudget, not {kind_of(budget)}")
+        self._ledger = RequestLedger(checked_prices(prices), budget)
         self._sources = read_templates(templates)
         self.backend = backend
         self._own_options = Options(with_keywords(type(self), model_options, options))
@@ -134,6 +144,20 @@ class MelleaSession(Verbs):
         """The verbs as cold calls, made anew for each subscription: `m.cold.instruct(...)`."""
         return ColdVerbs(self)
 
+    @property
+    def usage(self) -> SessionUsage:
+        """The requests and tokens of this session's calls so far, by model, with their cost.
+
+        Rejected and failed attempts, retries and judges count, and the calls of clones.
+
+        Example:
+            >>> from mellea_rx import ScriptedBackend
+            >>> m = MelleaSession(ScriptedBackend("Hello."))
+            >>> str(m.instruct("Greet me.")), m.usage.requests
+            ('Hello.', 1)
+        """
+        return self._ledger.snapshot()
+
     # Contexts.
 
     def clone(self) -> MelleaSession:
@@ -146,6 +170,7 @@ class MelleaSession(Verbs):
         twin._own_options, twin._base_options = self._own_options, self._base_options
         twin._sources = self._sources
         twin._wish = self._wish
+        twin._ledger = self._ledger
         twin._memory = self._memory.copy()
         return twin
 
@@ -285,6 +310,7 @@ class MelleaSession(Verbs):
                 form,
                 policy,
                 check,
+                self._ledger,
             )
             thunk = start_call(call, action)
             self.ctx = ctx.add(action, prompt.messages, thunk)
@@ -322,6 +348,7 @@ class MelleaSession(Verbs):
             self._base_options,
             self._sources,
             Origin(context=_conversation(self.ctx), session=weakref.ref(self)),
+            self._ledger,
         )
         self._enroll(thunk)
         return thunk

@@ -11,6 +11,8 @@ from mellea_rx.backends.registry import backend_parameters, create_backend
 from mellea_rx.core.interfaces.context import Context, is_context
 from mellea_rx.core.types.options import ModelOption, standard_option
 from mellea_rx.core.types.release import OnReject, Release
+from mellea_rx.core.types.session_budget import SessionBudget
+from mellea_rx.core.types.session_usage import Price
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.context.contexts import ChatContext, SimpleContext
 from mellea_rx.stdlib.session.call_options import (
@@ -40,6 +42,8 @@ def start_session(
     api_key: str | None = None,
     release: Release | None = None,
     on_reject: OnReject | None = None,
+    prices: Mapping[str, Price] | None = None,
+    budget: SessionBudget | None = None,
     **options: Any,
 ) -> MelleaSession:
     """Start a session. Returns at once; the first call makes the first connection.
@@ -60,6 +64,8 @@ def start_session(
         api_key: The server's key.
         release: The time at which readers get text that is still checked; see `MelleaSession`.
         on_reject: The fate of such text, when it is rejected; see `MelleaSession`.
+        prices: The price of each model, for `usage.cost`; see `MelleaSession`.
+        budget: The limit on what all calls spend together; see `MelleaSession`.
         options: Model options as keywords (`temperature=0`; see `ModelKwargs`), and any other
             parameter of the backend.
 
@@ -95,6 +101,8 @@ def start_session(
         templates=folder,
         release=release,
         on_reject=on_reject,
+        prices=prices,
+        budget=budget,
     )
 
 
