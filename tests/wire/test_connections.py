@@ -10,27 +10,32 @@ import os
 import resource
 import select
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import timeit
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
+import trustme
 import uvloop
 from yarl import URL
 
-from mellea_rx import ConnectionFailedError, ProtocolError
+from mellea_rx import ConnectionFailedError, ConnectTimeoutError, ProtocolError, TLSError
 from mellea_rx.backends import Limits
+from mellea_rx.wire.connector import Slots
 from mellea_rx.wire.http import HttpClient, open_client
 from mellea_rx.wire.http1 import IDLE, Pool
 from mellea_rx.wire.request_head import readability_test, written_head
 from mellea_rx.wire.transport import RequestHead
 from tests.core.hand import until
+from tests.support.raw_server import Peer, RawServer, answer
 from tests.support.server_process import ServerProcess
+from tests.wire.loops import LOOPS
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
 
@@ -585,3 +590,112 @@ def test_a_lookup_that_nobody_waits_for_any_more_fails_in_silence(
         thread.join(30)
     gc.collect()
     assert (raised, caplog.text) == ([], "")
+
+
+@contextmanager
+def named(*addresses: str) -> Iterator[None]:
+    """The host "models.test" has these addresses."""
+    real = socket.getaddrinfo
+
+    def lookup(host: str, *args: Any, **more: Any) -> Any:
+        hosts = addresses if host == "models.test" else (host,)
+        return [found for each in hosts for found in real(each, *args, **more)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", lookup)
+        yield
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("addresses", [("127.0.0.1",), ("127.0.0.2", "127.0.0.1")])
+@pytest.mark.parametrize("secure", [False, True])
+def test_of_the_addresses_of_a_name_the_one_that_answers_is_used(
+    loop: str, addresses: tuple[str, ...], secure: bool, authority: trustme.CA
+) -> None:
+    """Nobody listens at 127.0.0.2. The certificate is that of the name."""
+
+    def serve(peer: Peer) -> None:
+        while peer.request():
+            peer.send(answer(b"[]"))
+
+    async def main(url: str) -> None:
+        client = open_client(url, {}, (), Limits())
+        for _ in range(2):
+            assert await client.get_json("/list", timeout=30) == []
+        await client.transport.aclose()
+
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("models.test").configure_cert(tls)
+    with named(*addresses), RawServer(serve, tls=tls if secure else None) as server:
+        with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+            runner.run(main(server.url.replace("127.0.0.1", "models.test")))
+        assert server.accepted == 1
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("addresses", [("127.0.0.1",), ("127.0.0.2", "127.0.0.1")])
+def test_a_certificate_of_another_name_is_refused(
+    loop: str, addresses: tuple[str, ...], authority: trustme.CA
+) -> None:
+    async def main(url: str) -> None:
+        client = open_client(url, {}, (), Limits())
+        with pytest.raises(TLSError, match="is not trusted"):
+            await client.get_json("/list", timeout=30)
+        await client.transport.aclose()
+
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("other.test").configure_cert(tls)
+    with (
+        named(*addresses),
+        RawServer(lambda peer: peer.request(), tls=tls) as server,
+        asyncio.Runner(loop_factory=LOOPS[loop]) as runner,
+    ):
+        runner.run(main(server.url.replace("127.0.0.1", "models.test")))
+
+
+@pytest.mark.parametrize("addresses", [("127.0.0.1",), ("127.0.0.2", "127.0.0.1")])
+def test_a_server_that_says_nothing_in_the_handshake_ends_at_the_limit_of_connecting(
+    addresses: tuple[str, ...],
+) -> None:
+    async def main(url: str) -> None:
+        client = open_client(url, {}, (), Limits(connect=0.2))
+        with pytest.raises(ConnectTimeoutError, match=r"within 0\.2 s"):
+            await client.get_json("/list", timeout=30)
+        await client.transport.aclose()
+
+    with named(*addresses), RawServer(lambda peer: peer.wait_for_close()) as server:
+        asyncio.run(main(server.url.replace("http://127.0.0.1", "https://models.test")))
+
+
+def test_an_address_of_ipv6_needs_no_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[str] = []
+    real = socket.getaddrinfo
+
+    def lookup(host: str, *args: Any, **more: Any) -> Any:
+        if threading.current_thread().name == "mellea-rx-lookup":
+            looked_up.append(host)
+        return real(host, *args, **more)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ANSWER)
+        writer.close()
+
+    async def main() -> None:
+        async with await asyncio.start_server(serve, "::1", 0) as bound:
+            port = bound.sockets[0].getsockname()[1]
+            client = open_client(f"http://[::1]:{port}", {}, (), Limits())
+            assert await client.get_json("/list", timeout=30) == []
+            await client.transport.aclose()
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    asyncio.run(main())
+    assert looked_up == []
+
+
+def test_slots_are_as_many_after_they_were_given_back() -> None:
+    slots = Slots(3)
+    for _ in range(2):
+        assert [slots.take() for _ in range(4)] == [True, True, True, False]
+        for _ in range(3):
+            slots.give_back()

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import trustme
@@ -19,24 +17,12 @@ from mellea_rx import (
     RetryPolicy,
     TLSError,
 )
-from mellea_rx.wire.connector import tls_context
 from mellea_rx.wire.http import HttpClient
 from tests.support.raw_server import Peer, RawServer, answer
 from tests.wire.loops import LOOPS, run_on
 
 on_both_loops = pytest.mark.parametrize("loop", LOOPS)
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-
-
-@pytest.fixture
-def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[trustme.CA]:
-    """An authority that this process trusts."""
-    made = trustme.CA()
-    made.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    tls_context.cache_clear()
-    yield made
-    tls_context.cache_clear()
 
 
 def context(authority: trustme.CA, version: str) -> ssl.SSLContext:
