@@ -25,6 +25,7 @@ from mellea_rx import (
     BlockingWaitError,
     CallerLoopClosedError,
     ConnectionFailedError,
+    FirstTokenTimeoutError,
     GenerationCancelledError,
     InvalidInputError,
     MelleaSession,
@@ -682,3 +683,19 @@ def test_a_session_of_a_loop_that_is_closed_is_refused(server: ServerProcess) ->
     ):
         OllamaBackend("m", base_url=server.url, http_session=kept[0])
     asyncio.run(kept[0].close())
+
+
+def test_after_a_wait_for_a_connection_a_silent_server_is_noticed(server: ServerProcess) -> None:
+    server.script("m", [{"chunks": ["a"], "delay": 0.1}, {"chunks": ["b"], "stall_after": 0}])
+
+    async def test(session: aiohttp.ClientSession) -> None:
+        limits = Limits(connections=1)
+        backend = OllamaBackend("m", base_url=server.url, http_session=session, limits=limits)
+        m = MelleaSession(backend, model_options=ONCE)
+        first = await m.ainstruct("Go.")
+        second = await m.ainstruct("Go.", model_options={ModelOption.STREAM_TIMEOUT: 0.3})
+        assert await first.avalue() == "a"
+        with pytest.raises(FirstTokenTimeoutError):
+            await asyncio.wait_for(second.avalue(), 30)
+
+    with_session(test)

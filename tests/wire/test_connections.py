@@ -122,6 +122,19 @@ def test_a_connection_is_used_again_and_after_a_close_another_is_opened() -> Non
     run(test)
 
 
+def test_an_unused_connection_that_the_server_closes_is_not_kept() -> None:
+    async def test(here: Listening) -> None:
+        await here.ask()
+        pool = here.client.transport._pool
+        assert isinstance(pool, Pool)
+        assert len(pool._free) == 1
+        await here.leave()
+        await until(lambda: not pool._open)
+        assert pool._free == []
+
+    run(test)
+
+
 def test_nothing_is_kept_of_what_was_closed() -> None:
     async def test(here: Listening) -> None:
         await here.ask()
