@@ -15,6 +15,7 @@ import typer
 
 from mellea_rx._version import __version__
 from mellea_rx.cli.chat import chat_on_pipe, chat_on_terminal
+from mellea_rx.cli.conversation_file import opened_conversation
 from mellea_rx.cli.doctor import examine, list_models, print_findings
 from mellea_rx.cli.exit_codes import (
     FAILED,
@@ -39,7 +40,6 @@ from mellea_rx.cli.terminal import (
 from mellea_rx.core.runtime.logs import AttemptRejected, BackendChosen, RequestRetried
 from mellea_rx.core.types.release import Release
 from mellea_rx.errors import InvalidInputError
-from mellea_rx.stdlib.context.contexts import ChatContext
 
 __all__ = ["start"]
 
@@ -58,6 +58,8 @@ _RUN_EXAMPLES = (
 _CHAT_EXAMPLES = (
     "mellea-rx chat --backend ollama --model llama3.2",
     'mellea-rx chat --system "You are a patient teacher of Latin."',
+    "mellea-rx chat --save latin.json",
+    "mellea-rx chat --continue latin.json",
     "printf 'I am Ada.\\nWho am I?\\n' | mellea-rx chat",
 )
 _MODELS_EXAMPLES = (
@@ -281,7 +283,19 @@ def _log_output(
 
 @app.command(epilog="\n\n".join((_block("Examples", _CHAT_EXAMPLES), _EXIT_CODES)))
 @with_session_options
-def chat(options: SessionOptions) -> None:
+def chat(
+    options: SessionOptions,
+    save: Annotated[
+        str | None,
+        typer.Option("--save", metavar="FILE", help="Keep the conversation in this new file."),
+    ] = None,
+    goes_on: Annotated[
+        str | None,
+        typer.Option(
+            "--continue", metavar="FILE", help="Go on with the conversation in this file."
+        ),
+    ] = None,
+) -> None:
     """Chat with a model that remembers the conversation.
 
     Ctrl-C cancels the current answer and keeps the chat; Ctrl-D ends the chat. In a pipe, each
@@ -289,12 +303,13 @@ def chat(options: SessionOptions) -> None:
     """
 
     def work() -> int:
-        session = options.session(ChatContext())
+        context, file = opened_conversation(save, goes_on)
+        session = options.session(context)
         interactive = sys.stdin.isatty() and is_terminal()
         with _log_output(print_notice, quiet=options.quiet, show_backend=interactive):
             if interactive:
-                return chat_on_terminal(session, quiet=options.quiet)
-            return chat_on_pipe(session)
+                return chat_on_terminal(session, file, quiet=options.quiet)
+            return chat_on_pipe(session, file)
 
     _exit_with(work)
 

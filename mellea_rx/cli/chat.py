@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.text import Text
 
+from mellea_rx.cli.conversation_file import ConversationFile
 from mellea_rx.cli.exit_codes import INTERRUPTED, SUCCESS, TERMINATED, code_of
 from mellea_rx.cli.log_output import print_error
 from mellea_rx.cli.run import CancelOnSigterm, describe_backend, prepare
@@ -28,11 +29,12 @@ _HELP = """\
 Ctrl-C cancels the current answer; at the prompt it ends the chat."""
 
 
-def chat_on_pipe(session: MelleaSession) -> int:
+def chat_on_pipe(session: MelleaSession, file: ConversationFile) -> int:
     """Take each line of stdin as a turn, and write the answers to stdout, up to the first error.
 
     Args:
         session: Makes the calls.
+        file: Is written after each turn.
 
     Returns:
         The exit code.
@@ -43,6 +45,7 @@ def chat_on_pipe(session: MelleaSession) -> int:
                 continue
             try:
                 code = runner.run(_write_answer(session, line.strip()))
+                file.save(session)
             except MelleaRxError as error:
                 print_error(error)
                 return code_of(error)
@@ -67,11 +70,12 @@ async def _write_answer(session: MelleaSession, line: str) -> int:
     return code
 
 
-def chat_on_terminal(session: MelleaSession, *, quiet: bool = False) -> int:
+def chat_on_terminal(session: MelleaSession, file: ConversationFile, *, quiet: bool = False) -> int:
     """Take turns from the keyboard, until Ctrl-D, /exit, or Ctrl-C at the prompt.
 
     Args:
         session: Makes the calls.
+        file: Is written after each turn.
         quiet: Show the answers only.
 
     Returns:
@@ -88,6 +92,8 @@ def chat_on_terminal(session: MelleaSession, *, quiet: bool = False) -> int:
         if not quiet:
             _print_dim(console, describe_backend(session.backend))
             _print_dim(console, "/help lists the commands; Ctrl-D ends the chat")
+            if session.ctx.history():
+                _print_dim(console, f"the conversation so far has {_turns(session)}")
         while True:
             try:
                 line = input(_PROMPT).strip()
@@ -102,8 +108,19 @@ def chat_on_terminal(session: MelleaSession, *, quiet: bool = False) -> int:
                 return SUCCESS
             if line.startswith("/"):
                 _command(console, session, line)
-            elif line and (code := runner.run(answer.to(line))) != SUCCESS:
-                return code
+            elif line:
+                code = runner.run(answer.to(line))
+                try:
+                    file.save(session)
+                except MelleaRxError as error:  # the chat goes on, and says so after each turn
+                    print_error(error)
+                if code != SUCCESS:
+                    return code
+
+
+def _turns(session: MelleaSession) -> str:
+    count = len(session.ctx.history())
+    return f"{count} turn" if count == 1 else f"{count} turns"
 
 
 def _command(console: Console, session: MelleaSession, line: str) -> None:

@@ -14,6 +14,11 @@ from mellea_rx.core.types.request import RequestMessage
 from mellea_rx.core.types.validation import require_positive_int
 from mellea_rx.errors import InvalidInputError, MelleaRxError
 from mellea_rx.stdlib.context.message_import import Asked, turns_of
+from mellea_rx.stdlib.context.message_json import (
+    conversation_json,
+    message_dict,
+    read_conversation,
+)
 from mellea_rx.stdlib.prompts.history import past_of
 from mellea_rx.stdlib.prompts.prompt import rendered
 
@@ -151,6 +156,54 @@ class ChatContext:
                 message has no answer.
         """
         return cls(turns_of(messages), window_size=window_size, compactor=compactor)
+
+    @classmethod
+    def from_json(cls, text: str, *, compactor: Compactor | None = None) -> Self:
+        """A conversation that `to_json` wrote, or a JSON list of messages of OpenAI's API.
+
+        Args:
+            text: The JSON.
+            compactor: See the class; a function cannot be stored.
+
+        Raises:
+            InvalidInputError: It is not JSON, not a conversation, or of a later version; or
+                something in it is not a message (the error names its place).
+        """
+        messages, window_size = read_conversation(text)
+        return cls(turns_of(messages), window_size=window_size, compactor=compactor)
+
+    def to_messages(self) -> list[dict[str, Any]]:
+        """The messages of all complete turns in the form of OpenAI's API.
+
+        Example:
+            >>> from mellea_rx import MelleaSession, ScriptedBackend
+            >>> m = MelleaSession(ScriptedBackend("Hello Ada."), ChatContext())
+            >>> answer = m.chat("I am Ada.")
+            >>> m.ctx.to_messages()[1]
+            {'role': 'assistant', 'content': 'Hello Ada.'}
+
+        Raises:
+            InvalidInputError: A turn still runs.
+        """
+        self._require_ended()
+        return [message_dict(message) for message in self.messages]
+
+    def to_json(self) -> str:
+        """The conversation as JSON, for `from_json`: the window size, and the messages of all
+        complete turns in the form of OpenAI's API. Components and typed objects become messages.
+
+        Raises:
+            InvalidInputError: A turn still runs.
+        """
+        self._require_ended()
+        return conversation_json(self.messages, self.window_size)
+
+    def _require_ended(self) -> None:
+        if any(turn.output.is_running for turn in self.turns):
+            raise InvalidInputError(
+                "a conversation with a call that still runs cannot be written: wait for its end "
+                "first, with `await thunk.avalue()` or `thunk.wait()`"
+            )
 
     @property
     def last(self) -> Turn | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -18,6 +18,7 @@ from mellea_rx.core.interfaces.component import (
 from mellea_rx.core.interfaces.context import Turn
 from mellea_rx.core.streams.generation_view import GenerationView
 from mellea_rx.core.types.chunk import Chunk, ToolCall
+from mellea_rx.core.types.image import Image
 from mellea_rx.core.types.request import RequestMessage, Role
 from mellea_rx.errors import InvalidInputError
 from mellea_rx.stdlib.prompts.prompt import rendered
@@ -92,23 +93,61 @@ def _messages(given: object, place: int) -> tuple[RequestMessage, ...]:
 
 def _from_mapping(given: Mapping[Any, Any], place: int) -> RequestMessage:
     role: Any = given.get("role")
-    content = given.get("content")
+    if role == "developer":  # the name of newer models of OpenAI for the same
+        role = "system"
     if role not in get_args(Role):
         raise InvalidInputError(
-            f"messages[{place}] must have a role ({', '.join(get_args(Role))}), not {role!r}"
+            f"messages[{place}] must have a role ({', '.join(get_args(Role))}), not {role!r:.80}"
         )
     calls = given.get("tool_calls") or ()
+    if not isinstance(calls, (list, tuple)):
+        raise InvalidInputError(
+            f"messages[{place}] must have a list as its tool_calls, not {type(calls).__name__}"
+        )
+    content = given.get("content")
+    images: tuple[Image, ...] = ()
+    if isinstance(content, (list, tuple)):
+        content, images = _parts(content, place)
     if not isinstance(content, str) and not (content is None and calls):
         raise InvalidInputError(
-            f"messages[{place}] must have a str as its content, not {type(content).__name__}"
+            f"messages[{place}] must have a str, or a list of parts, as its content, not "
+            f"{type(content).__name__}"
         )
     return RequestMessage(
         role,
         content or "",
+        images,
         tool_calls=tuple(_tool_call(call, place) for call in calls),
         tool_name=given.get("tool_name") or given.get("name") or "" if role == "tool" else "",
         tool_call_id=given.get("tool_call_id") or "",
     )
+
+
+def _parts(parts: Sequence[Any], place: int) -> tuple[str, tuple[Image, ...]]:
+    """The text and the pictures of a content in parts."""
+    texts: list[str] = []
+    images: list[Image] = []
+    for index, part in enumerate(parts):
+        where = f"messages[{place}].content[{index}]"
+        match part:
+            case {"type": "text", "text": str() as text}:
+                texts.append(text)
+            case {"type": "image_url", "image_url": {"url": str() as url} | (str() as url)}:
+                images.append(_image(url, where))
+            case {"type": str() as kind} if kind not in ("text", "image_url"):
+                raise InvalidInputError(
+                    f"{where} is of type {kind!r:.40}; text and image_url can be read"
+                )
+            case _:
+                raise InvalidInputError(f"{where} must be a part with a text or an image_url")
+    return "".join(texts), tuple(images)
+
+
+def _image(url: str, where: str) -> Image:
+    try:
+        return Image.from_base64(url) if url.startswith("data:") else Image.from_url(url)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{where}: {error}") from None
 
 
 def _tool_call(given: object, place: int) -> ToolCall:
