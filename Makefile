@@ -31,7 +31,7 @@ run: $(VENV)/.run ## Three prompts at once on the embedded model, live side by s
 	  "Write a poem about mountains." "Write a poem about rivers." "Write a poem about forests." \
 	  < /dev/null
 
-# Tests in a process for each core, then those that no other test may run beside, one by one.
+# Tests in several processes, then those that no other test may run beside, one by one.
 # The model is there before the processes start: they need not wait for each other's download.
 PARALLEL := -q -n auto --maxprocesses 8 --dist worksteal
 # Only the files that have such tests are read for the second part.

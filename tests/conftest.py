@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,11 @@ SLOW = (
     "tests/wire/test_connection_limit.py",
 )
 """Files and folders whose tests start programs, attack for long, or run for seconds each."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """The number of processes for `-n auto`: many tests wait, so three share two cores."""
+    return (os.cpu_count() or 1) * 3 // 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

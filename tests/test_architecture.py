@@ -30,6 +30,7 @@ HOMES: dict[str, set[str]] = {
     "xllamacpp": {"backends/local_process.py"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "starlette": {"web/sockets.py"},
     "pydantic": set(),
     "pytest": {"testing/pytest_plugin.py"},
 }

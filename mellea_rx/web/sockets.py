@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from mellea_rx.core.types.validation import kind_of
@@ -82,7 +83,7 @@ async def _send(connection: _Socket, stream: ByteStream) -> bool:
         async for data in stream:
             for line in data.decode().splitlines():
                 await connection.send(line)
-    except (ConnectionError, RuntimeError):  # the client has left; RuntimeError of Starlette
+    except ConnectionError:  # the client has left
         return False
     return True
 
@@ -103,7 +104,7 @@ def _connection(socket: Any) -> _Socket:
     if hasattr(socket, "send_str") and hasattr(socket, "receive"):
         return _Socket(socket.send_str, lambda: _received_by_aiohttp(socket))
     if hasattr(socket, "send_text") and hasattr(socket, "receive"):
-        return _Socket(socket.send_text, lambda: _received_by_starlette(socket))
+        return _Socket(partial(_sent_by_starlette, socket), lambda: _received_by_starlette(socket))
     raise InvalidInputError(
         f"socket must be a WebSocket of aiohttp, Starlette or FastAPI, not {kind_of(socket)}"
     )
@@ -114,6 +115,20 @@ async def _received_by_aiohttp(socket: Any) -> str | None:
     if message.type.name in ("TEXT", "BINARY"):
         return str(message.data) if message.type.name == "TEXT" else ""
     return "" if message.type.name in ("PING", "PONG") else None
+
+
+async def _sent_by_starlette(socket: Any, text: str) -> None:
+    """Send a text.
+
+    Raises:
+        ConnectionError: The client has left.
+    """
+    from starlette.websockets import WebSocketDisconnect
+
+    try:
+        await socket.send_text(text)
+    except (WebSocketDisconnect, RuntimeError) as error:  # RuntimeError after the disconnect
+        raise ConnectionResetError("the client of the WebSocket has left") from error
 
 
 async def _received_by_starlette(socket: Any) -> str | None:

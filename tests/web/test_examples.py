@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -151,3 +152,26 @@ def test_over_a_websocket_a_client_asks_cancels_and_asks_again(
     server.script("poet", chunks=["Once ", "upon ", "a time"], delay=0.01)
     with serving(name, server) as url:
         asyncio.run(main(url))
+
+
+@pytest.mark.parametrize("name", ["aiohttp_lines", "starlette_ai_sdk"])
+def test_over_a_websocket_a_client_that_vanishes_ends_its_answer(
+    name: str, server: ServerProcess
+) -> None:
+    """Without the end that a WebSocket has; the server says nothing of an error."""
+
+    async def main(url: str) -> None:
+        async with aiohttp.ClientSession() as client:
+            connection = await client.ws_connect(f"{url}/talk")
+            await connection.send_str("Hello?")
+            await connection.receive_str(timeout=PATIENCE)
+            transport = connection.get_extra_info("socket")
+            transport.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection._response.connection.transport.abort()  # type: ignore[union-attr]
+            await asyncio.to_thread(left_after, server, 0.0)
+
+    with serving(name, server) as url:
+        for script in (TALKING, SILENT):
+            server.clear_log()
+            server.script("poet", **script)
+            asyncio.run(main(url))
