@@ -99,6 +99,7 @@ PARTS = {
             "tests/core/test_reader.py",
             "tests/core/test_reader_in_asyncio.py",
             "tests/core/test_reader_laws.py",
+            "tests/core/test_retractions.py",
             "tests/core/test_unwrapping.py",
             "tests/core/test_text_buffer.py",
             "tests/core/test_value.py",
