@@ -63,6 +63,7 @@ PARTS = {
             "tests/wire/test_connections.py",
             "tests/wire/test_base_url.py",
             "tests/wire/test_connection_limit.py",
+            "tests/wire/test_faults.py",
             "tests/wire/test_responses.py",
             "tests/wire/test_stray_bytes.py",
             "tests/wire/test_tls_faults.py",
