@@ -22,7 +22,7 @@ from tests.core.hand import PATIENCE
 
 NEVER = Pause(math.inf)
 LIMIT = {ModelOption.TOTAL_TIMEOUT: 5, ModelOption.RETRIES: 0}
-BRIEF = {ModelOption.TOTAL_TIMEOUT: 0.1}
+BRIEF = {ModelOption.TOTAL_TIMEOUT: 0.5}
 """For sync functions, whose threads know no virtual time."""
 
 
