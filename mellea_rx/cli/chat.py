@@ -108,14 +108,17 @@ def chat_on_terminal(session: MelleaSession, file: ConversationFile, *, quiet: b
                 return SUCCESS
             if line.startswith("/"):
                 _command(console, session, line)
+                code = SUCCESS
             elif line:
                 code = runner.run(answer.to(line))
-                try:
-                    file.save(session)
-                except MelleaRxError as error:  # the chat goes on, and says so after each turn
-                    print_error(error)
-                if code != SUCCESS:
-                    return code
+            else:
+                continue
+            try:
+                file.save(session)
+            except MelleaRxError as error:  # the chat goes on, and says so after each turn
+                print_error(error)
+            if code != SUCCESS:
+                return code
 
 
 def _turns(session: MelleaSession) -> str:

@@ -149,9 +149,13 @@ def test_on_a_terminal_it_says_how_long_the_conversation_is(
     chat.sendline("Three.")
     chat.expect("Yes.")
     chat.expect("you> ")
+    assert len(ChatContext.from_json(file.read_text()).turns) == 3
+    chat.sendline("/reset")
+    chat.expect("conversation cleared")
+    chat.expect("you> ")
     chat.sendeof()
     assert to_its_end(chat)[1] == 0
-    assert len(ChatContext.from_json(file.read_text()).turns) == 3
+    assert len(ChatContext.from_json(file.read_text())) == 0
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mellea_rx import (
     ChatContext,
+    Chunk,
     Image,
     InvalidInputError,
     MelleaSession,
@@ -19,6 +20,7 @@ from mellea_rx import (
     ToolCall,
 )
 from mellea_rx.backends import RequestMessage
+from mellea_rx.stdlib.components import ToolMessage
 
 PNG = b"\x89PNG\r\n\x1a\n..."
 PICTURES = (Image.from_bytes(PNG), Image.from_url("https://example.org/a.png"))
@@ -105,6 +107,19 @@ def test_the_messages_are_those_of_openais_api() -> None:
     ]
 
 
+def test_a_tool_call_whose_result_follows_later_is_kept() -> None:
+    call = ToolCall("look", {"at": 1}, "c1")
+    m = MelleaSession(ScriptedBackend([Chunk(tool_calls=(call,))], "A dot."), ChatContext())
+    m.chat("What is it?")
+    requests = []
+    for ctx in (m.ctx, ChatContext.from_json(m.ctx.to_json())):
+        backend = ScriptedBackend("A dot.")
+        MelleaSession(backend, ctx).act(ToolMessage("look", "a dot", "c1"))
+        requests.append(backend.requests[0].messages)
+    assert requests[0] == requests[1]
+    assert requests[1][1].tool_calls == (call,)
+
+
 def test_a_list_of_messages_of_another_program_is_read() -> None:
     text = json.dumps(
         [
@@ -150,6 +165,9 @@ BOT = {"role": "assistant", "content": "Hello."}
         ('{"turns": []}', "a list of messages"),
         ('{"version": 2, "messages": []}', "version 2, and this library reads 1"),
         ('{"version": "1", "messages": []}', "version '1'"),
+        ('{"version": true, "messages": []}', "version True"),
+        ('{"version": 0, "messages": []}', "version 0"),
+        (json.dumps([{"role": "tool", "content": "x", "name": 7}, BOT]), "a str as its name"),
         ('{"window_size": 0, "messages": []}', "window_size"),
         (json.dumps([7]), r"messages\[0\]"),
         (json.dumps([USER, {"content": "x"}]), r"messages\[1\] must have a role"),

@@ -185,8 +185,7 @@ class ChatContext:
         Raises:
             InvalidInputError: A turn still runs.
         """
-        self._require_ended()
-        return [message_dict(message) for message in self.messages]
+        return [message_dict(message) for message in self._written()]
 
     def to_json(self) -> str:
         """The conversation as JSON, for `from_json`: the window size, and the messages of all
@@ -195,15 +194,24 @@ class ChatContext:
         Raises:
             InvalidInputError: A turn still runs.
         """
-        self._require_ended()
-        return conversation_json(self.messages, self.window_size)
+        return conversation_json(self._written(), self.window_size)
 
-    def _require_ended(self) -> None:
+    def _written(self) -> list[RequestMessage]:
+        """The messages of all complete turns, with tool calls whose results may still follow:
+        `messages`, as a prompt, leaves those out."""
         if any(turn.output.is_running for turn in self.turns):
             raise InvalidInputError(
                 "a conversation with a call that still runs cannot be written: wait for its end "
                 "first, with `await thunk.avalue()` or `thunk.wait()`"
             )
+        written: list[RequestMessage] = []
+        for turn in self.turns:
+            if turn.output.is_complete:
+                answer = turn.output.answer
+                asked = rendered(turn.action) if turn.messages is None else turn.messages
+                said = RequestMessage("assistant", answer.text, tool_calls=answer.tool_calls)
+                written += [*asked, said]
+        return written
 
     @property
     def last(self) -> Turn | None:

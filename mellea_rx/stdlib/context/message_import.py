@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -113,6 +114,10 @@ def _from_mapping(given: Mapping[Any, Any], place: int) -> RequestMessage:
             f"messages[{place}] must have a str, or a list of parts, as its content, not "
             f"{type(content).__name__}"
         )
+    for name in ("name", "tool_name", "tool_call_id"):
+        if not isinstance(given.get(name) or "", str):
+            kind = type(given[name]).__name__
+            raise InvalidInputError(f"messages[{place}] must have a str as its {name}, not {kind}")
     return RequestMessage(
         role,
         content or "",
@@ -158,11 +163,12 @@ def _tool_call(given: object, place: int) -> ToolCall:
         function = call["function"]
         arguments = function["arguments"]
         if isinstance(arguments, str):
-            arguments = msgspec.json.decode(arguments)
+            # Not msgspec, which refuses half a surrogate pair, as a model may generate it.
+            arguments = json.loads(arguments)
         return msgspec.convert(
             {"name": function["name"], "arguments": arguments, "id": call.get("id") or ""}, ToolCall
         )
-    except (TypeError, KeyError, AttributeError, msgspec.MsgspecError) as error:
+    except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
         raise InvalidInputError(
             f"messages[{place}] has a tool call that cannot be read "
             f"({type(error).__name__}: {error}): it needs a function with name and arguments"

@@ -64,7 +64,7 @@ def read_conversation(text: str) -> tuple[list[Any], int | None]:
             f"{text[:40]!r}"
         )
     version = read.get("version", VERSION)
-    if not isinstance(version, int) or version > VERSION:
+    if isinstance(version, bool) or version not in range(1, VERSION + 1):
         raise InvalidInputError(
             f"the conversation has version {version!r:.40}, and this library reads {VERSION}: "
             "update mellea-rx"
